@@ -1,0 +1,1 @@
+"""The harness: command line, plan, cells, store, metrics and report."""

@@ -1,0 +1,224 @@
+"""One generic registry: names that a user types, resolved to classes that are imported only when they are needed."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from bench.errors import UsageError
+
+T = TypeVar("T")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``"Did you mean: a, b? Available: a, b, c."`` for an unknown `name`."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"Did you mean: {', '.join(close)}? " if close else ""
+    return f"{hint}Available: {', '.join(known) or 'none'}."
+
+
+def import_attribute(target: str) -> Any:
+    """Import ``"module:Attribute"`` or ``"path/to/file.py:Attribute"``.
+
+    Raises
+    ------
+    UsageError
+        If the module, the file or the attribute cannot be found.
+    """
+    where, separator, attribute = target.rpartition(":")
+    if not separator or not where or not attribute:
+        raise UsageError(f"Expected 'module:Attribute' or 'file.py:Attribute', but got '{target}'.")
+    if where.endswith(".py"):
+        path = Path(where).resolve()
+        if not path.is_file():
+            raise UsageError(f"Expected a Python file at '{where}' (from '{target}'), but there is none.")
+        name = f"_bench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+        if name not in sys.modules:
+            spec = importlib.util.spec_from_file_location(name, path)
+            assert spec is not None and spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[name] = module
+            try:
+                spec.loader.exec_module(module)
+            except BaseException:
+                del sys.modules[name]
+                raise
+        module = sys.modules[name]
+    else:
+        try:
+            module = importlib.import_module(where)
+        except ModuleNotFoundError as error:
+            if error.name is None or not (where == error.name or where.startswith(error.name + ".")):
+                raise
+            raise UsageError(f"Module '{where}' (from '{target}') cannot be found; check its name and PYTHONPATH.") from error
+    if not hasattr(module, attribute):
+        raise UsageError(f"'{where}' has no attribute '{attribute}' (from '{target}'); check its name.")
+    return getattr(module, attribute)
+
+
+@dataclass(frozen=True)
+class Entry(Generic[T]):
+    """What a registry knows of one name.
+
+    Attributes
+    ----------
+    name : str
+        The canonical name.
+    target : type or str
+        The class, or ``"module:Class"``, imported at the first `load`.
+    config : type or None
+        The configuration class; None stands for the ``Config`` of the loaded class.
+    summary : str
+        One line for `list`.
+    """
+
+    name: str
+    target: type[T] | str
+    config: type | None = None
+    summary: str = ""
+    aliases: tuple[str, ...] = ()
+
+    def load(self) -> type[T]:
+        """Return the class, imported if it has not been."""
+        return import_attribute(self.target) if isinstance(self.target, str) else self.target
+
+    def load_config(self) -> Any:
+        """Return the configuration class, without the implementation's imports where it was registered apart."""
+        return self.config if self.config is not None else self.load().Config  # type: ignore[attr-defined]
+
+
+@dataclass
+class Registry(Generic[T]):
+    """Names of one kind of plug-in.
+
+    A name gets here by the `register` decorator in a module of `package`, by an entry point of `group`
+    in an installed distribution, or by `add_spec` from the command line.
+
+    Parameters
+    ----------
+    kind : str
+        What the names stand for, in messages: ``"method"``.
+    package : str
+        The package of which every module is imported before the first look-up.
+    group : str
+        The entry-point group read before the first look-up.
+    """
+
+    kind: str
+    package: str
+    group: str
+    _entries: dict[str, Entry[T]] = field(default_factory=dict)
+    _aliases: dict[str, str] = field(default_factory=dict)
+    _discovered: bool = False
+
+    def register(
+        self,
+        name: str,
+        target: str | None = None,
+        *,
+        config: type | None = None,
+        summary: str = "",
+        aliases: tuple[str, ...] = (),
+    ) -> Callable[[type[T]], type[T]]:
+        """Register a class under `name`: as a decorator, or at once if `target` names it as ``"module:Class"``.
+
+        Raises
+        ------
+        UsageError
+            If the name or an alias is taken by something else.
+        """
+
+        def decorate(cls: type[T]) -> type[T]:
+            line = summary or next(iter((cls.__doc__ or "").strip().splitlines()), "")
+            self._add(Entry(name, cls, config, line, aliases))
+            return cls
+
+        if target is not None:
+            self._add(Entry(name, target, config, summary, aliases))
+        return decorate
+
+    def _add(self, entry: Entry[T]) -> None:
+        for name in (entry.name, *entry.aliases):
+            owner = self._aliases.get(name, name)
+            if owner in self._entries and self._entries[owner] != entry:
+                raise UsageError(
+                    f"The {self.kind} name '{name}' is taken twice: by {self._entries[owner].target} and by "
+                    f"{entry.target}; rename one of them."
+                )
+        self._entries[entry.name] = entry
+        self._aliases.update(dict.fromkeys(entry.aliases, entry.name))
+
+    def _discover(self) -> None:
+        if self._discovered:
+            return
+        self._discovered = True
+        package = importlib.import_module(self.package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self.package}.{module.name}")
+        for point in importlib.metadata.entry_points(group=self.group):
+            self._add(Entry(point.name, point.value, summary=f"from the entry point {point.value}"))
+
+    def names(self) -> list[str]:
+        """Return the canonical names, sorted."""
+        self._discover()
+        return sorted(self._entries)
+
+    def resolve(self, name: str) -> str:
+        """Return the canonical name for a name or an alias.
+
+        Raises
+        ------
+        UsageError
+            If the name is unknown; the message gives the nearest ones.
+        """
+        self._discover()
+        canonical = self._aliases.get(name, name)
+        if canonical not in self._entries:
+            raise UsageError(f"Unknown {self.kind} '{name}'. {nearest(name, [*self._entries, *self._aliases])}")
+        return canonical
+
+    def match(self, pattern: str) -> list[str]:
+        """Return the canonical names that a name, an alias, a wildcard (``ae_*``) or a spec (``file.py:Class``) means.
+
+        Raises
+        ------
+        UsageError
+            If nothing matches.
+        """
+        if ":" in pattern:
+            return [self.add_spec(pattern)]
+        if not any(c in pattern for c in "*?"):
+            return [self.resolve(pattern)]
+        self._discover()
+        hits = {self._aliases.get(n, n) for n in [*self._entries, *self._aliases] if fnmatch.fnmatchcase(n, pattern)}
+        if not hits:
+            raise UsageError(f"No {self.kind} matches '{pattern}'. {nearest(pattern, self._entries)}")
+        return sorted(hits)
+
+    def add_spec(self, spec: str) -> str:
+        """Register what ``module:Attribute`` or ``file.py:Attribute`` names and return its name here.
+
+        The name is the one that the class was registered under by its own decorator, else the attribute's.
+        """
+        self._discover()
+        cls = import_attribute(spec)
+        for entry in self._entries.values():
+            if entry.target is cls:
+                return entry.name
+        name = spec.rpartition(":")[2]
+        self.register(name)(cls)
+        return name
+
+    def __getitem__(self, name: str) -> Entry[T]:
+        return self._entries[self.resolve(name)]

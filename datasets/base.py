@@ -1,0 +1,160 @@
+"""The dataset contract: an adapter gives categories; a category gives items; an item loads its image and mask."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from bench.errors import DataError
+from datasets.images import read_image, read_mask
+
+GOOD = "good"
+
+
+class DatasetConfig(BaseModel):
+    """Options of an adapter; subclasses add fields, unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image and its ground truth.
+
+    Attributes
+    ----------
+    name : str
+        Unique within the category, stable between machines: ``"test/scratch/003"``.
+    defect : str
+        The defect type; ``"good"`` for a normal image.
+    image, mask
+        A file, or a function that returns the array. `mask` is None for a normal image, of which the whole is normal.
+    """
+
+    name: str
+    defect: str
+    image: Path | Callable[[], np.ndarray]
+    mask: Path | Callable[[], np.ndarray] | None = None
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the image is normal."""
+        return self.defect == GOOD
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that the item is read from (none for generated items)."""
+        return [source for source in (self.image, self.mask) if isinstance(source, Path)]
+
+    def load_image(self) -> np.ndarray:
+        """Return the image as uint8 RGB, shape (H, W, 3); 16 bit is scaled by the type's range.
+
+        Raises
+        ------
+        DataError
+            If the file cannot be read.
+        """
+        return read_image(self.image) if isinstance(self.image, Path) else self.image()
+
+    def load_mask(self, shape: tuple[int, int]) -> np.ndarray:
+        """Return the mask as bool, shape (H, W) at its original size; all False for a normal image.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            (H, W) of the image.
+
+        Raises
+        ------
+        DataError
+            If the mask cannot be read, has another size than its image, or marks nothing under a defect.
+        """
+        if self.mask is None:
+            return np.zeros(shape, bool)
+        mask = read_mask(self.mask) if isinstance(self.mask, Path) else self.mask()
+        where = self.mask if isinstance(self.mask, Path) else self.name
+        if mask.shape != shape:
+            raise DataError(
+                f"Expected a mask of the size of its image, {shape[1]}x{shape[0]}, but got {mask.shape[1]}x{mask.shape[0]} in "
+                f"'{where}'; masks are never resized, so export it again at the image's size."
+            )
+        if not self.is_good and not mask.any():
+            raise DataError(
+                f"Expected a mask that marks the defect '{self.defect}', but '{where}' is all black; "
+                "correct it, or leave the image out with --exclude and its name: "
+                f"--exclude '{self.name}'."
+            )
+        return mask
+
+
+@dataclass(frozen=True)
+class Category:
+    """The images of one category.
+
+    Attributes
+    ----------
+    train : list of Item
+        Normal images to learn from.
+    test : list of Item
+        Normal and defective images, used for evaluation only.
+    validation : list of Item
+        Normal images of their own for thresholds, where the source has such a folder.
+    group : {"textures", "objects"} or None
+        For the tables' groups, where it is known.
+    """
+
+    name: str
+    train: list[Item]
+    test: list[Item]
+    validation: list[Item] = field(default_factory=list)
+    group: Literal["textures", "objects"] | None = None
+
+    @property
+    def items(self) -> list[Item]:
+        """All items: train, validation, test."""
+        return [*self.train, *self.validation, *self.test]
+
+
+class Dataset(abc.ABC):
+    """An adapter: finds the categories under a root and lists their items. Constructors read and download nothing.
+
+    Parameters
+    ----------
+    root : Path or None
+        The folder of the data; None for generated datasets.
+    config : DatasetConfig
+        The adapter's options.
+    """
+
+    Config: ClassVar[type[DatasetConfig]] = DatasetConfig
+    needs_root: ClassVar[bool] = True
+    #: The name in tables and results.
+    label: str
+
+    def __init__(self, root: Path | None = None, config: DatasetConfig | None = None) -> None:
+        self.root = root
+        self.config = config if config is not None else self.Config()
+
+    @abc.abstractmethod
+    def categories(self) -> list[str]:
+        """Return the names of the categories, sorted."""
+
+    @abc.abstractmethod
+    def load(self, category: str) -> Category:
+        """List the items of a category; reads no image.
+
+        Raises
+        ------
+        DataError
+            If the layout is not what the adapter expects.
+        """
+
+    def content(self) -> str | None:
+        """Return what identifies the content of generated items (a version); None where files are hashed."""
+        return None
