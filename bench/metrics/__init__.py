@@ -1,0 +1,12 @@
+"""The metric suite: `evaluate` turns maps and masks into numbers and curves; usable without the rest of the project."""
+
+from bench.metrics.suite import (
+    METRICS,
+    THRESHOLD_GRID,
+    VERSION,
+    Evaluation,
+    Metric,
+    evaluate,
+)
+
+__all__ = ["METRICS", "THRESHOLD_GRID", "VERSION", "Evaluation", "Metric", "evaluate"]

@@ -1,0 +1,54 @@
+"""AnoSeg (Song et al. 2021, arXiv 2110.03396): configuration and registration; the parts are modules beside this one.
+
+What the abstract and reviews of the paper state is marked *known*; what they leave open is our choice, marked *ours*.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from methods import METHODS
+from methods.base import TrainedConfig
+
+
+class AnoSegConfig(TrainedConfig):
+    """Configuration of AnoSeg; every part of the paper and every addition of ours has a switch of its own."""
+
+    profiles: ClassVar[dict[str, dict[str, Any]]] = {
+        "demo": {"image_size": 64, "steps": 400},
+        "quick": {"steps": 700},
+    }
+
+    # the paper's parts (known); their weights are ours
+    hard_augmentation: bool = Field(True, description="rotate, permute and jitter what is pasted, as the paper does")
+    adversarial: bool = Field(True, description="adversarial loss on (image, map) pairs")
+    adversarial_weight: float = Field(0.02, ge=0)
+    reconstruction: bool = Field(True, description="reconstruction loss on normal regions")
+    reconstruction_weight: float = Field(1.0, ge=0)
+    coord: bool = Field(True, description="two coordinate channels in [-1, 1] joined to the input")
+    detector: bool = Field(True, description="image score from a classifier of (image, map); without it, the map's maximum")
+
+    # our additions
+    varied_shapes: bool = Field(True, description="ours: scars, blobs and noise shapes beside rectangles")
+    foreign_patches: bool = Field(True, description="ours: patches of other training images, rescaled, beside the image's own")
+    synthetic_fill: bool = Field(True, description="ours: a part of the anomalies is filled with smooth random colour")
+    blending: bool = Field(True, description="ours: opacities from faint to full and soft or seamless edges")
+    visible_change: bool = Field(True, description="ours: the mask is kept only where the paste changes the image visibly")
+    normal_augmentation: bool = Field(True, description="ours: slight shift, rotation and brightness changes of the normals")
+    weight_averaging: bool = Field(True, description="ours: predict with an exponential moving average of the weights")
+
+    width: int = Field(16, ge=4, description="channels of the first level of the U-Net (ours)")
+    epochs: int = Field(160, ge=1, description="passes over the training images, if steps is not given")
+    steps: int | None = Field(2000, ge=1, description="updates; takes the place of epochs")
+    learning_rate: float = Field(2e-3, gt=0)
+    smoothing: float = Field(1.0, ge=0, description="sigma of the Gaussian that smooths the map, in pixels of a 128 px map (ours)")
+
+
+METHODS.register(
+    "anoseg",
+    "methods.anoseg.method:AnoSeg",
+    config=AnoSegConfig,
+    summary="AnoSeg (Song et al. 2021): a network that outputs the anomaly map directly, trained on synthetic anomalies",
+)

@@ -1,0 +1,86 @@
+"""Networks of AnoSeg: the generator of map and reconstruction, the discriminator of (image, map) pairs.
+
+Known from the paper: one network gives the map and the reconstruction; coordinate channels join its input; a
+discriminator judges pairs of image and map. Layers and widths are ours.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def coordinate_channels(images: torch.Tensor) -> torch.Tensor:
+    """Return the channels x and y in [-1, 1] of CoordConv (Liu et al. 2018), shape (N, 2, H, W)."""
+    n, _, h, w = images.shape
+    y, x = torch.meshgrid(
+        torch.linspace(-1, 1, h, device=images.device), torch.linspace(-1, 1, w, device=images.device), indexing="ij"
+    )
+    return torch.stack([x, y]).expand(n, 2, h, w)
+
+
+def block(inputs: int, outputs: int) -> nn.Sequential:
+    """Two 3x3 convolutions with batch normalisation and ReLU."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class Generator(nn.Module):
+    """A U-Net (Ronneberger et al. 2015) from an image to its anomaly map and its normal reconstruction.
+
+    Its first level works on 2x2 pixels folded into channels (Shi et al. 2016), and its last unfolds them: half the
+    time of full-size levels, and no detail is lost.
+
+    Parameters
+    ----------
+    width : int
+        Half the channels of the first level; the five levels have 2, 4, 6, 8 and 8 times as many.
+    coord : bool
+        Whether coordinate channels are joined to the input.
+    """
+
+    def __init__(self, width: int = 16, coord: bool = True) -> None:
+        super().__init__()
+        self.coord = coord
+        widths = [2 * width, 4 * width, 6 * width, 8 * width, 8 * width]
+        inputs = [4 * (5 if coord else 3), *widths[:-1]]
+        self.down = nn.ModuleList(block(i, o) for i, o in zip(inputs, widths, strict=True))
+        self.up = nn.ModuleList(block(deep + skip, skip) for deep, skip in zip(widths[:0:-1], widths[-2::-1], strict=True))
+        self.head = nn.Conv2d(widths[0], 4 * 4, 1)
+        assert self.head.bias is not None
+        nn.init.constant_(self.head.bias[:4], -3.0)  # anomalies are rare: start from a map near 0.05
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return map logits (N, 1, H, W) and the reconstruction (N, 3, H, W) for images (N, 3, H, W) in [-1, 1]."""
+        x = torch.cat([images, coordinate_channels(images)], 1) if self.coord else images
+        x = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
+        skips = []
+        for level, down in enumerate(self.down):
+            x = down(F.max_pool2d(x, 2) if level else x)
+            skips.append(x)
+        for up, skip in zip(self.up, skips[-2::-1], strict=True):
+            x = up(torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), skip], 1))
+        out = F.pixel_shuffle(self.head(x), 2)
+        return out[:, :1], torch.tanh(out[:, 1:])
+
+
+class Discriminator(nn.Module):
+    """A patch discriminator (Isola et al. 2017) of (image, map) pairs, narrow because it only regularises (ours)."""
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for i, o in [(4, width), (width, 2 * width), (2 * width, 4 * width)]:
+            layers += [nn.Conv2d(i, o, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(4 * width, 1, 3, padding=1))
+
+    def forward(self, images: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+        """Return one logit per patch, (N, 1, H / 8, W / 8), for images (N, 3, H, W) and maps (N, 1, H, W)."""
+        return self.layers(torch.cat([images, maps], 1))

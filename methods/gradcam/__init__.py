@@ -1,0 +1,45 @@
+"""CutPaste (Li et al. 2021) with GradCAM (Selvaraju et al. 2017): configuration and registration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from methods import METHODS
+from methods.base import TrainedConfig
+
+PUBLISHED_STEPS, PUBLISHED_VIEWS = 256 * 256, 64
+
+
+class GradCAMConfig(TrainedConfig):
+    """Configuration of `gradcam`."""
+
+    profiles: ClassVar[dict[str, dict[str, Any]]] = {
+        "demo": {"image_size": 64, "steps": 100},
+        "quick": {"steps": 250},
+    }
+
+    backbone: str = Field("resnet18", description="a timm model")
+    layer: str = Field("layer4", description="the module whose activations GradCAM weighs")
+    pretrained: bool = Field(False, description="start from timm's pretrained weights (downloaded by timm)")
+    weights: Path | None = Field(None, description="start from this safetensors file of a timm model")
+    batch_size: int = Field(8, ge=1, description="normal images per training step, each in 3 views; images per prediction")
+    steps: int | None = Field(800, ge=1, description="updates; takes the place of epochs")
+    learning_rate: float = Field(0.03, gt=0)
+
+    def deviations(self) -> str | None:
+        """Return how the schedule is shorter than the published one."""
+        views = 3 * self.batch_size
+        steps = f"{self.steps} updates" if self.steps is not None else f"{self.epochs} epochs"
+        return f"{steps} of {views} views (published: {PUBLISHED_STEPS} updates, batch {PUBLISHED_VIEWS})"
+
+
+METHODS.register(
+    "gradcam",
+    "methods.gradcam.method:CutPasteGradCAM",
+    config=GradCAMConfig,
+    aliases=("cutpaste_gradcam",),
+    summary="GradCAM of the CutPaste 3-way classifier (Li et al. 2021) on a timm backbone, from scratch by default",
+)

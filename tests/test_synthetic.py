@@ -1,0 +1,186 @@
+"""The embedded data set: what it promises of its images, its masks and the defect that only its position gives away."""
+
+import random
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from bench.errors import DataError
+from datasets import DATASETS
+from datasets.synthetic import CAPACITOR, COLUMNS, RESISTOR, ROWS, SUBJECTS, Synthetic, SyntheticConfig, render
+
+DEFECTS = [(category, defect) for category, subject in SUBJECTS.items() for defect in subject.defects]
+ROOT = Path(__file__).parents[1]
+
+
+def checksum(category: str, name: str, defect: str | None) -> int:
+    image, mask = render(category, name, defect)
+    return zlib.crc32(image.tobytes() + mask.tobytes())
+
+
+def grown(mask: np.ndarray, by: int) -> np.ndarray:
+    return cv2.dilate(mask.astype(np.uint8), np.ones((2 * by + 1, 2 * by + 1), np.uint8)).astype(bool)
+
+
+def test_registered_and_needs_no_root() -> None:
+    assert DATASETS["synthetic"].load() is Synthetic
+    assert DATASETS.resolve("embedded") == "synthetic"
+    assert not Synthetic.needs_root
+    assert Synthetic().label == "synthetic"
+
+
+def test_categories_cover_textures_and_objects() -> None:
+    dataset = Synthetic()
+    names = dataset.categories()
+    groups = [dataset.load(name).group for name in names]
+    assert names == sorted(SUBJECTS) and len(names) >= 6
+    assert groups.count("textures") >= 3 and groups.count("objects") >= 3
+    assert all(len(set(subject.defects)) >= 3 for subject in SUBJECTS.values())
+
+
+@pytest.mark.parametrize("category", sorted(SUBJECTS))
+def test_items_are_listed_by_the_configuration(category: str) -> None:
+    loaded = Synthetic(config=SyntheticConfig(train=3, test_good=2, per_defect=1)).load(category)
+    assert [item.name for item in loaded.train] == ["train/good/000", "train/good/001", "train/good/002"]
+    assert all(item.is_good and item.mask is None for item in loaded.train)
+    expected = ["test/good/000", "test/good/001", *(f"test/{defect}/000" for defect in SUBJECTS[category].defects)]
+    assert [item.name for item in loaded.test] == expected
+    for item in loaded.test:
+        image = item.load_image()
+        mask = item.load_mask(image.shape[:2])
+        assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+        assert mask.dtype == bool and mask.any() != item.is_good
+        assert item.name.split("/")[1] == item.defect
+
+
+def test_content_tells_configurations_apart() -> None:
+    configs = [SyntheticConfig(), SyntheticConfig(train=5), SyntheticConfig(test_good=5), SyntheticConfig(per_defect=5)]
+    assert len({Synthetic(config=config).content() for config in configs}) == 4
+    assert Synthetic().content() == Synthetic(config=SyntheticConfig()).content()
+    with pytest.raises(ValidationError):
+        SyntheticConfig(train=0)
+
+
+def test_unknown_category_names_the_known_ones() -> None:
+    with pytest.raises(DataError, match="fabrik") as caught:
+        Synthetic().load("fabrik")
+    message = str(caught.value)
+    assert "\n" not in message and all(name in message for name in SUBJECTS)
+
+
+def test_same_pixels_in_any_order_and_whatever_the_global_seed() -> None:
+    wanted = [(category, f"test/{defect}/001", defect) for category, defect in DEFECTS]
+    first = [checksum(*each) for each in wanted]
+    np.random.seed(5)
+    random.seed(5)
+    state, python_state = np.random.get_state()[1].copy(), random.getstate()
+    again = [checksum(*each) for each in reversed(wanted)]
+    assert again[::-1] == first
+    assert len(set(first)) == len(first)
+    assert np.array_equal(np.random.get_state()[1], state) and random.getstate() == python_state
+
+
+def test_same_pixels_in_another_process() -> None:
+    wanted = [(category, "train/good/000", None) for category in sorted(SUBJECTS)]
+    code = f"from tests.test_synthetic import checksum; print([checksum(*each) for each in {wanted!r}])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str([checksum(*each) for each in wanted])
+
+
+@pytest.mark.parametrize("category", sorted(SUBJECTS))
+def test_normal_images_differ_but_only_as_samples_of_one_product(category: str) -> None:
+    images = [render(category, f"train/good/{k:03d}")[0] for k in range(6)]
+    assert len({image.tobytes() for image in images}) == 6
+    means = np.array([image.mean() for image in images])
+    assert 0 < np.ptp(means) < 30
+    assert all(image.std() > 5 for image in images)
+    assert all((image == 255).mean() < 0.05 and (image == 0).mean() < 0.05 for image in images)
+
+
+def test_sizes_and_colours_vary_between_categories() -> None:
+    sizes, grey = {}, {}
+    for category in SUBJECTS:
+        images = [render(category, f"train/good/{k:03d}")[0] for k in range(8)]
+        sizes[category] = {image.shape[:2] for image in images}
+        grey[category] = all((image == image[..., :1]).all() for image in images)
+        assert sizes[category] <= set(SUBJECTS[category].sizes)
+    assert {(192, 192), (160, 224), (256, 256)} <= set.union(*sizes.values())
+    assert any(len(found) > 1 for found in sizes.values())
+    assert [category for category, is_grey in grey.items() if is_grey] == ["brushed_metal"]
+
+
+@pytest.mark.parametrize(("category", "defect"), DEFECTS)
+def test_mask_is_where_the_image_changes(category: str, defect: str) -> None:
+    for k in range(4):
+        name = f"test/{defect}/{k:03d}"
+        image, mask = render(category, name, defect)
+        clean, nothing = render(category, name)
+        change = np.abs(image.astype(int) - clean).max(axis=2)
+        assert not nothing.any()
+        assert 0.002 <= mask.mean() <= 0.105
+        assert (change[mask] > 2).mean() > 0.75 and change[mask].mean() > 7
+        # Outside are only the blurred edge, of which the defect makes up a quarter at most, and beyond it nothing.
+        assert change[~mask].max() < 80 and change[~mask].sum() < 0.2 * change.sum()
+        assert change[~grown(mask, 3)].max() <= 1
+
+
+def slots(image: np.ndarray) -> np.ndarray:
+    """Return what is around each slot of the circuit, blurred over the jitter: float, shape (4, 4, D)."""
+    smooth = cv2.GaussianBlur(image, (0, 0), 4).astype(float)[::4, ::4]
+    return np.array([[smooth[(y - 28) // 4 : (y + 28) // 4, (x - 28) // 4 : (x + 28) // 4].ravel() for x in COLUMNS] for y in ROWS])
+
+
+def occupied(image: np.ndarray) -> np.ndarray:
+    """Return which kind of part is in each slot, by the red of its middle and the green of its pads; int, shape (4, 4)."""
+    middle = np.array([[image[y - 4 : y + 5, x - 4 : x + 5].mean(axis=(0, 1)) for x in COLUMNS] for y in ROWS])
+    return np.where(middle[..., 0] > 110, CAPACITOR, np.where(np.ptp(middle, axis=-1) < 20, RESISTOR, 0))
+
+
+def auroc(normal: np.ndarray, anomalous: np.ndarray) -> float:
+    return float((anomalous[:, None] > normal).mean() + (anomalous[:, None] == normal).mean() / 2)
+
+
+def test_misplaced_is_told_by_position_and_by_nothing_else() -> None:
+    train = np.array([slots(render("circuit", f"train/good/{k:03d}")[0]) for k in range(40)])
+    anywhere = train.reshape(-1, train.shape[-1])
+    local: tuple[list[float], list[float]] = ([], [])
+    positional: tuple[list[float], list[float]] = ([], [])
+    for k in range(24):
+        image, mask = render("circuit", f"test/misplaced/{k:03d}", "misplaced")
+        kinds, parts = occupied(image), slots(image)
+        for (r, c), kind in np.ndenumerate(kinds):
+            if kind:
+                wrong = mask[ROWS[r], COLUMNS[c]]
+                assert wrong == (kind == (RESISTOR, None, None, CAPACITOR)[c])
+                local[wrong].append(np.linalg.norm(anywhere - parts[r, c], axis=1).min())
+                positional[wrong].append(np.linalg.norm(train[:, r, c] - parts[r, c], axis=1).min())
+    assert len(local[True]) == 24
+    assert 0.3 < auroc(np.array(local[False]), np.array(local[True])) < 0.7
+    assert auroc(np.array(positional[False]), np.array(positional[True])) > 0.99
+
+
+def test_misplaced_marks_one_whole_part() -> None:
+    for k in range(6):
+        _, mask = render("circuit", f"test/misplaced/{k:03d}", "misplaced")
+        count, _, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+        x, y, width, height, area = boxes[1]
+        assert count == 2 and area > 0.85 * width * height
+        assert 36 <= width <= 42 and 20 <= height <= 26
+        assert min(abs(x + width / 2 - column) for column in (COLUMNS[0], COLUMNS[3])) < 5
+
+
+def test_every_neighbour_of_a_misplaced_part_is_a_normal_neighbour() -> None:
+    beside: set[tuple[int, int, int]] = set()
+    for k in range(40):
+        kinds = occupied(render("circuit", f"train/good/{k:03d}")[0])
+        assert RESISTOR not in kinds[:, 0] and CAPACITOR not in kinds[:, 3]
+        for r, c in np.ndindex(4, 3):
+            beside.add((int(kinds[r, c]), 0, int(kinds[r, c + 1])))
+            beside.add((int(kinds[c, r]), 1, int(kinds[c + 1, r])))
+    assert {(a, axis, b) for a in range(3) for b in range(3) for axis in range(2)} <= beside
