@@ -6,7 +6,7 @@ import abc
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -139,7 +139,7 @@ class Dataset(abc.ABC):
 
     def __init__(self, root: Path | None = None, config: DatasetConfig | None = None) -> None:
         self.root = root
-        self.config = config if config is not None else self.Config()
+        self.config: Any = config if config is not None else self.Config()
 
     @abc.abstractmethod
     def categories(self) -> list[str]:

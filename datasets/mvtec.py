@@ -11,9 +11,7 @@ from datasets.base import GOOD, Category, Dataset, DatasetConfig, Item
 from datasets.images import list_images
 
 TEXTURES = frozenset({"carpet", "grid", "leather", "tile", "wood"})
-OBJECTS = frozenset(
-    {"bottle", "cable", "capsule", "hazelnut", "metal_nut", "pill", "screw", "toothbrush", "transistor", "zipper"}
-)
+OBJECTS = frozenset({"bottle", "cable", "capsule", "hazelnut", "metal_nut", "pill", "screw", "toothbrush", "transistor", "zipper"})
 
 
 def pair_masks(images: list[Path], masks: list[Path], where: Path) -> list[tuple[Path, Path]]:

@@ -516,9 +516,9 @@ def draw_mask(category: str, name: str, defect: str) -> np.ndarray:
 class SyntheticConfig(DatasetConfig):
     """How many images a category has."""
 
-    train: int = Field(40, ge=1, description="normal images to learn from")
-    test_good: int = Field(10, ge=1, description="normal test images")
-    per_defect: int = Field(6, ge=1, description="test images of each defect type")
+    train: int = Field(default=40, ge=1, description="normal images to learn from")
+    test_good: int = Field(default=10, ge=1, description="normal test images")
+    per_defect: int = Field(default=6, ge=1, description="test images of each defect type")
 
 
 @DATASETS.register("synthetic", aliases=("embedded",))

@@ -35,6 +35,8 @@ class MethodConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     profiles: ClassVar[dict[str, dict[str, Any]]] = {}
+    #: Raise it when a change of the code changes results: stored cells of older versions are then not used.
+    version: ClassVar[int] = 1
 
     image_size: int = Field(256, ge=32, le=2048, multiple_of=32, description="side of the square that images are resized to, px")
     batch_size: int = Field(16, ge=1, description="images per training step and per prediction")
@@ -101,13 +103,11 @@ class Method(abc.ABC):
     """
 
     Config: ClassVar[type[MethodConfig]] = MethodConfig
-    #: Raise it when a change of the code changes results: stored cells of older versions are then not used.
-    version: ClassVar[int] = 1
     #: Whether the map is a probability in 0..1.
     probability: ClassVar[bool] = False
 
     def __init__(self, config: MethodConfig | None = None, seed: int = 0, device: str = "cpu") -> None:
-        self.config: Any = config if config is not None else self.Config()
+        self.config: Any = config if config is not None else self.Config.of_profile("full", {})
         self.seed = seed
         self.device = device
 
@@ -200,7 +200,8 @@ class Method(abc.ABC):
             if values is None and what == "scores":
                 continue
             if not isinstance(values, torch.Tensor) or values.dtype != torch.float32:
-                raise MethodError(f"Expected {what} of {name} as a float32 tensor, but got {getattr(values, 'dtype', type(values))}.")
+                got = getattr(values, "dtype", type(values))
+                raise MethodError(f"Expected {what} of {name} as a float32 tensor, but got {got}.")
             if values.ndim != (3 if what == "maps" else 1) or len(values) != number or values.numel() == 0:
                 raise MethodError(f"Expected {what} of {name} of shape {shape} with N = {number}, but got {tuple(values.shape)}.")
             if not torch.isfinite(values).all():

@@ -62,9 +62,7 @@ def count(defective: np.ndarray, normal: np.ndarray, weights: np.ndarray | None 
     share = np.full(len(ranked), 1 / max(1, len(ranked))) if weights is None else weights[order]
     fp_above = len(normal) - np.searchsorted(normal, thresholds, side="right").astype(np.int64)
     overlap = np.cumsum(share, dtype=np.float64)[last]
-    return Counts(
-        thresholds, last.astype(np.int64) + 1, at_least(normal, thresholds), fp_above, overlap, len(ranked), len(normal)
-    )
+    return Counts(thresholds, last.astype(np.int64) + 1, at_least(normal, thresholds), fp_above, overlap, len(ranked), len(normal))
 
 
 def region_labels(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

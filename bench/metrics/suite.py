@@ -236,9 +236,7 @@ def _pixel_numbers(result: Evaluation, pixels: _Pixels, probability: bool) -> No
         result.undefined(["iou_0.5"], "the map is no probability")
 
 
-def _deployable_numbers(
-    result: Evaluation, pixels: _Pixels, normal_maps: Sequence[np.ndarray] | None, allowed_fpr: float
-) -> None:
+def _deployable_numbers(result: Evaluation, pixels: _Pixels, normal_maps: Sequence[np.ndarray] | None, allowed_fpr: float) -> None:
     names = ["iou_deployable", "f1_deployable", "fpr_deployable", "threshold_deployable"]
     if not normal_maps:
         result.undefined(names, "no held-out normal images")
@@ -271,9 +269,7 @@ def _per_image_iou(result: Evaluation, maps: Sequence[np.ndarray], masks: Sequen
     result.per_image["iou_oracle"] = values
 
 
-def _defect_numbers(
-    result: Evaluation, pixels: _Pixels, scores: np.ndarray, is_defective: np.ndarray, defects: np.ndarray
-) -> None:
+def _defect_numbers(result: Evaluation, pixels: _Pixels, scores: np.ndarray, is_defective: np.ndarray, defects: np.ndarray) -> None:
     for defect in sorted(set(defects[is_defective].tolist())):
         members = (defects == defect) & is_defective
         c = pixels.counts(members)

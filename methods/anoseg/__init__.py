@@ -43,7 +43,7 @@ class AnoSegConfig(TrainedConfig):
     epochs: int = Field(160, ge=1, description="passes over the training images, if steps is not given")
     steps: int | None = Field(2000, ge=1, description="updates; takes the place of epochs")
     learning_rate: float = Field(2e-3, gt=0)
-    smoothing: float = Field(1.0, ge=0, description="sigma of the Gaussian that smooths the map, in pixels of a 128 px map (ours)")
+    smoothing: float = Field(1.0, ge=0, description="ours: sigma of the map's Gaussian smoothing, in pixels at 128 px")
 
 
 METHODS.register(

@@ -63,7 +63,7 @@ def colour_jitter(images: torch.Tensor, strength: float, grey: bool) -> torch.Te
 
 
 def hard_augment(images: torch.Tensor, grey: bool) -> torch.Tensor:
-    """The paper's hard augmentation: rotation by 90-degree steps, permutation of 2x2 tiles, colour jitter.
+    """Augment hard, as the paper does: rotation by 90-degree steps, permutation of 2x2 tiles, colour jitter.
 
     Parameters
     ----------
@@ -71,14 +71,14 @@ def hard_augment(images: torch.Tensor, grey: bool) -> torch.Tensor:
         (N, 3, S, S) in 0..1.
     """
     out = []
+    half = images.shape[-1] // 2
     for image, turns, permute in zip(images, torch.randint(4, (len(images),)), torch.rand(len(images)) < 0.5, strict=True):
-        image = torch.rot90(image, int(turns), (1, 2))
+        turned = torch.rot90(image, int(turns), (1, 2))
         if permute:
-            half = image.shape[-1] // 2
-            tiles = [image[:, i : i + half, j : j + half] for i in (0, half) for j in (0, half)]
+            tiles = [turned[:, i : i + half, j : j + half] for i in (0, half) for j in (0, half)]
             a, b, c, d = torch.randperm(4).tolist()
-            image = torch.cat([torch.cat([tiles[a], tiles[b]], 2), torch.cat([tiles[c], tiles[d]], 2)], 1)
-        out.append(image)
+            turned = torch.cat([torch.cat([tiles[a], tiles[b]], 2), torch.cat([tiles[c], tiles[d]], 2)], 1)
+        out.append(turned)
     return colour_jitter(torch.stack(out), 0.4, grey)
 
 

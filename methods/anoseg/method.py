@@ -29,7 +29,9 @@ class AnoSeg(base.Method):
     probability = True
 
     def _build(self) -> None:
-        self.generator = Generator(self.config.width, self.config.coord).to(self.device, memory_format=torch.channels_last)
+        self.generator = (
+            Generator(self.config.width, self.config.coord).to(torch.device(self.device)).to(memory_format=torch.channels_last)
+        )
         self.detector = Detector().to(self.device)
 
     def _fit(self, images: torch.Tensor, progress: base.Progress) -> None:

@@ -47,7 +47,11 @@ class Autoencoder(base.Method):
         raise NotImplementedError
 
     def _build(self) -> nn.Module:
-        return autoencoder(self.config.image_size, self.config.latent).to(self.device, memory_format=torch.channels_last)
+        return (
+            autoencoder(self.config.image_size, self.config.latent)
+            .to(torch.device(self.device))
+            .to(memory_format=torch.channels_last)
+        )
 
     def _fit(self, images: torch.Tensor, progress: base.Progress) -> None:
         config = self.config

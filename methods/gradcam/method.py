@@ -51,10 +51,10 @@ class CutPasteGradCAM(base.Method):
             raise MethodError(f"timm cannot make the backbone '{config.backbone}': {error}; see timm.list_models().") from error
         if config.weights is not None and not trained:
             self._load_weights()
-        self.net.to(self.device, memory_format=torch.channels_last)
+        self.net.to(torch.device(self.device)).to(memory_format=torch.channels_last)
         modules = dict(self.net.named_modules())
         if config.layer not in modules:
-            raise MethodError(f"The backbone '{config.backbone}' has no layer '{config.layer}'; set gradcam.layer to one of its modules.")
+            raise MethodError(f"'{config.backbone}' has no layer '{config.layer}'; set gradcam.layer to one of its modules.")
         self.layer = modules[config.layer]
 
     def _load_weights(self) -> None:
@@ -70,7 +70,7 @@ class CutPasteGradCAM(base.Method):
         fitting = {k: v for k, v in weights.items() if k in own and v.shape == own[k].shape}
         missing = [k for k in own if k not in fitting and not k.startswith(("fc.", "head.", "classifier."))]
         if missing:
-            raise MethodError(f"'{path}' does not fit the backbone '{self.config.backbone}': it lacks {missing[0]} and {len(missing) - 1} more.")
+            raise MethodError(f"'{path}' does not fit '{self.config.backbone}': it lacks {missing[0]} and {len(missing) - 1} more.")
         self.net.load_state_dict(fitting, strict=False)
 
     def _normalise(self, images: torch.Tensor) -> torch.Tensor:

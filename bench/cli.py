@@ -1,0 +1,103 @@
+"""The command line. Nothing heavy is imported before it is needed: ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from bench.errors import BenchError
+
+COMMANDS = ("run", "list", "report")
+
+EPILOG = """\
+commands (the default is run):
+  run_bench.py [run] [options]      run methods on a dataset and report
+  run_bench.py list                 methods, datasets, categories found, profiles
+  run_bench.py report results/NAME  tables and plots again from what is stored, nothing trained
+
+examples:
+  run_bench.py --methods anoseg,ae_recon --category all
+  run_bench.py --methods 'anoseg,anoseg[coord=false,label=no-coord]' --dataset mvtec_ad --data-root DIR --profile full
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    top = argparse.ArgumentParser(prog="run_bench.py")
+    sub = top.add_subparsers(dest="command", metavar="{run,list,report}")
+    data = argparse.ArgumentParser(add_help=False)
+    data.add_argument("--dataset", default="synthetic", help="a dataset of `list`, or file.py:Class (default: the embedded one)")
+    data.add_argument("--data-root", type=Path, help="folder of a real dataset (default: the environment's BENCH_DATA_ROOT)")
+    data.add_argument("--config", type=Path, metavar="FILE.yaml", help="settings: 'method: {key: value}'")
+    data.add_argument(
+        "--set", action="append", default=[], metavar="METHOD.KEY=VALUE", help="one setting, after --config; repeatable"
+    )
+    voice = argparse.ArgumentParser(add_help=False)
+    voice.add_argument("-q", "--quiet", action="store_true", help="results and errors only")
+    voice.add_argument("-v", "--verbose", action="store_true", help="tracebacks of what failed")
+    partial = argparse.ArgumentParser(add_help=False)
+    partial.add_argument("--allow-partial", action="store_true", help="print means over incomplete columns, with n/N")
+
+    run = sub.add_parser(
+        "run",
+        parents=[data, voice, partial],
+        help="run methods on a dataset and report (the default)",
+        description="Compare anomaly-segmentation methods honestly.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    run.add_argument(
+        "--methods",
+        default="anoseg,ae_recon,ae_ssim,gradcam,pixel_stats,random",
+        help="names, wildcards (ae_*), "
+        "file.py:Class, variants 'anoseg[coord=false,label=no-coord]', separated by commas (default: %(default)s)",
+    )
+    run.add_argument("--category", default="all", help="names separated by commas, or all (default)")
+    run.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="leave out images, e.g. 'bottle/test/crack/003'; repeatable",
+    )
+    run.add_argument("--seeds", default="0", help="separated by commas (default: 0)")
+    run.add_argument("--profile", default="quick", help="demo, quick (default) or full; see `list`")
+    run.add_argument(
+        "--holdout", type=float, default=0.1, help="share of the training images held out for thresholds (default: 0.1)"
+    )
+    run.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    run.add_argument("--out", type=Path, help="folder of the run (default: results/<dataset>-<profile>)")
+    run.add_argument("--save-maps", action="store_true", help="keep all maps as float32 TIFF at the images' size")
+
+    sub.add_parser("list", parents=[data, voice], help="methods, datasets, categories found, profiles")
+    report = sub.add_parser("report", parents=[voice, partial], help="tables and plots again from what is stored")
+    report.add_argument("run", type=Path, help="folder of a run")
+    return top
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns
+    -------
+    int
+        0 if all went well; 1 if a cell failed; 2 if what was asked for is wrong; 130 after Ctrl-C.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] not in COMMANDS:
+        argv.insert(0, "run")
+    arguments = parser().parse_args(argv)
+    try:
+        from bench import commands
+
+        return getattr(commands, f"{arguments.command}_command")(arguments)
+    except BenchError as error:
+        if arguments.verbose:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1

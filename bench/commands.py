@@ -1,0 +1,218 @@
+"""The commands: run, list, report."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import shlex
+import sys
+import time
+import traceback
+from argparse import Namespace
+from pathlib import Path
+
+from bench.choices import choose_categories, choose_device, choose_folder, open_dataset, parse_seeds
+from bench.console import Console
+from bench.content import Inspected, inspect
+from bench.errors import BenchError, DataError, UsageError
+from bench.plan import PROFILES, Cell, Variant, parse_methods
+from bench.provenance import commit
+from bench.registry import nearest
+from bench.store import MANIFEST, Row, Run, Store, slug
+from datasets import DATASETS
+from datasets.base import Dataset
+from methods import METHODS
+
+
+def console(arguments: Namespace) -> Console:
+    """Return the console for -q and -v."""
+    return Console(-1 if arguments.quiet else int(arguments.verbose))
+
+
+def run_command(arguments: Namespace) -> int:
+    """Run a grid of methods, categories and seeds, and report."""
+    out = console(arguments)
+    if arguments.profile not in PROFILES:
+        raise UsageError(f"Unknown profile '{arguments.profile}'. {nearest(arguments.profile, PROFILES)}")
+    if not 0 <= arguments.holdout < 1:
+        raise UsageError(f"Expected --holdout in 0..1 (below 1), but got {arguments.holdout}.")
+    seeds = parse_seeds(arguments.seeds)
+    name, dataset, settings = open_dataset(arguments)
+    variants = parse_methods(arguments.methods, arguments.profile, settings)
+    unused = set(settings) - {v.method for v in variants} - {name}
+    if unused:
+        out.error(f"note: settings for {', '.join(sorted(unused))} have no effect, as --methods does not name them")
+    categories = choose_categories(dataset, arguments.category)
+    device = choose_device(arguments.device)
+    path = choose_folder(arguments.out or Path("results") / slug(f"{dataset.label}-{arguments.profile}"))
+    revision, dirty = commit()
+    current = Run(
+        path,
+        {
+            "command": "python run_bench.py " + shlex.join(sys.argv[1:]),
+            "profile": arguments.profile,
+            "dataset": dataset.label,
+            "synthetic": name == "synthetic",
+            "holdout": arguments.holdout,
+            "seeds": seeds,
+            "device": device,
+            "commit": revision and revision + " with uncommitted changes" * dirty,
+        },
+    )
+    where = "the embedded synthetic set" if name == "synthetic" else f"{dataset.label} in {dataset.root}"
+    out.line(f"{len(variants)} methods, {len(categories)} categories of {where}, profile {arguments.profile}, on {device}")
+    inspected = inspect_all(dataset, categories, current.store, arguments.exclude, out)
+    try:
+        run_cells(current, variants, inspected, seeds, arguments, device, out)
+    except KeyboardInterrupt:
+        current.save()
+        out.error(f"stopped; finished cells are kept in '{current.store.root}': the same command goes on from there")
+        return 130
+    return finish(current, arguments.allow_partial, out)
+
+
+def inspect_all(
+    dataset: Dataset, categories: list[str], store: Store, exclude: list[str], out: Console
+) -> dict[str, Inspected | DataError]:
+    """Inspect the categories before anything is trained; a bad one is kept as its error."""
+    inspected: dict[str, Inspected | DataError] = {}
+    for category in categories:
+        progress = functools.partial(out.progress, f"reading {category}")
+        try:
+            inspected[category] = inspect(dataset, category, store.root / "content", exclude, progress)
+        except DataError as error:
+            inspected[category] = error
+            out.error(f"{category}: {error}")
+    return inspected
+
+
+def run_cells(
+    current: Run,
+    variants: list[Variant],
+    inspected: dict[str, Inspected | DataError],
+    seeds: list[int],
+    arguments: Namespace,
+    device: str,
+    out: Console,
+) -> None:
+    """Run what is not stored, category by category; the manifest is written after each cell."""
+    grid = [(c, v, s) for c in inspected for v in variants for s in seeds]
+    for number, (category, variant, seed) in enumerate(grid, 1):
+        row = Row(variant.label, variant.method, current.info["dataset"], category, seed)
+        current.rows.append(row)
+        found = inspected[category]
+        if isinstance(found, DataError):
+            row.error = str(found)
+            continue
+        cell = Cell(variant, row.dataset, category, seed, arguments.holdout, device, found.content)
+        row.key = cell.key
+        row.result = current.store.get(variant.method, cell.key)
+        title = f"[{number}/{len(grid)}] {category} {variant.label}" + f" seed {seed}" * (len(seeds) > 1)
+        if row.result is not None and (not arguments.save_maps or (row.result.folder / "maps").is_dir()):
+            row.status = "cached"
+            out.line(f"{title}: stored already")
+        else:
+            run_one(current, row, cell, found, title, arguments, out)
+        current.save()
+    order = [v.label for v in variants]
+    current.rows.sort(key=lambda row: (order.index(row.variant), list(inspected).index(row.category), row.seed))
+    current.save()
+
+
+def run_one(current: Run, row: Row, cell: Cell, found: Inspected, title: str, arguments: Namespace, out: Console) -> None:
+    """Run one cell; whatever goes wrong in it becomes its row's error, with the traceback in a log."""
+    from bench.cell import run_cell
+
+    out.line(title)
+    began = time.perf_counter()
+    try:
+        run_cell(
+            cell, found.category, current.store, lambda stage, *rest: out.progress(f"{title} {stage}", *rest), arguments.save_maps
+        )
+        row.result = current.store.get(row.method, row.key)
+        row.status, row.error = "done", ""
+        assert row.result is not None
+        numbers = ", ".join(f"{n} {row.result.value(n):.3f}" for n in ("pixel_auroc", "iou_max", "image_auroc"))
+        out.line(f"  {numbers}; {time.perf_counter() - began:.0f} s")
+    except Exception as error:  # the boundary of a cell: it must cost nothing but itself
+        row.result, row.status, row.error = None, "failed", describe(error)
+        out.error(f"{title}: failed: {row.error}")
+        if not isinstance(error, DataError):
+            log = current.path / "logs" / f"{slug(f'{row.variant}-{row.category}-{row.seed}')}.log"
+            if arguments.verbose:
+                out.error(traceback.format_exc())
+            try:
+                log.parent.mkdir(exist_ok=True)
+                log.write_text(traceback.format_exc(), encoding="utf-8")
+            except OSError as problem:
+                out.error(f"  its traceback could not be kept: {problem}")
+            else:
+                out.error(f"  traceback: {log}")
+
+
+def describe(error: Exception) -> str:
+    """Return an error as one line."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full ({error.filename or 'while the result was written'}); free some space and run the command again"
+    text = " ".join(str(error).split())
+    return text if isinstance(error, BenchError) else f"{type(error).__name__}: {text}"
+
+
+def finish(current: Run, allow_partial: bool, out: Console) -> int:
+    """Write the report, print the table, the paths and what failed; return the exit code."""
+    from bench.report import console_table, write_report
+
+    files = write_report(current, allow_partial=allow_partial)
+    out.result()
+    out.result(console_table(current))
+    out.result()
+    info = current.info
+    if info["synthetic"]:
+        out.result("Dataset: the embedded synthetic set, made by this project; its numbers say nothing about real images.")
+    if info["profile"] != "full":
+        out.result(f"Profile: {info['profile']}, for a first look; results to publish need --profile full.")
+    out.result(f"Written to {current.path}:")
+    for folder in sorted({file.parent for file in files} | {current.path}):
+        names = sorted(file.name for file in files if file.parent == folder)
+        shown = ", ".join(names[:6]) + (f", ... ({len(names)} files)" if len(names) > 6 else "")
+        out.result(f"  {folder}: {shown or MANIFEST}")
+    failed = [row for row in current.rows if row.status == "failed"]
+    if failed:
+        out.error(f"{len(failed)} of {len(current.rows)} cells failed:")
+        for row in failed:
+            out.error(f"  {row.variant}, {row.category}, seed {row.seed}: {row.error}")
+    return 1 if failed else 0
+
+
+def report_command(arguments: Namespace) -> int:
+    """Write tables and plots of a run again, from what is stored."""
+    current = Run.load(arguments.run)
+    return finish(current, arguments.allow_partial, console(arguments))
+
+
+def list_command(arguments: Namespace) -> int:
+    """Print methods, datasets, the categories found, and profiles."""
+    out = console(arguments)
+    for title, registry in (("Methods", METHODS), ("Datasets", DATASETS)):
+        out.result(f"{title}:")
+        for name in registry.names():
+            entry = registry[name]
+            aliases = f" (also: {', '.join(entry.aliases)})" if entry.aliases else ""
+            out.result(f"  {name:<14}{entry.summary}{aliases}")
+        out.result(f"  more: file.py:Class or module:Class on the command line, entry points of the group '{registry.group}'")
+    name, dataset, _ = open_dataset(arguments)
+    out.result(f"Categories of {name}{f' in {dataset.root}' if dataset.root else ''}:")
+    for category in dataset.categories():
+        try:
+            items = dataset.load(category)
+        except DataError as error:
+            out.result(f"  {category:<14}{error}")
+            continue
+        good = sum(item.is_good for item in items.test)
+        kinds = sorted({item.defect for item in items.test if not item.is_good})
+        counts = f"{len(items.train)} training, {good} normal and {len(items.test) - good} defective test images"
+        out.result(f"  {category:<14}{counts}: {', '.join(kinds)}")
+    out.result("Profiles:")
+    for profile, summary in PROFILES.items():
+        out.result(f"  {profile:<14}{summary}")
+    return 0

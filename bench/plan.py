@@ -1,0 +1,203 @@
+"""The plan: what was typed becomes variants of methods, and a grid of cells with an identity each. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from bench.errors import UsageError
+from bench.metrics import VERSION as METRICS_VERSION
+from bench.registry import Registry, nearest
+from methods import METHODS
+
+if TYPE_CHECKING:
+    from methods.base import MethodConfig
+
+PROFILES = {
+    "demo": "seconds per method and category, 64 px, training budgeted in steps: to see that everything works",
+    "quick": "minutes per method and category on 2 cores, 128 px: to explore",
+    "full": "256 px and whole schedules: for results to publish",
+}
+
+Settings = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method with a configuration, under the name that tables show."""
+
+    method: str
+    label: str
+    config: MethodConfig
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The unit of work, of caching and of failure.
+
+    Attributes
+    ----------
+    dataset : str
+        The dataset's label.
+    device : str
+        The type of the device: ``"cpu"``, ``"cuda"``, ``"mps"``.
+    content : str
+        Hash of the category's images and masks.
+    """
+
+    variant: Variant
+    dataset: str
+    category: str
+    seed: int
+    holdout: float
+    device: str
+    content: str
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What the result depends on: what was trained, and by which version of the metrics it was evaluated."""
+        trained = {
+            "method": self.variant.method,
+            "config": self.variant.config.model_dump(mode="json"),
+            "version": self.variant.config.version,
+            "dataset": self.dataset,
+            "category": self.category,
+            "content": self.content,
+            "seed": self.seed,
+            "holdout": self.holdout,
+            "device": self.device,
+        }
+        return {"trained": trained, "metrics": METRICS_VERSION}
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of the identity."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def split_list(text: str) -> list[str]:
+    """Split at commas outside brackets: ``"a[x=1,y=2],b"`` gives ``["a[x=1,y=2]", "b"]``."""
+    parts = re.findall(r"(?:[^,\[\]]|\[[^\]]*\])+", text)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def parse_value(text: str) -> Any:
+    """Return the value of ``key=value`` as YAML reads it: numbers, true, null, [lists]; else the text."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def read_settings(file: Path | None, assignments: list[str], dataset: str, registry: Registry[Any]) -> Settings:
+    """Join ``--config FILE.yaml`` and then ``--set name.key=value`` into settings by canonical name.
+
+    Parameters
+    ----------
+    dataset : str
+        The canonical name of the dataset, whose options may be set like a method's.
+
+    Raises
+    ------
+    UsageError
+        If the file or an assignment is not of that form, or the name is no method and not the dataset.
+    """
+    settings: Settings = {}
+
+    def put(name: str, key: str, value: Any) -> None:
+        canonical = dataset if name == dataset else registry.resolve(name)
+        settings.setdefault(canonical, {})[key] = value
+
+    if file is not None:
+        try:
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise UsageError(f"Expected a YAML file in --config, but '{file}' cannot be read ({reason}).") from error
+        if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
+            raise UsageError(f"Expected 'method: {{key: value}}' in '{file}', but it has another form.")
+        for name, values in content.items():
+            for key, value in values.items():
+                put(str(name), str(key), value)
+    for assignment in assignments:
+        match = re.fullmatch(r"(.+?)\.([A-Za-z_]\w*)=(.*)", assignment, re.DOTALL)
+        if not match:
+            raise UsageError(f"Expected --set method.key=value, but got '{assignment}'.")
+        put(match[1], match[2], parse_value(match[3]))
+    return settings
+
+
+def validated(make: Any, name: str, config: type[BaseModel], overrides: dict[str, Any]) -> Any:
+    """Return ``make(overrides)``, with pydantic's complaints as one line.
+
+    Raises
+    ------
+    UsageError
+        If a key is unknown or a value of the wrong type or range.
+    """
+    for key in overrides:
+        if key not in config.model_fields:
+            raise UsageError(f"Unknown key '{name}.{key}'. {nearest(key, config.model_fields)}")
+    try:
+        return make(overrides)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"Wrong value for '{name}.{key}': {first['msg']}, but got {first['input']!r}.") from error
+
+
+def parse_methods(text: str, profile: str, settings: Settings) -> list[Variant]:
+    """Turn ``--methods`` into variants.
+
+    Parameters
+    ----------
+    text : str
+        Names, aliases, wildcards, ``module:Attribute`` or ``file.py:Attribute``, separated by commas; each may be
+        followed by ``[key=value,...]``, with ``label=...`` for its name in tables.
+
+    Raises
+    ------
+    UsageError
+        If a name or a key is unknown, a value wrong, or two variants share a label.
+    """
+    variants: list[Variant] = []
+    for part in split_list(text):
+        match = re.fullmatch(r"([^\[\]]+)(?:\[(.*)\])?", part)
+        if not match:
+            raise UsageError(f"Expected 'method' or 'method[key=value,...]' in --methods, but got '{part}'.")
+        pattern, own = match[1].strip(), _bracket(match[2], part)
+        label = own.pop("label", None)
+        for method in METHODS.match(pattern):
+            config_class = METHODS[method].load_config()
+            overrides = settings.get(method, {}) | own
+            config = validated(lambda o, c=config_class: c.of_profile(profile, o), method, config_class, overrides)
+            changes = ",".join(f"{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in own.items())
+            variant = Variant(method, str(label or (f"{method}[{changes}]" if own else method)), config)
+            if variant in variants:
+                continue
+            if any(v.label == variant.label for v in variants):
+                raise UsageError(f"Two variants are called '{variant.label}'; tell them apart with [...,label=NAME].")
+            variants.append(variant)
+    if not variants:
+        raise UsageError("Expected at least one method in --methods; `python run_bench.py list` names them.")
+    return variants
+
+
+def _bracket(text: str | None, part: str) -> dict[str, Any]:
+    own: dict[str, Any] = {}
+    for assignment in (text or "").split(","):
+        if not assignment.strip():
+            continue
+        key, separator, value = assignment.partition("=")
+        if not separator:
+            raise UsageError(f"Expected key=value inside the brackets of '{part}', but got '{assignment}'.")
+        own[key.strip()] = value.strip() if key.strip() == "label" else parse_value(value.strip())
+    return own

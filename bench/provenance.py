@@ -1,0 +1,50 @@
+"""What is needed to make a result again: versions, commit, device, threads."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "kornia", "grad-cam", "pillow")
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+@cache
+def commit() -> tuple[str | None, bool]:
+    """Return the commit of the harness's checkout (None outside git) and whether the tree differs from it."""
+    name = _git("rev-parse", "--short=12", "HEAD")
+    return name, bool(name) and bool(_git("status", "--porcelain"))
+
+
+def provenance(device: str) -> dict[str, Any]:
+    """Return the provenance of a cell computed now on `device`."""
+    import torch
+
+    name, dirty = commit()
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "absent"
+    return {
+        "commit": name,
+        "dirty": dirty,
+        "versions": versions,
+        "platform": platform.platform(),
+        "device": device,
+        "device_name": torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+    }

@@ -1,0 +1,197 @@
+"""The cells of a run as arrays (V variants, C categories, S seeds) and as long frames.
+
+Means are unweighted: over the categories for each seed, then over the seeds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.metrics.suite import FPR_GRID, METRICS, THRESHOLD_GRID
+from bench.store import CellResult, Row, Run, slug
+
+TIMING = ["train_s", "predict_s", "images_per_s"]
+GRIDS = {"iou": THRESHOLD_GRID, "roc": FPR_GRID, "pro": FPR_GRID}
+
+
+class Names:
+    """Gives file names (without extension) that are safe and unique, also where case does not count."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def __call__(self, name: str) -> str:
+        """Return `name` as a file name, with a number behind it where it is taken."""
+        base = candidate = slug(name)[:80]
+        number = 1
+        while candidate.casefold() in self._taken:
+            number += 1
+            candidate = f"{base}_{number}"
+        self._taken.add(candidate.casefold())
+        return candidate
+
+
+def plain(value: Any) -> str:
+    """Return a name or message from outside as one line."""
+    return " ".join(str(value).split())
+
+
+def number_of(value: Any) -> float:
+    """Return a number of a record, NaN for null and for what is missing."""
+    return math.nan if value is None else float(value)
+
+
+@contextlib.contextmanager
+def opened(result: CellResult) -> Iterator[Mapping[str, np.ndarray]]:
+    """Give the arrays of a cell, then close their file: a run has more cells than a process may hold open."""
+    try:
+        yield result.arrays
+    finally:
+        arrays: Any = vars(result).pop("arrays", None)
+        if isinstance(arrays, np.lib.npyio.NpzFile):
+            arrays.close()
+
+
+@dataclass(frozen=True)
+class Number:
+    """A mean over `n` cells with a value, of `total` asked for; `spread` is the sample deviation over seeds, or NaN."""
+
+    mean: float
+    spread: float
+    n: int
+    total: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether every cell has a value."""
+        return self.n == self.total > 0
+
+
+def summarise(block: np.ndarray) -> Number:
+    """Return the mean over categories and seeds, and its spread over seeds where nothing is missing.
+
+    Parameters
+    ----------
+    block : numpy.ndarray
+        float, (C, S), NaN where a cell has no value.
+
+    Examples
+    --------
+    >>> summarise(np.array([[0.5, 0.7], [0.6, 0.8]])).n
+    4
+    """
+    n = int(np.isfinite(block).sum())
+    if n == 0:
+        return Number(math.nan, math.nan, 0, block.size)
+    several = n == block.size and block.shape[1] > 1
+    spread = float(block.mean(axis=0).std(ddof=1)) if several else math.nan
+    return Number(float(np.nanmean(block)), spread, n, block.size)
+
+
+class Results:
+    """The rows of a run by variant, category and seed.
+
+    Parameters
+    ----------
+    run : Run
+        The run; rows that are missing count like failed ones.
+    allow_partial : bool
+        Whether a mean over some of the cells asked for is shown.
+    """
+
+    def __init__(self, run: Run, allow_partial: bool = False) -> None:
+        self.run, self.allow_partial = run, allow_partial
+        self.variants = list(dict.fromkeys(row.variant for row in run.rows))
+        self.categories = list(dict.fromkeys(row.category for row in run.rows))
+        self.seeds = list(dict.fromkeys(row.seed for row in run.rows))
+        self._rows = {(row.variant, row.category, row.seed): row for row in run.rows}
+
+    @property
+    def done(self) -> list[Row]:
+        """The rows with a result."""
+        return [row for row in self.run.rows if row.result is not None]
+
+    def get(self, variant: str, category: str, seed: int) -> CellResult | None:
+        """Return the result of a cell, or None."""
+        row = self._rows.get((variant, category, seed))
+        return row.result if row else None
+
+    def cube(self, read: Callable[[CellResult], Any], length: int = 0) -> np.ndarray:
+        """Return ``read(result)`` of all cells, (V, C, S) or with `length` (V, C, S, length); NaN without a result."""
+        shape = (len(self.variants), len(self.categories), len(self.seeds))
+        values = np.full((*shape, length) if length else shape, np.nan)
+        for index in np.ndindex(shape):
+            result = self.get(self.variants[index[0]], self.categories[index[1]], self.seeds[index[2]])
+            if result is not None:
+                values[index] = read(result)
+        return values
+
+    @cached_property
+    def metrics(self) -> dict[str, np.ndarray]:
+        """The numbers (V, C, S) of the metrics that have a value anywhere, in the order of `METRICS`."""
+        cubes = {name: self.cube(lambda result, name=name: result.value(name)) for name in METRICS}  # type: ignore[misc]
+        return {name: cube for name, cube in cubes.items() if np.isfinite(cube).any()}
+
+    @cached_property
+    def curves(self) -> dict[str, np.ndarray]:
+        """The curves (V, C, S, points) on `GRIDS`, NaN where undefined."""
+        length = sum(len(grid) for grid in GRIDS.values())
+        values = self.cube(_curves, length)
+        return dict(zip(GRIDS, np.split(values, np.cumsum([len(grid) for grid in GRIDS.values()])[:-1], axis=-1), strict=True))
+
+    @cached_property
+    def scaled(self) -> list[str]:
+        """The variants whose threshold axis is scaled on the test set."""
+        scaled = {row.variant for row in self.done if row.result and row.result.record.get("scaled")}
+        return [variant for variant in self.variants if variant in scaled]
+
+    def groups(self) -> dict[str, list[int]]:
+        """Return the indices of the categories of each group; one unnamed group where none is known."""
+        known = {row.category: row.result.record.get("group") for row in self.done if row.result}
+        found: dict[str, list[int]] = {"textures": [], "objects": [], "other": []}
+        for i, category in enumerate(self.categories):
+            found.setdefault(known.get(category) or "other", []).append(i)
+        found = {name: members for name, members in found.items() if members}
+        return {"": list(range(len(self.categories)))} if list(found) == ["other"] else found
+
+
+def _curves(result: CellResult) -> np.ndarray:
+    with opened(result) as arrays:
+        return np.concatenate([arrays[name] if name in arrays else np.full(len(grid), np.nan) for name, grid in GRIDS.items()])
+
+
+def _long(run: Run, columns: list[str], entries: Callable[[Row], list[tuple]]) -> pd.DataFrame:
+    head = ["method", "variant", "dataset", "category", "seed"]
+    rows = [(row.method, row.variant, row.dataset, row.category, row.seed, *entry) for row in run.rows for entry in entries(row)]
+    return pd.DataFrame(rows, columns=[*head, *columns])
+
+
+def results_frame(run: Run) -> pd.DataFrame:
+    """Return all numbers in long form, in 0..1; NaN where undefined, and for the metrics of failed cells."""
+
+    def entries(row: Row) -> list[tuple]:
+        if row.result is None:
+            return [(name, math.nan) for name in METRICS]
+        names = dict.fromkeys([*METRICS, *row.result.record["values"]])
+        timing = row.result.record.get("timing") or {}
+        return [(n, row.result.value(n)) for n in names] + [(n, number_of(timing.get(n))) for n in TIMING]
+
+    return _long(run, ["metric", "value"], entries)
+
+
+def defects_frame(run: Run) -> pd.DataFrame:
+    """Return the numbers of each defect type in long form, in 0..1."""
+
+    def entries(row: Row) -> list[tuple]:
+        defects = row.result.record.get("defects") or {} if row.result else {}
+        return [(defect, name, number_of(value)) for defect, numbers in defects.items() for name, value in numbers.items()]
+
+    return _long(run, ["defect", "metric", "value"], entries)
