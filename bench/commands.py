@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import functools
 import shlex
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 from bench.choices import choose_categories, choose_device, choose_folder, open_dataset, parse_seeds
 from bench.console import Console
 from bench.content import Inspected, inspect
-from bench.errors import BenchError, DataError, UsageError
+from bench.errors import DataError, UsageError, describe
 from bench.plan import PROFILES, Cell, Variant, parse_methods
 from bench.provenance import commit
 from bench.registry import nearest
@@ -148,14 +147,6 @@ def run_one(current: Run, row: Row, cell: Cell, found: Inspected, title: str, ar
                 out.error(f"  its traceback could not be kept: {problem}")
             else:
                 out.error(f"  traceback: {log}")
-
-
-def describe(error: Exception) -> str:
-    """Return an error as one line."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full ({error.filename or 'while the result was written'}); free some space and run the command again"
-    text = " ".join(str(error).split())
-    return text if isinstance(error, BenchError) else f"{type(error).__name__}: {text}"
 
 
 def finish(current: Run, allow_partial: bool, out: Console) -> int:

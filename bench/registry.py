@@ -110,7 +110,7 @@ class Registry(Generic[T]):
     kind : str
         What the names stand for, in messages: ``"method"``.
     package : str
-        The package of which every module is imported before the first look-up.
+        The package of which every module is imported before the first look-up, but those called ``_...``.
     group : str
         The entry-point group read before the first look-up.
     """
@@ -165,6 +165,8 @@ class Registry(Generic[T]):
         self._discovered = True
         package = importlib.import_module(self.package)
         for module in pkgutil.iter_modules(package.__path__):
+            if module.name.startswith("_"):
+                continue
             importlib.import_module(f"{self.package}.{module.name}")
         for point in importlib.metadata.entry_points(group=self.group):
             self._add(Entry(point.name, point.value, summary=f"from the entry point {point.value}"))

@@ -18,7 +18,9 @@ class FolderConfig(DatasetConfig):
     """Names of the folders and the split of the normal images."""
 
     normal: str = Field("normal", description="folder of normal images")
-    normal_test: str = Field("normal_test", description="folder of normal images to test on; where it is absent, test_share applies")
+    normal_test: str = Field(
+        "normal_test", description="folder of normal images to test on; where it is absent, test_share applies"
+    )
     defective: str = Field("defective", description="folder of defective images, or of one folder per defect type")
     mask: str = Field("mask", description="folder of masks, arranged like the defective images")
     test_share: float = Field(0.2, gt=0, lt=1, description="share of the normal images to test on")

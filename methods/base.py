@@ -56,18 +56,19 @@ class TrainedConfig(MethodConfig):
     """Configuration of a method that trains by gradient steps, for `steps` updates or, if that is None, `epochs` passes."""
 
     epochs: int = Field(100, ge=1, description="passes over the training images, if steps is not given")
-    steps: int | None = Field(None, ge=1, description="updates; takes the place of epochs")
+    min_steps: int = Field(0, ge=0, description="updates, at least: for small training sets")
+    steps: int | None = Field(None, ge=1, description="updates; takes the place of epochs and min_steps")
 
     @classmethod
     def of_profile(cls, profile: str, overrides: dict[str, Any]) -> MethodConfig:
         """Return the configuration of a profile; epochs given by the user end a profile's budget in steps."""
         if "epochs" in overrides:
-            overrides = {"steps": None} | overrides
+            overrides = {"steps": None, "min_steps": 0} | overrides
         return super().of_profile(profile, overrides)
 
     def total_steps(self, images: int) -> int:
         """Return the number of updates for so many training images."""
-        return self.steps if self.steps is not None else self.epochs * max(1, -(-images // self.batch_size))
+        return self.steps if self.steps is not None else max(self.min_steps, self.epochs * -(-images // self.batch_size))
 
 
 @dataclass(frozen=True)

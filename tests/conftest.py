@@ -31,7 +31,9 @@ def save(path: Path, array: np.ndarray) -> Path:
     return path
 
 
-def make_category(root: Path, name: str = "widget", train: int = 6, good: int = 2, bad: int = 2, size: tuple[int, int] = (40, 48)) -> Path:
+def make_category(
+    root: Path, name: str = "widget", train: int = 6, good: int = 2, bad: int = 2, size: tuple[int, int] = (40, 48)
+) -> Path:
     """Write a small category in the MVTec layout: noise on grey, a bright square as the defect ``spot``."""
     rng = np.random.default_rng(len(name))
     folder = root / name

@@ -59,7 +59,7 @@ def limited_area(x: np.ndarray, y: np.ndarray, limit: float) -> float:
         fraction = (limit - x[inside - 1]) / (x[inside] - x[inside - 1])
         x = np.append(x[:inside], limit)
         y = np.append(y[:inside], y[inside - 1] + fraction * (y[inside] - y[inside - 1]))
-    return float(np.trapezoid(y, x) / limit)
+    return min(1.0, float(np.trapezoid(y, x) / limit))  # rounding may lead just above 1
 
 
 def smallest_threshold(normal: np.ndarray, rate: float) -> float:

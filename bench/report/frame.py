@@ -115,9 +115,9 @@ class Results:
         self._rows = {(row.variant, row.category, row.seed): row for row in run.rows}
 
     @property
-    def done(self) -> list[Row]:
-        """The rows with a result."""
-        return [row for row in self.run.rows if row.result is not None]
+    def done(self) -> list[tuple[Row, CellResult]]:
+        """The rows that have a result, with it."""
+        return [(row, row.result) for row in self.run.rows if row.result is not None]
 
     def get(self, variant: str, category: str, seed: int) -> CellResult | None:
         """Return the result of a cell, or None."""
@@ -150,12 +150,12 @@ class Results:
     @cached_property
     def scaled(self) -> list[str]:
         """The variants whose threshold axis is scaled on the test set."""
-        scaled = {row.variant for row in self.done if row.result and row.result.record.get("scaled")}
+        scaled = {row.variant for row, result in self.done if result.record.get("scaled")}
         return [variant for variant in self.variants if variant in scaled]
 
     def groups(self) -> dict[str, list[int]]:
         """Return the indices of the categories of each group; one unnamed group where none is known."""
-        known = {row.category: row.result.record.get("group") for row in self.done if row.result}
+        known = {row.category: result.record.get("group") for row, result in self.done}
         found: dict[str, list[int]] = {"textures": [], "objects": [], "other": []}
         for i, category in enumerate(self.categories):
             found.setdefault(known.get(category) or "other", []).append(i)
@@ -170,7 +170,7 @@ def _curves(result: CellResult) -> np.ndarray:
 
 def _long(run: Run, columns: list[str], entries: Callable[[Row], list[tuple]]) -> pd.DataFrame:
     head = ["method", "variant", "dataset", "category", "seed"]
-    rows = [(row.method, row.variant, row.dataset, row.category, row.seed, *entry) for row in run.rows for entry in entries(row)]
+    rows = [(r.method, r.variant, r.dataset, r.category, r.seed, *entry) for r in run.rows for entry in entries(r)]
     return pd.DataFrame(rows, columns=[*head, *columns])
 
 

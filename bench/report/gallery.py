@@ -1,25 +1,28 @@
-"""Galleries of maps: per category, test images chosen by one rule for all methods, then each method's worst cases."""
+"""Galleries of maps: per category, test images chosen by one rule for all methods, with each method's worst cases."""
 
 from __future__ import annotations
 
 import math
 import textwrap
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from bench.report.frame import Names, Results, number_of, opened, plain
 from bench.store import CellResult, slug
 from datasets.base import GOOD
 
-ROWS = 14
+ROWS_PER_PAGE = 14
 EXAMPLES, NORMAL_EXAMPLES = 2, 1
-PANEL, GAP, LABEL, HEADER, CAPTION = 1.2, 0.06, 2.0, 0.75, 0.95  # inches
+PANEL, GAP, LABEL, HEADER = 1.15, 0.06, 1.9, 0.65  # inches
+DPI = 110
 MAP_COLOURS, LINE_COLOUR = "magma", "#00E5FF"
 
 
@@ -30,7 +33,9 @@ class Column:
     Attributes
     ----------
     maps : dict of int to numpy.ndarray
-        Reduced maps of the images to show.
+        Reduced maps by the number of their test image.
+    iou, score : numpy.ndarray
+        Of each test image: IoU at the oracle threshold (NaN without defect), and image score.
     low, high : float
         The colour scale, one for the category.
     threshold : float
@@ -40,66 +45,64 @@ class Column:
     variant: str
     maps: dict[int, np.ndarray] = field(default_factory=dict)
     iou: np.ndarray = field(default_factory=lambda: np.empty(0))
+    score: np.ndarray = field(default_factory=lambda: np.empty(0))
     low: float = 0.0
     high: float = 1.0
     threshold: float = math.nan
 
+    @classmethod
+    def read(cls, variant: str, result: CellResult | None) -> Column:
+        """Return the maps of a cell, none where it failed."""
+        column = cls(variant)
+        if result is None:
+            return column
+        column.threshold = number_of(result.record["values"].get("threshold_oracle"))
+        with opened(result) as arrays:
+            column.iou, column.score = (arrays[n] if n in arrays else np.empty(0) for n in ("iou_oracle", "score"))
+            for i in range(len(result.record["items"])):
+                if f"map/{i}" in arrays:
+                    column.maps[i] = arrays[f"map/{i}"]
+        if result.record.get("scaled"):
+            finite = [values[np.isfinite(values)] for values in column.maps.values()]
+            column.low = min((float(v.min(initial=0)) for v in finite), default=0.0)
+            column.high = max((float(v.max(initial=0)) for v in finite), default=1.0)
+            column.high += column.high == column.low
+        return column
 
-def choose(items: list[tuple[str, str]], arrays: Mapping[str, Mapping[str, np.ndarray]]) -> dict[int, list[str]]:
-    """Return the test images to show with the variants that they are the worst case of.
+
+def choose(items: Sequence[Sequence[str]], columns: Sequence[Column]) -> dict[int, list[str]]:
+    """Return the test images to show, each with the variants that it is the worst case of.
 
     Parameters
     ----------
-    items : list of tuple of str
-        Name and defect type of each test image.
-    arrays : mapping
-        ``iou_oracle`` and ``score`` of each variant.
+    items : sequence of (name, defect type)
+        The test images.
+    columns : sequence of Column
+        What each variant makes of them.
 
     Returns
     -------
     dict of int to list of str
-        First the examples (the first two of each defect type and a normal one), which may be worst cases too; then the
-        defective image with the lowest IoU and the normal image with the highest score, of each variant.
+        First the examples (the first two of each defect type, and a normal one), which may be worst cases too; then, for
+        each variant, the defective image with the lowest IoU and the normal image with the highest score.
     """
     seen: Counter[str] = Counter()
-    examples = []
-    for i, (_, defect) in enumerate(items):
-        seen[defect] += 1
-        if seen[defect] <= (NORMAL_EXAMPLES if defect == GOOD else EXAMPLES):
-            examples.append(i)
-    chosen: dict[int, list[str]] = {i: [] for i in sorted(examples, key=lambda i: (items[i][1] == GOOD, i))}
+    chosen: dict[int, list[str]] = {}
+    order = sorted(range(len(items)), key=lambda i: items[i][1] == GOOD)  # defective images first
+    for i in order:
+        seen[items[i][1]] += 1
+        if seen[items[i][1]] <= (NORMAL_EXAMPLES if items[i][1] == GOOD else EXAMPLES):
+            chosen[i] = []
     worst = defaultdict(list)
-    for variant, found in arrays.items():
-        iou, score = found["iou_oracle"], found["score"]
-        if np.isfinite(iou).any():
-            worst[int(np.nanargmin(iou))].append(variant)
-        normal = [i for i, (_, defect) in enumerate(items) if defect == GOOD]
-        if normal:
-            worst[max(normal, key=lambda i: score[i])].append(variant)
-    for i in sorted(worst, key=lambda i: (items[i][1] == GOOD, i)):
+    normal = [i for i, (_, defect) in enumerate(items) if defect == GOOD]
+    for column in columns:
+        if np.isfinite(column.iou).any():
+            worst[int(np.nanargmin(column.iou))].append(column.variant)
+        if normal and len(column.score) == len(items):
+            worst[max(normal, key=lambda i: column.score[i])].append(column.variant)  # noqa: B023
+    for i in (i for i in order if i in worst):
         chosen.setdefault(i, []).extend(worst[i])
     return chosen
-
-
-def _column(variant: str, result: CellResult | None, shown: list[int]) -> Column:
-    column = Column(variant)
-    if result is None:
-        return column
-    column.threshold = number_of(result.record["values"].get("threshold_oracle"))
-    with opened(result) as arrays:
-        column.iou = arrays["iou_oracle"]
-        low, high = 0.0, -math.inf
-        for i in range(len(result.record["items"])):
-            if f"map/{i}" not in arrays:
-                continue
-            values = arrays[f"map/{i}"].astype(np.float32)
-            finite = values[np.isfinite(values)]
-            low, high = min(low, finite.min(initial=low)), max(high, finite.max(initial=high))
-            if i in shown:
-                column.maps[i] = values
-    if result.record.get("scaled") and math.isfinite(high):
-        column.low, column.high = float(low), float(high) if high > low else float(low) + 1
-    return column
 
 
 def _place(ax: Axes, image: np.ndarray, x: float, y: float, **style) -> tuple[float, float, float]:
@@ -113,9 +116,10 @@ def _place(ax: Axes, image: np.ndarray, x: float, y: float, **style) -> tuple[fl
 
 def _draw_map(ax: Axes, column: Column, i: int, x: float, y: float) -> None:
     if i not in column.maps:
-        ax.text(x + PANEL / 2, y + PANEL / 2, "no map", ha="center", va="center", color="0.5", fontsize=8)
+        text = "no map" if column.maps else "failed"
+        ax.text(x + PANEL / 2, y + PANEL / 2, text, ha="center", va="center", color="0.5", fontsize=8)
         return
-    values = column.maps[i]
+    values = column.maps[i].astype(np.float32)
     left, top, pixel = _place(ax, values, x, y, cmap=MAP_COLOURS, vmin=column.low, vmax=column.high)
     above = np.pad(values >= column.threshold, 1)  # padded, so that the line closes where it meets the border
     if above.any():
@@ -123,11 +127,82 @@ def _draw_map(ax: Axes, column: Column, i: int, x: float, y: float) -> None:
         ax.contour(left + columns * pixel, top + rows * pixel, above, [0.5], colors=LINE_COLOUR, linewidths=0.9)
     if i < len(column.iou) and math.isfinite(column.iou[i]):
         box = {"facecolor": "black", "alpha": 0.6, "pad": 1, "edgecolor": "none"}
-        ax.text(x + 0.04, y + 0.04, f"IoU {100 * column.iou[i]:.0f}", va="top", color="white", fontsize=6, bbox=box)
+        ax.text(left + 0.05, top + 0.05, f"IoU {100 * column.iou[i]:.0f}", va="top", color="white", fontsize=6, bbox=box)
 
 
-def _label(item: tuple[str, str], worst: list[str]) -> str:
+def _wrapped(texts: Sequence[str], width: int, lines: int) -> str:
+    return "\n".join("\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder="…")) for text in texts)
+
+
+def _row_label(item: Sequence[str], worst: list[str]) -> str:
     name, defect = map(plain, item)
-    why = f"highest score of {', '.join(worst)}" if defect == GOOD else f"lowest IoU of {', '.join(worst)}"
-    lines = [textwrap.wrap(text, 30, max_lines=5, placeholder="…") for text in (defect, name, why if worst else "example")]
-    return "\n".join("\n".join(part) for part in lines)
+    why = f"{'highest score' if defect == GOOD else 'lowest IoU'} of {', '.join(map(plain, worst))}"
+    return _wrapped([defect, name, f"worst case: {why}" if worst else "example"], 28, 5)
+
+
+def _column_label(column: Column) -> str:
+    if not column.maps:
+        return _wrapped([plain(column.variant)], 18, 2)
+    line = f"line at {column.threshold:.3g}" if math.isfinite(column.threshold) else "no threshold"
+    return _wrapped([plain(column.variant), f"colours {column.low:.2g}..{column.high:.3g}", line], 18, 2)
+
+
+def _page(rows: dict[int, list[str]], columns: list[Column], items: Sequence, previews: Mapping, title: str) -> Figure:
+    step = PANEL + GAP
+    width = max(6.0, LABEL + (2 + len(columns)) * step)
+    caption = textwrap.wrap(
+        f"{title}. Rows: the first {EXAMPLES} images of each defect type and a normal one; then each method's worst cases, the "
+        "defective image with its lowest IoU and the normal image with its highest score. Colours: one scale per method, "
+        "0..1 for probabilities, else up to the largest value on the test set. Line: score ≥ oracle threshold (the best on "
+        "the test set); IoU in percent at that threshold.",
+        int(width * 17),
+    )
+    height = HEADER + len(rows) * step + 0.14 * len(caption) + 0.15
+    figure = Figure(figsize=(width, height))
+    ax = figure.add_axes((0, 0, 1, 1))
+    lefts = [LABEL + k * step for k in range(2 + len(columns))]
+    for left, text in zip(lefts, ["image", "mask", *map(_column_label, columns)], strict=True):
+        ax.text(left + PANEL / 2, HEADER - 0.07, text, ha="center", va="bottom", fontsize=7)
+    for k, (i, worst) in enumerate(rows.items()):
+        top = HEADER + k * step
+        ax.text(0.08, top + PANEL / 2, _row_label(items[i], worst), va="center", fontsize=7)
+        _place(ax, previews[f"image/{i}"], lefts[0], top)
+        _place(ax, previews[f"mask/{i}"], lefts[1], top, cmap="gray", vmin=0, vmax=255)
+        for left, column in zip(lefts[2:], columns, strict=True):
+            _draw_map(ax, column, i, left, top)
+    ax.text(0.08, height - 0.08, "\n".join(caption), va="bottom", fontsize=7)
+    ax.set(xlim=(0, width), ylim=(height, 0))
+    ax.axis("off")
+    return figure
+
+
+def write_gallery(results: Results, category: str, folder: Path, names: Names) -> list[Path]:
+    """Write the pages of a category's gallery for the first seed; none where no cell or no preview of it exists."""
+    for seed in results.seeds:
+        found = {variant: results.get(variant, category, seed) for variant in results.variants}
+        record = next((result.record for result in found.values() if result), None)
+        if record:
+            break
+    path = results.run.store.previews(record.get("content") or "") if record else None
+    if record is None or path is None or not path.is_file():
+        return []
+    columns = [Column.read(variant, result) for variant, result in found.items()]
+    title = f"{plain(category)} of {plain(record['dataset'])}, seed {seed}"
+    paths = []
+    with np.load(path, allow_pickle=False) as previews:
+        rows = [(i, why) for i, why in choose(record["items"], columns).items() if f"image/{i}" in previews]
+        pages = math.ceil(len(rows) / ROWS_PER_PAGE)
+        for part in np.array_split(np.arange(len(rows)), pages) if pages else []:
+            figure = _page(dict(rows[k] for k in part), columns, record["items"], previews, title)
+            paths.append(folder / f"{names(f'gallery_{slug(category)}')}.png")
+            _save(figure, paths[-1])
+    return paths
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Write a page as PNG with a palette, a third of the size."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    canvas = FigureCanvasAgg(figure)
+    figure.set_dpi(DPI)
+    canvas.draw()
+    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)

@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from bench.metrics.suite import METRICS
-from bench.report.frame import GRIDS, Names, Results, plain, summarise
+from bench.report.frame import GRIDS, Names, Number, Results, plain, summarise
+from bench.report.render import DASH
+from bench.report.tables import cell_text, percent
 from bench.store import slug
 
 #: Okabe and Ito's colours, told apart with every kind of colour vision; the pale ones last.
@@ -71,8 +74,8 @@ def _draw_curves(results: Results, ax: Axes, x: np.ndarray, block: np.ndarray, p
             continue
         scale = 100 if percent else 1
         mean = scale * cells[complete].mean(axis=0)
-        step = max(1, len(x) // 8)
-        handles.append(ax.plot(x, mean, markevery=(i * step // max(1, len(results.variants)), step), **_style(i))[0])
+        every = (0.01 + 0.1 * i / len(results.variants), 0.1)  # by length on paper, staggered
+        handles.append(ax.plot(x, mean, markevery=every, **_style(i))[0])
         labels.append(label if complete.all() else f"{label} ({complete.sum()}/{complete.size})")
         if complete.all() and len(results.seeds) > 1:
             seeds = scale * cells.mean(axis=0)
@@ -117,61 +120,65 @@ def rate_figure(results: Results, name: str) -> Figure | None:
     title = _title(results, f"{name.upper()} curve of pixels, mean over categories{_band(results)}")
     xlabel = "false-positive rate of pixels" + (", logarithmic" if roc else "")
     figure, ax = _axes(title, xlabel, "true-positive rate of pixels" if roc else "per-region overlap")
-    keep = GRIDS[name] >= 1e-4 if roc else GRIDS[name] <= 0.3
+    low, high = (1e-4, 1) if roc else (0, 0.3)
+    keep = (GRIDS[name] >= 0.9 * low) & (GRIDS[name] <= 1.1 * high)
     x = GRIDS[name][keep]
     handles, labels = _draw_curves(results, ax, x, block[..., keep], percent=False)
     if roc:
         handles += ax.plot(x, x, color="0.5", linewidth=1, linestyle=":")
         labels.append("chance")
         ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     _legend(figure, handles, labels)
-    ax.set_xlim(x[0], x[-1])
+    ax.set_xlim(low, high)
     ax.set_ylim(0, 1.01)
     return figure
 
 
 def bar_figure(results: Results, name: str) -> Figure:
     """Return grouped bars of a metric: one group per category and one for the mean, broken into rows."""
-    cube, count = results.metrics[name], len(results.variants)
-    groups = [(plain(c), [i]) for i, c in enumerate(results.categories)]
-    groups.append(("mean", list(range(len(results.categories)))))
+    count, everything = len(results.variants), range(len(results.categories))
+    groups = [*((plain(c), [i]) for i, c in enumerate(results.categories)), ("mean", list(everything))]
+    numbers = [[summarise(block) for block in results.metrics[name][:, members]] for _, members in groups]
     rows = math.ceil(len(groups) * count / BARS_PER_ROW)
     per_row = math.ceil(len(groups) / rows)
     width = min(11, max(5, 1.2 + 0.24 * count * per_row + 0.1 * per_row))
     figure = Figure(figsize=(width, 1.2 + 2.3 * rows), layout="constrained")
-    axes = figure.subplots(rows, 1, squeeze=False)[:, 0]
-    figure.suptitle(_title(results, METRICS[name].title), fontsize=10)
+    axes = figure.subplots(rows, 1, squeeze=False, sharey=True)[:, 0]
+    shown = [n for group in numbers for n in group]
+    missing = "; –: no value, or not from every cell" if not all(n.complete for n in shown) else ""
+    figure.suptitle(_title(results, f"{METRICS[name].title}{missing}"), fontsize=10)
+    upright = count * per_row <= 10
+    axes[0].set_ylim(0, max([1.0, *(100 * n.mean for n in shown if n.n)]) * (1.12 if upright else 1.35))
+    room = max(6, int(11 * width / per_row))
     for row, ax in enumerate(axes):
-        _bars(results, ax, groups[row * per_row : (row + 1) * per_row], cube, per_row)
-    _legend(figure, axes[0].containers[: 2 * count], results.variants)
+        part = slice(row * per_row, (row + 1) * per_row)
+        _bars(results, ax, numbers[part], upright)
+        labels = ["\n".join(textwrap.wrap(g, room, max_lines=3, placeholder="…")) for g, _ in groups[part]]
+        ax.set_xticks(range(len(labels)), labels, fontsize=8)
+        ax.set_xlim(-0.5, per_row - 0.5)
+        ax.set_yticks([tick for tick in ax.get_yticks() if tick <= 100])
+        ax.set_ylabel("percent")
+        ax.grid(axis="y", color="0.9")
+        ax.set_axisbelow(True)
+    _legend(figure, [bars for bars in axes[0].containers if isinstance(bars, BarContainer)], results.variants)
     return figure
 
 
-def _bars(results: Results, ax: Axes, groups: list[tuple[str, list[int]]], cube: np.ndarray, per_row: int) -> None:
+def _bars(results: Results, ax: Axes, groups: list[list[Number]], upright: bool) -> None:
     count = len(results.variants)
-    size = 0.86 / count
-    upright = count * per_row <= 10
+    size, margin = 0.86 / count, 0.015 * ax.get_ylim()[1]
     for i in range(count):
-        numbers = [summarise(cube[i, members]) for _, members in groups]
-        shown = [100 * n.mean if n.complete or (results.allow_partial and n.n) else math.nan for n in numbers]
-        spreads = [100 * n.spread if math.isfinite(n.spread) else 0 for n in numbers]
-        x = np.arange(len(groups)) + (i - (count - 1) / 2) * size
-        ax.bar(x, np.nan_to_num(shown), size * 0.92, color=COLOURS[i % len(COLOURS)], edgecolor="0.2", linewidth=0.4)
-        for place, value, spread in zip(x, shown, spreads, strict=True):
-            text = f"{value:.1f}" if math.isfinite(value) else "–"
-            top = (value + spread if math.isfinite(value) else 0) + 2
-            ax.text(place, top, text, ha="center", va="bottom", fontsize=7, rotation=0 if upright else 90)
-            if spread:
-                ax.errorbar(place, value, spread, color="0.2", linewidth=0.8, capsize=1.5)
-    room = max(6, int(9 * ax.get_figure(root=True).get_figwidth() / per_row))  # type: ignore[union-attr]
-    names = ["\n".join(textwrap.wrap(name, room, max_lines=3, placeholder="…")) for name, _ in groups]
-    ax.set_xticks(range(len(groups)), names, fontsize=8)
-    ax.set_xlim(-0.5, per_row - 0.5)
-    ax.set_ylim(0, 112 if upright else 128)
-    ax.set_yticks(range(0, 101, 20))
-    ax.set_ylabel("percent")
-    ax.grid(axis="y", color="0.9")
-    ax.set_axisbelow(True)
+        places = np.arange(len(groups)) + (i - (count - 1) / 2) * size
+        heights = [100 * g[i].mean if g[i].complete or (results.allow_partial and g[i].n) else 0.0 for g in groups]
+        ax.bar(places, heights, size * 0.92, color=COLOURS[i % len(COLOURS)], edgecolor="0.2", linewidth=0.4)
+        for place, height, number in zip(places, heights, (g[i] for g in groups), strict=True):
+            text, top = cell_text(number, results.allow_partial), height + margin
+            if math.isfinite(number.spread):
+                ax.errorbar(place, height, 100 * number.spread, color="0.2", linewidth=0.8, capsize=1.5)
+                text, top = percent(number.mean), top + 100 * number.spread
+            turned = 0 if upright or text == DASH else 90
+            ax.text(place, top, text, ha="center", va="bottom", fontsize=7, rotation=turned)
 
 
 def write_plots(results: Results, folder: Path) -> list[Path]:

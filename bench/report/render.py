@@ -16,8 +16,24 @@ _LATEX = {
     **{c: "\\" + c for c in "#$%&_{}"},
     **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "`": r"\textasciigrave{}"},
     **{"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", '"': "{''}", "[": "{[}", "*": "{*}"},
-    **{DASH: r"\textendash{}", "—": r"\textemdash{}", "±": r"$\pm$", "≥": r"$\ge$", "≤": r"$\le$", "×": r"$\times$", "…": r"\dots{}", "·": r"$\cdot$"},
+    **{
+        DASH: r"\textendash{}",
+        "—": r"\textemdash{}",
+        "±": r"$\pm$",
+        "≥": r"$\ge$",
+        "≤": r"$\le$",
+        "×": r"$\times$",
+        "…": r"\dots{}",
+        "·": r"$\cdot$",
+    },
 }
+_PREAMBLE = [
+    r"\documentclass[a4paper,10pt]{article}",
+    r"\usepackage[utf8]{inputenc}",
+    r"\usepackage[margin=2cm]{geometry}",
+    r"\usepackage{booktabs,graphicx}",
+    r"\begin{document}",
+]
 #: Below U+0180, but not in LaTeX's default font encoding.
 _NOT_IN_OT1 = set("«»ÐÞðþĄąĐđĘęĦħĮįĸĿŀŉŊŋŦŧŲųſ")
 
@@ -94,12 +110,16 @@ def escape_latex(text: str, breakable: bool = False) -> str:
 
 
 def _latex_header(text: str) -> str:
-    parts = [escape_latex(part) for part in textwrap.wrap(text, 12, break_long_words=False)] or [""]
-    return parts[0] if len(parts) == 1 else r"\shortstack[r]{" + r"\\".join(parts) + "}"
+    parts = [escape_latex(part) for part in _broken(text)]
+    return parts[0] if len(parts) == 1 else r"\shortstack[r]{" + r"\\".join(r"\strut " + part for part in parts) + "}"
+
+
+def _broken(heading: str) -> list[str]:
+    return textwrap.wrap(heading, 9, break_long_words=False) or [""]
 
 
 def latex(table: Table) -> str:
-    """Return a ``table`` environment to ``\\input``; it needs the packages booktabs and graphicx."""
+    """Return a ``table`` environment to be input; it needs the packages booktabs and graphicx."""
     width = len(table.header)
 
     def row(line: Line) -> str:
@@ -117,7 +137,7 @@ def latex(table: Table) -> str:
     body_text = "\n".join(body)
     notes = " \\par\n".join(escape_latex(note, breakable=True) for note in table.notes)
     return rf"""\begin{{table}}[htbp]
-\centering\small
+\centering\small\setlength{{\tabcolsep}}{{4pt}}
 \caption{{{escape_latex(table.title)}}}
 \label{{tab:{table.name}}}
 \resizebox{{\ifdim\width>\linewidth\linewidth\else\width\fi}}{{!}}{{%
@@ -138,14 +158,7 @@ def latex(table: Table) -> str:
 def latex_document(tables: list[Table]) -> str:
     """Return a document that inputs all tables from its own folder."""
     inputs = [rf"\input{{{table.name}.tex}}" + r"\clearpage" * (i % 8 == 7) for i, table in enumerate(tables)]
-    return r"""\documentclass[a4paper,10pt]{article}
-\usepackage[utf8]{inputenc}
-\usepackage[margin=2cm]{geometry}
-\usepackage{booktabs,graphicx}
-\begin{document}
-%s
-\end{document}
-""" % "\n".join(inputs)
+    return "\n".join([*_PREAMBLE, *inputs, r"\end{document}", ""])
 
 
 def escape_markdown(text: str) -> str:
@@ -182,7 +195,7 @@ def comma_separated(table: Table) -> str:
 
 def console(table: Table) -> str:
     """Return the table as plain text with headings broken into lines."""
-    header = [table.header[0], *("\n".join(textwrap.wrap(text, 12, break_long_words=False)) for text in table.header[1:])]
+    header = [table.header[0], *("\n".join(_broken(text)) for text in table.header[1:])]
     return _grid(header, [[cell.text for cell in line.cells] for line in table.lines], "simple")
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,8 +12,9 @@ from bench.metrics.suite import METRICS
 from bench.report import notes
 from bench.report.frame import Names, Number, Results, number_of, plain, summarise
 from bench.report.render import DASH, Cell, Line, Table
-from bench.store import CellResult
+from bench.store import CellResult, slug
 
+Form = Callable[[float], str]
 MAIN = ["pixel_auroc", "image_auroc", "aupro_0.3", "iou_max", "iou_0.5", "iou_deployable"]
 
 
@@ -26,7 +28,7 @@ def plain_number(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def cells(numbers: Sequence[Number], allow_partial: bool, form=percent, best: bool = True) -> list[Cell]:
+def cells(numbers: Sequence[Number], allow_partial: bool, form: Form = percent, best: bool = True) -> list[Cell]:
     """Return numbers as cells, the best of the complete ones bold (all that tie as shown).
 
     A mean over some of the cells asked for is a dash with n/N, unless `allow_partial`.
@@ -34,12 +36,13 @@ def cells(numbers: Sequence[Number], allow_partial: bool, form=percent, best: bo
     complete = [float(form(number.mean)) if number.complete else math.nan for number in numbers]
     comparable = best and np.isfinite(complete).sum() > 1
     return [
-        Cell(_text(number, allow_partial, form), bool(comparable and value == np.nanmax(complete)))
+        Cell(cell_text(number, allow_partial, form), bool(comparable and value == np.nanmax(complete)))
         for number, value in zip(numbers, complete, strict=True)
     ]
 
 
-def _text(number: Number, allow_partial: bool, form) -> str:
+def cell_text(number: Number, allow_partial: bool, form: Form = percent) -> str:
+    """Return a mean with its spread, or a dash, with n/N where some cells have a value."""
     if number.n == 0:
         return DASH
     if not number.complete:
@@ -99,17 +102,16 @@ def summary_table(results: Results, names: Sequence[str] | None = None) -> Table
     names = [name for name in results.metrics if names is None or name in names]
     columns = {METRICS[name].title: _means(results, results.metrics[name]) for name in names}
     for title, cube in _timing(results).items():
-        columns[title] = cells([summarise(block) for block in cube], results.allow_partial, plain_number, best=False)
+        numbers = [replace(summarise(block), spread=math.nan) for block in cube]
+        columns[title] = cells(numbers, results.allow_partial, plain_number, best=False)
     lines = [
         Line([Cell(plain(variant)), *(column[i] for column in columns.values())]) for i, variant in enumerate(results.variants)
     ]
-    devices = dict.fromkeys(
-        plain((row.result.record.get("provenance") or {}).get("device_name", "")) for row in results.done if row.result
-    )
+    devices = dict.fromkeys(plain((result.record.get("provenance") or {}).get("device_name", "")) for _, result in results.done)
     absent = [metric.title for name, metric in METRICS.items() if name not in results.metrics]
     return Table(
         "summary",
-        f"Means over {len(results.categories)} categories of {plain(results.run.info.get('dataset', ''))} (%), and times",
+        f"Means over the categories ({len(results.categories)}) of {plain(results.run.info.get('dataset', ''))} (%), and times",
         ["method", *columns],
         lines,
         [
@@ -134,9 +136,9 @@ def _means(results: Results, cube: np.ndarray) -> list[Cell]:
 def _defects(results: Results, category: str) -> dict[str, int]:
     """Return the defect types of a category and their numbers of images."""
     found: dict[str, int] = {}
-    for row in results.done:
-        if row.category == category and row.result:
-            for defect, numbers in (row.result.record.get("defects") or {}).items():
+    for row, result in results.done:
+        if row.category == category:
+            for defect, numbers in (result.record.get("defects") or {}).items():
                 found.setdefault(defect, numbers.get("images") or 0)
     return found
 
@@ -177,7 +179,7 @@ def all_tables(results: Results) -> list[Table]:
     names = Names()
     names("all"), names("summary")
     metrics = [metric_table(results, name, names(name)) for name in results.metrics]
-    by_defect = [defect_table(results, category, names(f"defects_{category}")) for category in results.categories]
+    by_defect = [defect_table(results, category, names(f"defects_{slug(category)}")) for category in results.categories]
     return [summary_table(results), *metrics, *(table for table in by_defect if table)]
 
 
@@ -187,5 +189,6 @@ def compact_table(results: Results) -> Table:
     lines = []
     for i, category in enumerate(results.categories):
         pairs = [cells([summarise(block) for block in cube[:, [i]]], results.allow_partial) for cube in cubes]
-        lines.append(Line([Cell(plain(category)), *(Cell(" / ".join(c.text for c in pair)) for pair in zip(*pairs, strict=True))]))
+        texts = [" / ".join(cell.text for cell in pair) for pair in zip(*pairs, strict=True)]
+        lines.append(Line([Cell(plain(category)), *map(Cell, texts)]))
     return Table("compact", "Pixel AUROC / IoU-max (%)", ["category", *map(plain, results.variants)], lines)

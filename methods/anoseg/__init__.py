@@ -18,7 +18,7 @@ class AnoSegConfig(TrainedConfig):
 
     profiles: ClassVar[dict[str, dict[str, Any]]] = {
         "demo": {"image_size": 64, "steps": 400},
-        "quick": {"steps": 700},
+        "quick": {"epochs": 60, "min_steps": 350},
     }
 
     # the paper's parts (known); their weights are ours
@@ -34,14 +34,15 @@ class AnoSegConfig(TrainedConfig):
     varied_shapes: bool = Field(True, description="ours: scars, blobs and noise shapes beside rectangles")
     foreign_patches: bool = Field(True, description="ours: patches of other training images, rescaled, beside the image's own")
     synthetic_fill: bool = Field(True, description="ours: a part of the anomalies is filled with smooth random colour")
+    deformation: bool = Field(True, description="ours: a part of the anomalies bends the image instead")
     blending: bool = Field(True, description="ours: opacities from faint to full and soft or seamless edges")
     visible_change: bool = Field(True, description="ours: the mask is kept only where the paste changes the image visibly")
     normal_augmentation: bool = Field(True, description="ours: slight shift, rotation and brightness changes of the normals")
     weight_averaging: bool = Field(True, description="ours: predict with an exponential moving average of the weights")
 
     width: int = Field(16, ge=4, description="channels of the first level of the U-Net (ours)")
-    epochs: int = Field(160, ge=1, description="passes over the training images, if steps is not given")
-    steps: int | None = Field(2000, ge=1, description="updates; takes the place of epochs")
+    epochs: int = Field(120, ge=1, description="passes over the training images, if steps is not given")
+    min_steps: int = Field(1000, ge=0, description="updates, at least: for small training sets")
     learning_rate: float = Field(2e-3, gt=0)
     smoothing: float = Field(1.0, ge=0, description="ours: sigma of the map's Gaussian smoothing, in pixels at 128 px")
 

@@ -47,6 +47,8 @@ def warp(images: torch.Tensor, angle: torch.Tensor, scale: torch.Tensor, shift: 
 def colour_jitter(images: torch.Tensor, strength: float, grey: bool) -> torch.Tensor:
     """Change contrast, brightness and, unless the images are grey, the balance of the channels.
 
+    The strength varies from image to image, and a third keep their colours: only structure and place betray them.
+
     Parameters
     ----------
     images : torch.Tensor
@@ -55,11 +57,13 @@ def colour_jitter(images: torch.Tensor, strength: float, grey: bool) -> torch.Te
         Largest change of brightness.
     """
     n = len(images)
+    amount = uniform(n, -0.5, 1, images).clamp(min=0)
     mean = images.mean((2, 3), keepdim=True)
     channels = 1 if grey else 3
     shift = (torch.rand(n, channels, 1, 1, device=images.device) * 2 - 1) * strength * (1.0 if grey else 0.5)
     brightness = uniform(n, -strength, strength, images) * (0.0 if grey else 1.0)
-    return ((images - mean) * torch.exp(uniform(n, -0.7, 0.7, images)) + mean + brightness + shift).clamp(0, 1)
+    contrast = torch.exp(uniform(n, -0.7, 0.7, images) * amount)
+    return ((images - mean) * contrast + mean + (brightness + shift) * amount).clamp(0, 1)
 
 
 def hard_augment(images: torch.Tensor, grey: bool) -> torch.Tensor:
@@ -121,7 +125,9 @@ def shapes(n: int, size: int, varied: bool, like: torch.Tensor) -> torch.Tensor:
         noise = smooth_noise(n, size, [6, 12, 24], like)
         distance = distance + torch.where(kind == 2, 0.35, torch.where(kind == 3, 1.0, torch.where(scar, 0.3, 0.0))) * noise
         distance = torch.where(kind == 3, distance * 0.8 + 0.1, distance)
-    edge = (b * size / 2).clamp(max=20)  # steepness: the region fades over about two pixels
+    edge = (b * size / 2).clamp(max=20)  # with this steepness the region fades over about two pixels
+    if varied:
+        edge = edge * torch.exp(uniform(n, math.log(0.15), 0, like))
     return torch.sigmoid((1 - distance) * 2 * edge)
 
 
@@ -151,10 +157,12 @@ def paste(images: torch.Tensor, config: AnoSegConfig, grey: bool) -> tuple[torch
     if config.hard_augmentation:
         patch = hard_augment(patch, grey)
     scale = torch.exp(uniform(n, -0.7, 0.7, images)) if config.foreign_patches else torch.ones(n, 1, 1, 1, device=images.device)
-    shift = torch.rand(n, 2, device=images.device) * 2 - 1
-    patch = warp(patch, torch.zeros(n, 1, 1, 1, device=images.device), scale, shift)
+    angle = uniform(n, -math.pi / 4, math.pi / 4, images) * chance(n, 0.5 if config.foreign_patches else 0.0, images)
+    patch = warp(patch, angle, scale, torch.rand(n, 2, device=images.device) * 2 - 1)
     if config.synthetic_fill:
-        patch = torch.where(chance(n, 0.35, images), random_fill(images, grey), patch)
+        patch = torch.where(chance(n, 0.25, images), random_fill(images, grey), patch)
+    if config.deformation:
+        patch = torch.where(chance(n, 0.2, images), deform(images), patch)
     alpha = shapes(n, size, config.varied_shapes, images)
     region = alpha > 0.5
     if config.blending:
@@ -166,6 +174,15 @@ def paste(images: torch.Tensor, config: AnoSegConfig, grey: bool) -> tuple[torch
     if config.visible_change:
         region = region & visible(blended - images)
     return blended, region
+
+
+def deform(images: torch.Tensor) -> torch.Tensor:
+    """Bend the images: displace their pixels by smooth noise of up to a tenth of the side, (N, 3, S, S) in 0..1."""
+    n, _, size, _ = images.shape
+    field = smooth_noise(n, size, [4, 8, 16], images, 2) * uniform(n, 0.02, 0.12, images)
+    identity = torch.eye(2, 3, device=images.device).expand(n, 2, 3)
+    grid = F.affine_grid(identity, list(images.shape), align_corners=False) + field.permute(0, 2, 3, 1)
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
 def visible(difference: torch.Tensor) -> torch.Tensor:

@@ -19,7 +19,7 @@ def segmentation_loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor
     """
     probability = torch.sigmoid(logits)
     dice = 1 - (2 * (probability * masks).sum() + 1) / (probability.sum() + masks.sum() + 1)
-    return F.binary_cross_entropy_with_logits(logits, masks) + 0.5 * dice
+    return F.binary_cross_entropy_with_logits(logits, masks) + dice
 
 
 def reconstruction_loss(reconstruction: torch.Tensor, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:

@@ -19,7 +19,7 @@ from methods.anoseg.losses import (
     segmentation_loss,
 )
 from methods.anoseg.network import Discriminator, Generator
-from methods.layers import batches
+from methods._layers import batches
 
 
 class AnoSeg(base.Method):

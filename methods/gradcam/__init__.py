@@ -26,7 +26,7 @@ class GradCAMConfig(TrainedConfig):
     pretrained: bool = Field(False, description="start from timm's pretrained weights (downloaded by timm)")
     weights: Path | None = Field(None, description="start from this safetensors file of a timm model")
     batch_size: int = Field(8, ge=1, description="normal images per training step, each in 3 views; images per prediction")
-    steps: int | None = Field(800, ge=1, description="updates; takes the place of epochs")
+    steps: int | None = Field(800, ge=1, description="updates; takes the place of epochs and min_steps")
     learning_rate: float = Field(0.03, gt=0)
 
     def deviations(self) -> str | None:

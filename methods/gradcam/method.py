@@ -13,7 +13,7 @@ from bench.errors import MethodError
 from methods import base
 from methods.gradcam import GradCAMConfig
 from methods.gradcam.cutpaste import cutpaste, cutpaste_scar
-from methods.layers import batches
+from methods._layers import batches
 
 
 class UnscaledGradCAM(GradCAM):

@@ -1,0 +1,25 @@
+# make setup | demo | test | check      (VENV=DIR and PYTHON=COMMAND choose another environment or interpreter)
+VENV ?= .venv
+PYTHON ?= python3
+PY = $(VENV)/bin/python
+
+.PHONY: setup demo test check
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "error: Python >= 3.10 is needed; name one with PYTHON=..." >&2; exit 2; }
+	@$(PYTHON) -m venv $(VENV) || { echo "error: '$(PYTHON) -m venv' failed; on Debian: apt-get install python3-venv" >&2; exit 2; }
+	$(PY) -m pip install --quiet --disable-pip-version-check '.[dev]'
+	@rm -rf build *.egg-info
+	@touch $@
+
+demo: setup
+	$(PY) run_bench.py --methods anoseg,ae_recon,ae_ssim,gradcam --category circuit,fabric,flange,gasket --profile demo --out results/demo
+
+test: setup
+	$(PY) -m pytest
+
+check: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy

@@ -1,0 +1,61 @@
+"""Reports of a run, made from its stored cells alone: tables, figures, galleries of maps."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import matplotlib
+
+from bench.report import notes, plots, tables
+from bench.report.frame import Names, Results, defects_frame, results_frame
+from bench.report.gallery import write_gallery
+from bench.report.render import console, latex_document, write_text
+from bench.store import Run
+
+__all__ = ["console_table", "write_report"]
+
+#: What a report writes into its folders; such files of an earlier report are deleted.
+_KINDS = {"tables": ("*.tex", "*.md", "*.csv"), "plots": ("*.pdf", "*.png"), "maps": ("gallery_*.png",)}
+
+
+def write_report(run: Run, *, allow_partial: bool = False) -> list[Path]:
+    """Write all tables, figures and galleries of a run into its folder; files of an earlier report go.
+
+    Parameters
+    ----------
+    run : Run
+        The run; failed cells are shown as missing.
+    allow_partial : bool
+        Whether means over some of the cells asked for are shown, marked with n/N.
+
+    Returns
+    -------
+    list of Path
+        The files written, tables first.
+    """
+    results = Results(run, allow_partial)
+    found = tables.all_tables(results)
+    files = [path for table in found for path in table.write(run.path / "tables")]
+    files.append(write_text(run.path / "tables" / "all.tex", latex_document(found)))
+    files.append(write_text(run.path / "results.csv", results_frame(run).to_csv(index=False, lineterminator="\n")))
+    files.append(write_text(run.path / "defects.csv", defects_frame(run).to_csv(index=False, lineterminator="\n")))
+    with matplotlib.rc_context({"text.parse_math": False}):  # names may hold dollar signs
+        files += plots.write_plots(results, run.path / "plots")
+        names = Names()
+        files += [path for c in results.categories for path in write_gallery(results, c, run.path / "maps", names)]
+    for folder, patterns in _KINDS.items():
+        for old in {path for pattern in patterns for path in (run.path / folder).glob(pattern)} - set(files):
+            old.unlink()
+    return files
+
+
+def console_table(run: Run) -> str:
+    """Return the summary as plain text for the terminal, with pixel AUROC / IoU-max per category where it fits."""
+    results = Results(run)
+    summary, compact = tables.summary_table(results, tables.MAIN), tables.compact_table(results)
+    blocks = [f"{summary.title}\n\n{console(summary)}"]
+    detail = console(compact)
+    if results.metrics and max(map(len, detail.split("\n"))) <= shutil.get_terminal_size((120, 24)).columns:
+        blocks.append(f"{compact.title}\n\n{detail}")
+    return "\n\n".join([*blocks, *notes.failures(results)]) + "\n"
