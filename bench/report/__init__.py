@@ -52,10 +52,14 @@ def write_report(run: Run, *, allow_partial: bool = False) -> list[Path]:
 
 def console_table(run: Run) -> str:
     """Return the summary as plain text for the terminal, with pixel AUROC / IoU-max per category where it fits."""
-    results = Results(run)
-    summary, compact = tables.summary_table(results, tables.MAIN), tables.compact_table(results)
-    blocks = [f"{summary.title}\n\n{console(summary)}"]
-    detail = console(compact)
-    if results.metrics and max(map(len, detail.split("\n"))) <= shutil.get_terminal_size((120, 24)).columns:
-        blocks.append(f"{compact.title}\n\n{detail}")
+    results, room = Results(run), shutil.get_terminal_size((120, 24)).columns
+
+    def fits(text: str) -> bool:
+        return max(map(len, text.split("\n"))) <= room
+
+    summaries = [tables.summary_table(results, tables.MAIN[:n]) for n in range(len(tables.MAIN), 1, -1)]
+    summary = next((table for table in summaries if fits(console(table))), summaries[-1])
+    blocks = [summary.title, console(summary)]
+    if results.metrics and fits(detail := console(tables.compact_table(results))):
+        blocks += ["Pixel AUROC / IoU-max (%)", detail]
     return "\n\n".join([*blocks, *notes.failures(results)]) + "\n"

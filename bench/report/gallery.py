@@ -99,7 +99,7 @@ def choose(items: Sequence[Sequence[str]], columns: Sequence[Column]) -> dict[in
         if np.isfinite(column.iou).any():
             worst[int(np.nanargmin(column.iou))].append(column.variant)
         if normal and len(column.score) == len(items):
-            worst[max(normal, key=lambda i: column.score[i])].append(column.variant)  # noqa: B023
+            worst[max(normal, key=lambda i: column.score[i])].append(column.variant)
     for i in (i for i in order if i in worst):
         chosen.setdefault(i, []).extend(worst[i])
     return chosen

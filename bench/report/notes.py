@@ -14,35 +14,40 @@ FAILURES_SHOWN = 8
 ON_THRESHOLD_AXIS = {"iou_mean", "iou_0.5"}
 
 
-def _where(cells: Iterable[tuple[str, str]], among: Sequence[Row]) -> str:
-    """Return (variant, category) pairs as text, ``a, b on bottle``: the categories only if not all of a variant's rows."""
-    found: dict[str, set[str]] = defaultdict(set)
-    for variant, category in cells:
-        found[variant].add(category)
+def _where(cells: Iterable[Row], among: Sequence[Row]) -> str:
+    """Return cells as text, ``a, b on bottle, cable (seed 1)``: less than all of a variant's cells `among` only."""
+    found: dict[str, set[tuple[str, int]]] = defaultdict(set)
+    for row in cells:
+        found[row.variant].add((row.category, row.seed))
     variants = defaultdict(list)
-    for variant, where in found.items():
-        every = dict.fromkeys(row.category for row in among if row.variant == variant)
-        variants[tuple(c for c in every if c in where) if len(where) < len(every) else ()].append(plain(variant))
-    return "; ".join(
-        ", ".join(names) + (" on " + ", ".join(map(plain, where)) if where else "") for where, names in variants.items()
-    )
+    for variant, hit in found.items():
+        every: dict[str, list[int]] = defaultdict(list)
+        for row in among:
+            every[row.category] += [row.seed] * (row.variant == variant)
+        where = []
+        for category, seeds in every.items():
+            some = [seed for seed in seeds if (category, seed) in hit]
+            where += [plain(category) + (f" (seed {', '.join(map(str, some))})" if some != seeds else "")] * bool(some)
+        variants["" if len(hit) == sum(map(len, every.values())) else " on " + ", ".join(where)].append(plain(variant))
+    return "; ".join(", ".join(names) + where for where, names in variants.items())
 
 
 def _by_reason(cells: Iterable[tuple[str, Row]], among: Sequence[Row]) -> list[str]:
     """Return ``where: reason`` of cells with their reasons, each reason once."""
     found = defaultdict(list)
     for reason, row in cells:
-        found[reason].append((row.variant, row.category))
-    return [f"{_where(pairs, among)}: {reason}" for reason, pairs in found.items()]
+        found[reason].append(row)
+    return [f"{_where(rows, among)}: {reason}" for reason, rows in found.items()]
 
 
 def protocol(results: Results) -> str:
     """Return how the numbers are made."""
     holdout = results.run.info.get("holdout")
-    held_out = f" Held out for deployable thresholds: {100 * holdout:.3g} % of the normal training images." if holdout else ""
+    share = f"{100 * holdout:.3g} % of the normal training images, or validation images where there are" if holdout else "none"
     return (
         "Protocol: pixels are pooled within a category, then categories are averaged without weights; a pixel is positive "
-        f"where score ≥ threshold; oracle thresholds are the best on the test set, an upper bound.{held_out}"
+        "where score ≥ threshold; oracle thresholds are the best on the test set, an upper bound; held out for deployable "
+        f"thresholds: {share}."
     )
 
 

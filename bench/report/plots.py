@@ -144,20 +144,21 @@ def bar_figure(results: Results, name: str) -> Figure:
     per_row = math.ceil(len(groups) / rows)
     width = min(11, max(5, 1.2 + 0.24 * count * per_row + 0.1 * per_row))
     figure = Figure(figsize=(width, 1.2 + 2.3 * rows), layout="constrained")
-    axes = figure.subplots(rows, 1, squeeze=False, sharey=True)[:, 0]
+    axes = figure.subplots(rows, 1, squeeze=False)[:, 0]
     shown = [n for group in numbers for n in group]
     missing = "; –: no value, or not from every cell" if not all(n.complete for n in shown) else ""
     figure.suptitle(_title(results, f"{METRICS[name].title}{missing}"), fontsize=10)
     upright = count * per_row <= 10
-    axes[0].set_ylim(0, max([1.0, *(100 * n.mean for n in shown if n.n)]) * (1.12 if upright else 1.35))
+    top = max([1.0, *(100 * (n.mean + np.nan_to_num(n.spread)) for n in shown if n.n)]) * (1.12 if upright else 1.3)
     room = max(6, int(11 * width / per_row))
     for row, ax in enumerate(axes):
         part = slice(row * per_row, (row + 1) * per_row)
+        ax.set_ylim(0, top)
+        ax.set_yticks([tick for tick in ax.get_yticks() if tick <= min(100, top)])
         _bars(results, ax, numbers[part], upright)
         labels = ["\n".join(textwrap.wrap(g, room, max_lines=3, placeholder="…")) for g, _ in groups[part]]
         ax.set_xticks(range(len(labels)), labels, fontsize=8)
         ax.set_xlim(-0.5, per_row - 0.5)
-        ax.set_yticks([tick for tick in ax.get_yticks() if tick <= 100])
         ax.set_ylabel("percent")
         ax.grid(axis="y", color="0.9")
         ax.set_axisbelow(True)
@@ -176,7 +177,7 @@ def _bars(results: Results, ax: Axes, groups: list[list[Number]], upright: bool)
             text, top = cell_text(number, results.allow_partial), height + margin
             if math.isfinite(number.spread):
                 ax.errorbar(place, height, 100 * number.spread, color="0.2", linewidth=0.8, capsize=1.5)
-                text, top = percent(number.mean), top + 100 * number.spread
+                text, top = percent(number.mean), top + 100 * number.spread + margin
             turned = 0 if upright or text == DASH else 90
             ax.text(place, top, text, ha="center", va="bottom", fontsize=7, rotation=turned)
 

@@ -111,7 +111,7 @@ def escape_latex(text: str, breakable: bool = False) -> str:
 
 def _latex_header(text: str) -> str:
     parts = [escape_latex(part) for part in _broken(text)]
-    return parts[0] if len(parts) == 1 else r"\shortstack[r]{" + r"\\".join(r"\strut " + part for part in parts) + "}"
+    return parts[0] if len(parts) == 1 else r"\begin{tabular}[b]{@{}r@{}}" + r"\\".join(parts) + r"\end{tabular}"
 
 
 def _broken(heading: str) -> list[str]:

@@ -15,7 +15,8 @@ from bench.report.render import DASH, Cell, Line, Table
 from bench.store import CellResult, slug
 
 Form = Callable[[float], str]
-MAIN = ["pixel_auroc", "image_auroc", "aupro_0.3", "iou_max", "iou_0.5", "iou_deployable"]
+#: The metrics for the terminal, the first to go last.
+MAIN = ["pixel_auroc", "iou_max", "image_auroc", "iou_deployable", "aupro_0.3", "iou_0.5"]
 
 
 def percent(value: float) -> str:
@@ -50,6 +51,10 @@ def cell_text(number: Number, allow_partial: bool, form: Form = percent) -> str:
     return form(number.mean) + (f" ± {form(number.spread)}" if math.isfinite(number.spread) else "")
 
 
+def _dataset(results: Results) -> str:
+    return plain(results.run.info.get("dataset", "unknown"))
+
+
 def _texts(lines: list[Line]) -> list[str]:
     return [cell.text for line in lines for cell in line.cells[1:]]
 
@@ -70,7 +75,7 @@ def metric_table(results: Results, name: str, file: str) -> Table:
     lines.append(line("mean", list(range(len(results.categories))), rule=True))
     return Table(
         file,
-        f"{metric.title} (%) on {plain(results.run.info.get('dataset', ''))}",
+        f"{metric.title} (%) on {_dataset(results)}",
         ["category", *map(plain, results.variants)],
         lines,
         [
@@ -108,10 +113,11 @@ def summary_table(results: Results, names: Sequence[str] | None = None) -> Table
         Line([Cell(plain(variant)), *(column[i] for column in columns.values())]) for i, variant in enumerate(results.variants)
     ]
     devices = dict.fromkeys(plain((result.record.get("provenance") or {}).get("device_name", "")) for _, result in results.done)
+    count = len(results.categories)
     absent = [metric.title for name, metric in METRICS.items() if name not in results.metrics]
     return Table(
         "summary",
-        f"Means over the categories ({len(results.categories)}) of {plain(results.run.info.get('dataset', ''))} (%), and times",
+        f"Means over {count} {'category' if count == 1 else 'categories'} of {_dataset(results)} (%), and times",
         ["method", *columns],
         lines,
         [
@@ -160,12 +166,12 @@ def defect_table(results: Results, category: str, file: str) -> Table | None:
         return None
     return Table(
         file,
-        f"{plain(category)} of {plain(results.run.info.get('dataset', ''))} by defect type: AUROC (%)",
+        f"{plain(category)} of {_dataset(results)} by defect type: AUROC (%)",
         ["defect type", "images", *map(plain, results.variants)],
         lines,
         [
             "Each defect type against all normal pixels (pixel AUROC) or normal images (image AUROC) of the category.",
-            *notes.reading(results, [text for line in lines for text in _texts([line])]),
+            *notes.reading(results, _texts(lines)),
             notes.protocol(results),
             notes.setup(results),
             *notes.deviations(results),
@@ -188,7 +194,8 @@ def compact_table(results: Results) -> Table:
     cubes = [results.metrics[name] for name in ("pixel_auroc", "iou_max") if name in results.metrics]
     lines = []
     for i, category in enumerate(results.categories):
-        pairs = [cells([summarise(block) for block in cube[:, [i]]], results.allow_partial) for cube in cubes]
-        texts = [" / ".join(cell.text for cell in pair) for pair in zip(*pairs, strict=True)]
+        blocks = np.stack([cube[:, i] for cube in cubes], axis=1)  # (V, metrics, S)
+        numbers = [[replace(summarise(row[None]), spread=math.nan) for row in block] for block in blocks]
+        texts = [" / ".join(cell_text(n, results.allow_partial) for n in pair) for pair in numbers]
         lines.append(Line([Cell(plain(category)), *map(Cell, texts)]))
     return Table("compact", "Pixel AUROC / IoU-max (%)", ["category", *map(plain, results.variants)], lines)

@@ -1,0 +1,281 @@
+"""Reports from fabricated cells: what tables say, that any name survives any format, what is drawn and what is deleted."""
+
+import json
+import math
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from bench.metrics.suite import FPR_GRID, METRICS, THRESHOLD_GRID
+from bench.report import console_table, write_report
+from bench.report.frame import Names, Number, Results, summarise
+from bench.report.gallery import Column, choose
+from bench.report.render import Cell, Line, Table, comma_separated, escape_latex, latex, markdown
+from bench.report.tables import cells, metric_table, summary_table
+from bench.store import Row, Run, to_json
+
+NASTY = r"a_b & <c> $x$ 50% #{~^}\|`*"
+ITEMS = [["test/good/0", "good"], ["test/good/1", "good"], *(["test/hole/" + str(i), "hole"] for i in range(4))]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    info = {"profile": "quick", "dataset": "synthetic", "holdout": 0.1, "seeds": [0], "commit": "abc", "synthetic": True}
+    return Run(tmp_path / "results" / "run", info)
+
+
+def add(run: Run, variant: str, category: str, value: float | None, seed: int = 0, **changes) -> None:
+    """Add a finished cell of which every metric is `value`; None fails it."""
+    row = Row(variant, variant, run.info["dataset"], category, seed, key=f"{len(run.rows)}")
+    run.rows.append(row)
+    if value is None:
+        row.error = "out of memory in /some_path"
+        return
+    maps = {f"map/{i}": np.full((20, 24), 0.2, np.float16) for i in range(len(ITEMS))}
+    for i in range(2, len(ITEMS)):
+        maps[f"map/{i}"][5:15, 5 : 8 + 2 * i] = 0.9
+    arrays = maps | {
+        "iou": np.full(len(THRESHOLD_GRID), value),
+        "fpr": FPR_GRID,
+        "roc": FPR_GRID ** (1 - value),
+        "pro": FPR_GRID,
+        "score": np.array([0.1, 0.3, 0.9, 0.9, 0.9, 0.9]),
+        "iou_oracle": np.array([math.nan, math.nan, 0.5, 0.6, 0.7, 0.1]),
+    }
+    record = {
+        "method": variant,
+        "config": {"image_size": 64},
+        "dataset": run.info["dataset"],
+        "category": category,
+        "group": None,
+        "seed": seed,
+        "values": dict.fromkeys(METRICS, value) | {"threshold_oracle": 0.5},
+        "reasons": {},
+        "defects": {"hole": {"images": 4, "pixel_auroc": value, "aupro_0.3": value, "image_auroc": value}},
+        "scaled": False,
+        "items": ITEMS,
+        "content": "same",
+        "timing": {"train_s": 12.0, "predict_s": 1.0, "images_per_s": 50.0},
+        "deviations": None,
+        "provenance": {"commit": "abc", "dirty": True, "device_name": "a processor"},
+    }
+    without = changes.pop("without", ())
+    arrays = {name: array for name, array in (arrays | changes.pop("arrays", {})).items() if name not in without}
+    record["values"] |= changes.pop("values", {})
+    with run.store.writing(row.method, row.key) as folder:
+        np.savez_compressed(folder / "arrays.npz", **arrays)
+        (folder / "cell.json").write_text(to_json(record | changes), encoding="utf-8")
+    row.status, row.result = "done", run.store.get(row.method, row.key)
+
+
+def add_previews(run: Run) -> None:
+    path = run.store.previews("same")
+    path.parent.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    images = {f"image/{i}": rng.integers(0, 255, (20, 24, 3), np.uint8) for i in range(len(ITEMS))}
+    np.savez_compressed(path, **images, **{f"mask/{i}": np.zeros((20, 24), np.uint8) for i in range(len(ITEMS))})
+
+
+def shown(table: Table) -> dict[str, list[str]]:
+    return {line.cells[0].text: [f"*{c.text}*" if c.bold else c.text for c in line.cells[1:]] for line in table.lines}
+
+
+def pixel_auroc(run: Run, allow_partial: bool = False) -> Table:
+    return metric_table(Results(run, allow_partial), "pixel_auroc", "pixel_auroc")
+
+
+def test_a_mean_is_over_categories_then_seeds_and_its_spread_over_seeds() -> None:
+    number = summarise(np.array([[0.5, 0.7], [0.7, 0.9]]))  # the seeds' means are 0.6 and 0.8
+    assert number.mean == pytest.approx(0.7)
+    assert number.spread == pytest.approx(math.sqrt(0.02))
+    assert summarise(np.array([[0.5, math.nan]])) == Number(0.5, pytest.approx(math.nan, nan_ok=True), 1, 2)
+
+
+def test_metric_table_has_groups_means_and_bold_with_ties(run: Run) -> None:
+    for category, group, values in [("wood", "textures", (0.8, 0.9)), ("pill", "objects", (0.70004, 0.7)), ("nut", "objects", (1, 0))]:
+        for variant, value in zip("ab", values, strict=True):
+            add(run, variant, category, value, group=group)
+    table = pixel_auroc(run)
+    assert table.header == ["category", "a", "b"]
+    assert shown(table) == {
+        "wood": ["80.0", "*90.0*"],
+        "mean of textures": ["80.0", "*90.0*"],
+        "pill": ["*70.0*", "*70.0*"],
+        "nut": ["*100.0*", "0.0"],
+        "mean of objects": ["*85.0*", "35.0"],
+        "mean": ["*83.3*", "53.3"],
+    }
+    assert [line.group for line in table.lines] == ["textures"] * 2 + ["objects"] * 3 + [""]
+
+
+def test_seeds_give_a_spread(run: Run) -> None:
+    for seed, value in enumerate([0.8, 0.9]):
+        add(run, "a", "wood", value, seed)
+    assert shown(pixel_auroc(run))["wood"] == ["85.0 ± 7.1"]
+    assert any("standard deviation over 2 seeds" in note for note in pixel_auroc(run).notes)
+
+
+def test_an_incomplete_mean_is_a_dash_and_never_the_best(run: Run) -> None:
+    for category, value in {"wood": 0.8, "pill": None, "nut": 0.9}.items():
+        add(run, "a", category, value)
+        add(run, "b", category, 0.5)
+    table = pixel_auroc(run)
+    assert shown(table)["pill"] == ["–", "50.0"]
+    assert shown(table)["mean"] == ["– (2/3)", "50.0"]
+    assert shown(pixel_auroc(run, allow_partial=True))["mean"] == ["85.0 (2/3)", "50.0"]
+    assert any(note == "Failed: a on pill: out of memory in /some_path." for note in table.notes)
+
+
+def test_an_undefined_value_is_a_dash_with_its_reason(run: Run) -> None:
+    add(run, "a", "wood", 0.5)
+    add(run, "b", "wood", 0.5, values={"iou_0.5": None}, reasons={"iou_0.5": "the map is no probability"}, scaled=True)
+    table = metric_table(Results(run), "iou_0.5", "iou_0.5")
+    assert shown(table)["wood"] == ["50.0", "–"]
+    assert "Undefined (–): b: the map is no probability." in table.notes
+    assert any("scaled on the test set" in note and note.endswith(": b.") for note in table.notes)
+    assert "–" in console_table(run)
+
+
+def test_a_metric_without_any_value_has_no_table(run: Run) -> None:
+    add(run, "a", "wood", 0.5, values={"iou_0.5": None})
+    names = {path.name for path in write_report(run)}
+    assert "pixel_auroc.tex" in names and "iou_0.5.tex" not in names and "bars_iou_0.5.png" not in names
+    assert any("No cell has a value: IoU@0.5." in note for note in summary_table(Results(run)).notes)
+
+
+def test_summary_and_footnotes_say_how_the_numbers_came_about(run: Run) -> None:
+    add(run, "a", "wood", 0.5, deviations="3 of 200 epochs")
+    table = summary_table(Results(run))
+    row = dict(zip(table.header[1:], shown(table)["a"], strict=True))
+    assert row["Pixel AUROC"] == "50.0" and row["training (s)"] == "12" and row["prediction (ms/image)"] == "20"
+    notes = " ".join(table.notes)
+    for part in ["only full is meant", "embedded synthetic", "image size 64", "seed 0", "abc with uncommitted changes", "10 %"]:
+        assert part in notes
+    assert "a: 3 of 200 epochs" in notes
+
+
+@pytest.mark.parametrize("allow_partial", [False, True])
+def test_partial_numbers_compete_with_nothing(allow_partial: bool) -> None:
+    row = cells([Number(0.9, math.nan, 1, 2), Number(0.5, math.nan, 2, 2), Number(0.4, math.nan, 2, 2)], allow_partial)
+    assert [cell.bold for cell in row] == [False, True, False]
+
+
+def test_names_from_outside_break_no_format() -> None:
+    table = Table("t", NASTY, ["name", "a|b"], [Line([Cell(NASTY), Cell("1", bold=True)])], [NASTY])
+    assert r"a\_b \& \textless{}c\textgreater{} \$x\$ 50\% \#\{\textasciitilde{}\textasciicircum{}\}" in latex(table)
+    header, _, row = markdown(table).splitlines()[2:5]
+    assert header.count("|") - header.count(r"\|") == row.count("|") - row.count(r"\|") == 3
+    assert "**1**" in row and "&lt;c&gt;" in row
+    assert comma_separated(table).splitlines()[1] == f"{NASTY},1"
+    assert escape_latex("中") == "U+4E2D" and escape_latex("é") == "é"
+
+
+def test_file_names_are_unique_where_case_does_not_count() -> None:
+    names = Names()
+    assert [names(n) for n in ["a b", "a-b", "A-B", ".."]] == ["a-b", "a-b_2", "A-B_3", "unnamed"]
+
+
+def test_results_in_long_form(run: Run) -> None:
+    add(run, "a", NASTY, 0.123456789012345, values={"iou_0.5": None})
+    add(run, "b", NASTY, None)
+    write_report(run)
+    frame = pd.read_csv(run.path / "results.csv").set_index(["variant", "metric"])["value"]
+    assert frame["a", "pixel_auroc"] == 0.123456789012345
+    assert math.isnan(frame["a", "iou_0.5"]) and math.isnan(frame["b", "pixel_auroc"])
+    assert frame["a", "images_per_s"] == 50 and frame["a", "threshold_oracle"] == 0.5
+    defects = pd.read_csv(run.path / "defects.csv")
+    assert list(defects.columns) == ["method", "variant", "dataset", "category", "seed", "defect", "metric", "value"]
+    assert defects.set_index("metric")["value"]["images"] == 4
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_latex_compiles_with_any_name(run: Run) -> None:
+    for category in [NASTY, "[x] *", "größe -- \"q\"", "中ą\n☃"]:
+        for variant in ["a very long name of a variant", NASTY, "b_c"]:
+            add(run, variant, category, 0.5)
+    add(run, "b_c", "other", None)
+    tables = next(path for path in write_report(run) if path.name == "all.tex").parent
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    done = subprocess.run(command, cwd=tables, capture_output=True, check=False)
+    log = done.stdout.decode("utf-8", "replace")
+    assert done.returncode == 0, log[-2000:]
+    assert "Overfull" not in log and (tables / "all.pdf").stat().st_size > 10_000
+
+
+def colours(path: Path) -> int:
+    with Image.open(path) as image:
+        return len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0))
+
+
+def test_figures_and_galleries_are_drawn(run: Run) -> None:
+    for variant in ["a", "b"]:
+        add(run, variant, "wood", 0.5 if variant == "a" else 0.9)
+        add(run, variant, NASTY, 0.7)
+    add_previews(run)
+    files = {str(path.relative_to(run.path)) for path in write_report(run)}
+    drawn = {"plots/iou_mean", "plots/iou_wood", "plots/roc", "plots/pro", "plots/bars_pixel_auroc"}
+    assert {f"{name}.{kind}" for name in drawn for kind in ("png", "pdf")} | {"maps/gallery_wood.png"} <= files
+    for name in files:
+        if name.endswith(".png"):
+            assert colours(run.path / name) > 30, name
+            assert 5_000 < (run.path / name).stat().st_size < 700_000, name
+    with Image.open(run.path / "maps/gallery_wood.png") as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    line = (pixels[..., 0] < 60) & (pixels[..., 1] > 180) & (pixels[..., 2] > 200)
+    assert line.sum() > 100, "no contour in its colour"
+
+
+def test_a_gallery_shows_the_same_examples_for_all_and_each_ones_worst() -> None:
+    nan = math.nan
+    first = Column("a", iou=np.array([nan, nan, 0.5, 0.6, 0.7, 0.1]), score=np.array([0.1, 0.3, 1, 1, 1, 1]))
+    second = Column("b", iou=np.array([nan, nan, 0.2, 0.6, 0.7, 0.3]), score=np.array([0.4, 0.3, 1, 1, 1, 1]))
+    failed = Column("c")
+    assert choose(ITEMS, [first, second, failed]) == {2: ["b"], 3: [], 0: ["b"], 5: ["a"], 1: ["a"]}
+
+
+def test_files_of_an_earlier_report_go_and_others_stay(run: Run) -> None:
+    add(run, "a", "wood", 0.5)
+    for name in ["tables/old.tex", "plots/iou_old.png", "maps/gallery_old.png", "tables/all.pdf", "notes.md", "maps/mine.txt"]:
+        path = run.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    files = write_report(run)
+    left = {str(p.relative_to(run.path)) for p in run.path.rglob("*") if p.is_file()} - {str(p.relative_to(run.path)) for p in files}
+    assert left == {"tables/all.pdf", "notes.md", "maps/mine.txt"}
+
+
+def test_a_run_whose_cells_all_failed_still_has_a_report(run: Run) -> None:
+    add(run, "a", "wood", None)
+    add(run, "b", "wood", None)
+    assert "summary.md" in {path.name for path in write_report(run)}
+    assert "Failed: a, b: out of memory" in (run.path / "tables" / "summary.md").read_text(encoding="utf-8").replace("\\", "")
+    assert "Failed: a, b" in console_table(run)
+    empty = Run(run.path.with_name("empty"), {})
+    assert write_report(empty) and console_table(empty)
+
+
+def test_degenerate_cells_are_reported_all_the_same(run: Run) -> None:
+    constant = {f"map/{i}": np.full((20, 24), 3, np.float16) for i in range(len(ITEMS))}
+    endless = {"map/2": np.full((20, 24), np.inf, np.float16)}
+    add(run, "constant", "wood", 0.5, arrays=constant, scaled=True)
+    add(run, "infinite", "wood", 0.5, arrays=endless, scaled=True, values={"threshold_oracle": None})
+    add(run, "bare", "wood", 0.5, without=["iou", "roc", "pro", "fpr", "map/2"], values=dict.fromkeys(METRICS))
+    add(run, "one defect only", "nut", 0.5, items=ITEMS[:2], defects={}, arrays={"iou_oracle": np.full(2, np.nan)})
+    add_previews(run)
+    names = {path.name for path in write_report(run)}
+    assert {"gallery_wood.png", "iou_wood.png"} <= names
+    assert Column.read("x", run.rows[0].result).high == 3
+
+
+def test_a_report_needs_nothing_but_the_folder(run: Run) -> None:
+    add(run, "a", "wood", 0.5)
+    run.save()
+    shutil.rmtree(run.store.previews("same").parent, ignore_errors=True)
+    names = {path.name for path in write_report(Run.load(run.path))}
+    assert "summary.csv" in names and not any(name.startswith("gallery") for name in names)
+    assert json.loads((run.path / "run.json").read_text(encoding="utf-8"))["cells"][0]["status"] == "done"
