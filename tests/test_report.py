@@ -97,7 +97,11 @@ def test_a_mean_is_over_categories_then_seeds_and_its_spread_over_seeds() -> Non
 
 
 def test_metric_table_has_groups_means_and_bold_with_ties(run: Run) -> None:
-    for category, group, values in [("wood", "textures", (0.8, 0.9)), ("pill", "objects", (0.70004, 0.7)), ("nut", "objects", (1, 0))]:
+    for category, group, values in [
+        ("wood", "textures", (0.8, 0.9)),
+        ("pill", "objects", (0.70004, 0.7)),
+        ("nut", "objects", (1, 0)),
+    ]:
         for variant, value in zip("ab", values, strict=True):
             add(run, variant, category, value, group=group)
     table = pixel_auroc(run)
@@ -195,7 +199,7 @@ def test_results_in_long_form(run: Run) -> None:
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_latex_compiles_with_any_name(run: Run) -> None:
-    for category in [NASTY, "[x] *", "größe -- \"q\"", "中ą\n☃"]:
+    for category in [NASTY, "[x] *", 'größe -- "q"', "中ą\n☃"]:
         for variant in ["a very long name of a variant", NASTY, "b_c"]:
             add(run, variant, category, 0.5)
     add(run, "b_c", "other", None)
@@ -245,7 +249,9 @@ def test_files_of_an_earlier_report_go_and_others_stay(run: Run) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x")
     files = write_report(run)
-    left = {str(p.relative_to(run.path)) for p in run.path.rglob("*") if p.is_file()} - {str(p.relative_to(run.path)) for p in files}
+    left = {str(p.relative_to(run.path)) for p in run.path.rglob("*") if p.is_file()} - {
+        str(p.relative_to(run.path)) for p in files
+    }
     assert left == {"tables/all.pdf", "notes.md", "maps/mine.txt"}
 
 

@@ -28,7 +28,9 @@ class AnoSegConfig(TrainedConfig):
     reconstruction: bool = Field(True, description="reconstruction loss on normal regions")
     reconstruction_weight: float = Field(1.0, ge=0)
     coord: bool = Field(True, description="two coordinate channels in [-1, 1] joined to the input")
-    detector: bool = Field(True, description="image score from a classifier of (image, map); without it, the map's maximum")
+    detector: bool = Field(
+        True, description="a classifier of (image, map) takes part in the image score; without it, the map's maximum"
+    )
 
     # our additions
     varied_shapes: bool = Field(True, description="ours: scars, blobs and noise shapes beside rectangles")

@@ -1,7 +1,7 @@
 """The image-level detector of AnoSeg: a classifier of the image joined with its estimated map.
 
 Known from the paper: the estimated map improves an image-level detector that sees it together with the image.
-Ours: the network, its loss and its score.
+Ours: the network, its loss, and the image score: the mean of the detector's probability and the map's maximum.
 """
 
 from __future__ import annotations

@@ -107,7 +107,9 @@ class AnoSeg(base.Method):
     def _predict(self, images: torch.Tensor) -> base.Prediction:
         x = images.float() / 255
         maps = self._maps(x).clamp(0, 1)
-        scores = torch.sigmoid(self.detector(x * 2 - 1, maps)) if self.config.detector else None
+        scores = None
+        if self.config.detector:
+            scores = (torch.sigmoid(self.detector(x * 2 - 1, maps)) + maps.flatten(1).amax(1)) / 2
         return base.Prediction(maps.squeeze(1), scores)
 
     def state(self) -> dict[str, torch.Tensor]:

@@ -16,7 +16,7 @@ class Random(base.Method):
     Config = FloorConfig
 
     def _fit(self, images: torch.Tensor, progress: base.Progress) -> None:
-        progress(1, 1, 0.0)
+        pass
 
     def _predict(self, images: torch.Tensor) -> base.Prediction:
         maps = []
@@ -41,7 +41,6 @@ class PixelStats(base.Method):
 
     def _fit(self, images: torch.Tensor, progress: base.Progress) -> None:
         self.mean = images.to(torch.float32).mean(0).to(self.device)
-        progress(1, 1, 0.0)
 
     def _predict(self, images: torch.Tensor) -> base.Prediction:
         return base.Prediction((images.float() - self.mean).norm(dim=1) / 255)

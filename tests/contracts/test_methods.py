@@ -24,6 +24,17 @@ def test_state(name, tmp_path: Path):
     check_state(CASES[name], tmp_path)
 
 
+def test_the_method_of_the_readme_passes_too(tmp_path: Path, monkeypatch):
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    (tmp_path / "darkness.py").write_text(readme.split("```python\n")[1].split("```")[0])
+    monkeypatch.setattr(METHODS, "_entries", dict(METHODS._entries))
+    assert METHODS.match(f"{tmp_path / 'darkness.py'}:Darkness") == ["darkness"]
+    case = Case("darkness")
+    for check in CHECKS:
+        check(case)
+    check_state(case, tmp_path)
+
+
 @pytest.mark.parametrize("name", sorted(set(CASES) - {"random"}))
 def test_higher_is_more_anomalous(name):
     """After a short training, a foreign bright block is hotter than the same pixels of a normal image."""
