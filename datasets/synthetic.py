@@ -7,6 +7,7 @@ are (y, x); a signed distance is negative inside its shape.
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
 from collections.abc import Callable
@@ -128,7 +129,7 @@ def stroke(canvas: Canvas, points: np.ndarray, width: float) -> np.ndarray:
     height, breadth = canvas.x.shape
     page = np.zeros((fine * height, fine * breadth), np.uint8)
     corners = np.round(fine * (points[:, ::-1] + 0.5)).astype(int).tolist()
-    for k, (a, b) in enumerate(zip(corners[:-1], corners[1:], strict=True)):
+    for k, (a, b) in enumerate(itertools.pairwise(corners)):
         taper = min(1.0, 0.55 + 2 * min(k, len(corners) - 2 - k) / len(corners))
         cv2.line(page, a, b, 255, max(round(fine * width * taper), 1))
     return cv2.resize(page, (breadth, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255

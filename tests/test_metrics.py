@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -27,14 +29,13 @@ def reference_pro(maps, masks, limit=0.3):
             overlaps += [(scores_map[labels == k] >= t).mean() for k in range(1, number + 1)]
         fp = sum(((m >= t) & ~k).sum() for m, k in zip(maps, masks, strict=True))
         points.append((fp / normal, float(np.mean(overlaps))))
-    x, y = np.array(points).T
     area = 0.0
-    for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+    for (x0, y0), (x1, y1) in itertools.pairwise(points):
         if x0 >= limit:
             break
-        if x1 > limit:
-            y1, x1 = y0 + (y1 - y0) * (limit - x0) / (x1 - x0), limit
-        area += (x1 - x0) * (y0 + y1) / 2
+        right = min(x1, limit)
+        top = y0 + (y1 - y0) * (right - x0) / (x1 - x0) if x1 > x0 else y1
+        area += (right - x0) * (y0 + top) / 2
     return area / limit
 
 

@@ -181,7 +181,7 @@ def test_misplaced_marks_one_whole_part() -> None:
     for k in range(6):
         _, mask = render("circuit", f"test/misplaced/{k:03d}", "misplaced")
         count, _, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
-        x, y, width, height, area = boxes[1]
+        x, _y, width, height, area = boxes[1]
         assert count == 2 and area > 0.85 * width * height
         assert 36 <= width <= 42 and 20 <= height <= 26
         assert min(abs(x + width / 2 - column) for column in (COLUMNS[0], COLUMNS[3])) < 5

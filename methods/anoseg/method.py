@@ -8,6 +8,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision.transforms.functional import gaussian_blur
 
 from methods import base
+from methods._layers import batches
 from methods.anoseg import AnoSegConfig
 from methods.anoseg.anomalies import training_batch
 from methods.anoseg.detector import Detector
@@ -19,7 +20,6 @@ from methods.anoseg.losses import (
     segmentation_loss,
 )
 from methods.anoseg.network import Discriminator, Generator
-from methods._layers import batches
 
 
 class AnoSeg(base.Method):

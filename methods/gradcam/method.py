@@ -11,9 +11,9 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from bench.errors import MethodError
 from methods import base
+from methods._layers import batches
 from methods.gradcam import GradCAMConfig
 from methods.gradcam.cutpaste import cutpaste, cutpaste_scar
-from methods._layers import batches
 
 
 class UnscaledGradCAM(GradCAM):
