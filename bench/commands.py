@@ -14,7 +14,7 @@ from bench.choices import choose_categories, choose_device, choose_folder, open_
 from bench.console import Console
 from bench.content import Inspected, inspect
 from bench.errors import DataError, UsageError, describe
-from bench.plan import PROFILES, Cell, Variant, parse_methods
+from bench.plan import PROFILES, Cell, Variant, match_methods, parse_methods
 from bench.provenance import commit
 from bench.registry import nearest
 from bench.store import MANIFEST, Row, Run, Store, slug
@@ -36,6 +36,7 @@ def run_command(arguments: Namespace) -> int:
     if not 0 <= arguments.holdout < 1:
         raise UsageError(f"Expected --holdout in 0..1 (below 1), but got {arguments.holdout}.")
     seeds = parse_seeds(arguments.seeds)
+    match_methods(arguments.methods)  # before the settings, which may be those of a class in a file
     name, dataset, settings = open_dataset(arguments)
     variants = parse_methods(arguments.methods, arguments.profile, settings)
     unused = set(settings) - {v.method for v in variants} - {name}

@@ -50,15 +50,15 @@ def inspect(
     version = dataset.content()
     if version is not None:
         return Inspected(category, _digest([version, name, *(item.name for item in category.items)]))
-    assert dataset.root is not None
-    known_file = cache / f"{_digest([str((dataset.root / name).resolve())])}.json"
+    known_file = cache / f"{_digest([dataset.label, str(dataset.root and dataset.root.resolve()), name])}.json"
     known = _read(known_file)
     lines: list[str] = []
     problems: list[str] = []
     fresh: dict[str, str] = {}
     for done, item in enumerate(category.items, 1):
-        stamp = "|".join(f"{path}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in item.files if path.exists())
-        fresh[stamp] = known.get(stamp) or _check(item, problems)
+        stats = [f"{path}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in item.files if path.exists()]
+        stamp = "|".join([item.name, *stats])
+        fresh[stamp] = (known.get(stamp) if stats else None) or _check(item, problems)
         lines.append(f"{item.name}:{item.defect}:{fresh[stamp]}")
         progress(done, len(category.items))
     if problems:
@@ -84,13 +84,16 @@ def _without(category: Category, exclude: list[str]) -> Category:
 
 
 def _check(item: Item, problems: list[str]) -> str:
-    """Read an item whole; return the hash of its files."""
+    """Read an item whole; return the hash of its files, or of its arrays where it is not all read from files."""
     try:
-        item.load_mask(item.load_image().shape[:2])
+        image = item.load_image()
+        mask = item.load_mask(image.shape[:2])
     except DataError as error:
         problems.append(str(error))
         return ""
-    return _digest([hashlib.sha256(path.read_bytes()).hexdigest() for path in item.files])
+    whole = isinstance(item.image, Path) and isinstance(item.mask, Path | None)
+    parts = [path.read_bytes() for path in item.files] if whole else [image.tobytes(), mask.tobytes()]
+    return _digest([hashlib.sha256(part).hexdigest() for part in parts])
 
 
 def _read(path: Path) -> dict[str, str]:

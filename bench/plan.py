@@ -75,6 +75,8 @@ class Cell:
             "holdout": self.holdout,
             "device": self.device,
         }
+        if origin := METHODS[self.variant.method].origin:
+            trained["origin"] = origin
         return {"trained": trained, "metrics": METRICS_VERSION}
 
     @cached_property
@@ -154,6 +156,25 @@ def validated(make: Any, name: str, config: type[BaseModel], overrides: dict[str
         raise UsageError(f"Wrong value for '{name}.{key}': {first['msg']}, but got {first['input']!r}.") from error
 
 
+def match_methods(text: str) -> list[tuple[list[str], dict[str, Any]]]:
+    """Return the names and the bracketed settings of each part of ``--methods``; classes of files are registered.
+
+    Raises
+    ------
+    UsageError
+        If a part is malformed or its name unknown.
+    """
+    matched = []
+    for part in split_list(text):
+        match = re.fullmatch(r"([^\[\]]+)(?:\[(.*)\])?", part)
+        if not match:
+            raise UsageError(f"Expected 'method' or 'method[key=value,...]' in --methods, but got '{part}'.")
+        matched.append((METHODS.match(match[1].strip()), _bracket(match[2], part)))
+    if not matched:
+        raise UsageError("Expected at least one method in --methods; `python run_bench.py list` names them.")
+    return matched
+
+
 def parse_methods(text: str, profile: str, settings: Settings) -> list[Variant]:
     """Turn ``--methods`` into variants.
 
@@ -169,13 +190,9 @@ def parse_methods(text: str, profile: str, settings: Settings) -> list[Variant]:
         If a name or a key is unknown, a value wrong, or two variants share a label.
     """
     variants: list[Variant] = []
-    for part in split_list(text):
-        match = re.fullmatch(r"([^\[\]]+)(?:\[(.*)\])?", part)
-        if not match:
-            raise UsageError(f"Expected 'method' or 'method[key=value,...]' in --methods, but got '{part}'.")
-        pattern, own = match[1].strip(), _bracket(match[2], part)
+    for names, own in match_methods(text):
         label = own.pop("label", None)
-        for method in METHODS.match(pattern):
+        for method in names:
             config_class = METHODS[method].load_config()
             overrides = settings.get(method, {}) | own
             config = validated(lambda o, c=config_class: c.of_profile(profile, o), method, config_class, overrides)
@@ -186,8 +203,6 @@ def parse_methods(text: str, profile: str, settings: Settings) -> list[Variant]:
             if any(v.label == variant.label for v in variants):
                 raise UsageError(f"Two variants are called '{variant.label}'; tell them apart with [...,label=NAME].")
             variants.append(variant)
-    if not variants:
-        raise UsageError("Expected at least one method in --methods; `python run_bench.py list` names them.")
     return variants
 
 

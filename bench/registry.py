@@ -11,7 +11,7 @@ import importlib.util
 import pkgutil
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -67,6 +67,10 @@ def import_attribute(target: str) -> Any:
     return getattr(module, attribute)
 
 
+def _first_line(cls: type) -> str:
+    return next(iter((cls.__doc__ or "").strip().splitlines()), "")
+
+
 @dataclass(frozen=True)
 class Entry(Generic[T]):
     """What a registry knows of one name.
@@ -81,6 +85,9 @@ class Entry(Generic[T]):
         The configuration class; None stands for the ``Config`` of the loaded class.
     summary : str
         One line for `list`.
+    origin : str
+        For what the command line named: the hash of the file, or the module, so that two files' classes of one name,
+        or two versions of one file, are not taken for each other.
     """
 
     name: str
@@ -88,6 +95,7 @@ class Entry(Generic[T]):
     config: type | None = None
     summary: str = ""
     aliases: tuple[str, ...] = ()
+    origin: str = ""
 
     def load(self) -> type[T]:
         """Return the class, imported if it has not been."""
@@ -140,8 +148,7 @@ class Registry(Generic[T]):
         """
 
         def decorate(cls: type[T]) -> type[T]:
-            line = summary or next(iter((cls.__doc__ or "").strip().splitlines()), "")
-            self._add(Entry(name, cls, config, line, aliases))
+            self._add(Entry(name, cls, config, summary or _first_line(cls), aliases))
             return cls
 
         if target is not None:
@@ -215,12 +222,14 @@ class Registry(Generic[T]):
         """
         self._discover()
         cls = import_attribute(spec)
-        for entry in self._entries.values():
-            if entry.target is cls:
-                return entry.name
-        name = spec.rpartition(":")[2]
-        self.register(name)(cls)
-        return name
+        where, _, name = spec.rpartition(":")
+        origin = hashlib.sha256(Path(where).read_bytes()).hexdigest()[:16] if where.endswith(".py") else where
+        own = next((entry for entry in self._entries.values() if entry.target is cls), None)
+        if own is None:
+            own = Entry(name, cls, summary=_first_line(cls))
+            self._add(own)
+        self._entries[own.name] = replace(own, origin=origin)
+        return own.name
 
     def __getitem__(self, name: str) -> Entry[T]:
         return self._entries[self.resolve(name)]

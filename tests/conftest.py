@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,21 @@ import pytest
 from PIL import Image
 
 from bench.cli import main
+from methods import METHODS
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def forget_plugins(monkeypatch):
+    """What a test registers from files is gone after it."""
+    METHODS.names()
+    with monkeypatch.context() as patch:
+        patch.setattr(METHODS, "_entries", dict(METHODS._entries))
+        patch.setattr(METHODS, "_aliases", dict(METHODS._aliases))
+        yield
+    for name in [name for name in sys.modules if name.startswith("_bench_plugin_")]:
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

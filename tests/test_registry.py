@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +85,25 @@ def test_a_file_on_the_command_line(tmp_path, bench, widget):
     assert "Plain" in bench.out and "named[batch_size=2]" in bench.out
 
 
+def test_an_edited_file_is_not_taken_for_the_old_one(tmp_path, bench, widget, monkeypatch):
+    """The stored cell of a plug-in is used again only while its file is the same; its settings are known in time."""
+    file = tmp_path / "mine.py"
+    cases = [
+        (name, text, status) for name in ("Plain", "Named") for text, status in ((PLUGIN, "done"), (PLUGIN + "# edited", "done"))
+    ]
+    for name, text, status in [*cases, ("Named", PLUGIN, "cached")]:
+        file.write_text(text)
+        with monkeypatch.context() as patch:
+            patch.setattr(METHODS, "_entries", dict(METHODS._entries))
+            code = bench.run(
+                widget, "--out", "r", "--set", f"{'named' if name == 'Named' else name}.batch_size=2", methods=f"{file}:{name}"
+            )
+            assert code == 0, bench.err
+        for module in [module for module in sys.modules if module.startswith("_bench_plugin_")]:
+            del sys.modules[module]
+        assert [c["status"] for c in json.loads((bench.folder / "r" / "run.json").read_text())["cells"]] == [status]
+
+
 @pytest.mark.parametrize("spec", ["nothing.py:A", "no.such.module:A", "bench.errors:Nothing"])
 def test_a_spec_that_leads_nowhere(spec, registry):
     with pytest.raises(UsageError, match=spec):
@@ -122,7 +143,7 @@ def test_help_is_quick_because_it_imports_nothing_heavy():
 
 
 def test_hugging_face_package_of_the_same_name(tmp_path):
-    """With another package called `datasets` installed, the command uses ours, and the project installs none."""
+    """With another package called `datasets` installed, the command uses ours."""
     site = tmp_path / "site" / "datasets"
     site.mkdir(parents=True)
     (site / "__init__.py").write_text("raise ImportError('the other datasets was imported')")
@@ -135,4 +156,11 @@ def test_hugging_face_package_of_the_same_name(tmp_path):
         text=True,
     )
     assert done.returncode == 0 and "synthetic" in done.stdout, done.stderr
-    assert "packages = []" in (ROOT / "pyproject.toml").read_text()
+
+
+def test_the_project_installs_no_package():
+    try:
+        files = importlib.metadata.distribution("anoseg-bench").files or []
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("the project is not installed in this environment (make setup does)")
+    assert files and all(file.parts[0].endswith(".dist-info") for file in files)

@@ -19,7 +19,7 @@ from bench.report.render import Cell, Line, Table, comma_separated, escape_latex
 from bench.report.tables import cells, metric_table, summary_table
 from bench.store import Row, Run, to_json
 
-NASTY = r"a_b & <c> $x$ 50% #{~^}\|`*"
+NASTY = r"a_b & <c> $\q$ 50% #{~^}|`*"
 ITEMS = [["test/good/0", "good"], ["test/good/1", "good"], *(["test/hole/" + str(i), "hole"] for i in range(4))]
 
 
@@ -171,17 +171,19 @@ def test_partial_numbers_compete_with_nothing(allow_partial: bool) -> None:
 
 def test_names_from_outside_break_no_format() -> None:
     table = Table("t", NASTY, ["name", "a|b"], [Line([Cell(NASTY), Cell("1", bold=True)])], [NASTY])
-    assert r"a\_b \& \textless{}c\textgreater{} \$x\$ 50\% \#\{\textasciitilde{}\textasciicircum{}\}" in latex(table)
+    escaped = r"a\_b \& \textless{}c\textgreater{} \$\textbackslash{}q\$ 50\% \#\{\textasciitilde{}\textasciicircum{}\}"
+    assert escaped in latex(table)
     header, _, row = markdown(table).splitlines()[2:5]
     assert header.count("|") - header.count(r"\|") == row.count("|") - row.count(r"\|") == 3
     assert "**1**" in row and "&lt;c&gt;" in row
     assert comma_separated(table).splitlines()[1] == f"{NASTY},1"
     assert escape_latex("中") == "U+4E2D" and escape_latex("é") == "é"
+    assert escape_latex("*[") == "{*}{[}"  # after the end of a row they would be its options
 
 
 def test_file_names_are_unique_where_case_does_not_count() -> None:
     names = Names()
-    assert [names(n) for n in ["a b", "a-b", "A-B", ".."]] == ["a-b", "a-b_2", "A-B_3", "unnamed"]
+    assert [names(n) for n in ["A b", "a-b", "A-B", ".."]] == ["A-b", "a-b_2", "A-B_3", "unnamed"]
 
 
 def test_results_in_long_form(run: Run) -> None:
@@ -199,10 +201,11 @@ def test_results_in_long_form(run: Run) -> None:
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_latex_compiles_with_any_name(run: Run) -> None:
-    for category in [NASTY, "[x] *", 'größe -- "q"', "中ą\n☃"]:
+    for category in [NASTY, "[x]", "*", 'größe -- "q"', "中ą\n☃"]:
         for variant in ["a very long name of a variant", NASTY, "b_c"]:
             add(run, variant, category, 0.5)
     add(run, "b_c", "other", None)
+    run.rows[-1].error = "no such file: /" + "a_long_folder/" * 12
     tables = next(path for path in write_report(run) if path.name == "all.tex").parent
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
     done = subprocess.run(command, cwd=tables, capture_output=True, check=False)
@@ -275,7 +278,11 @@ def test_degenerate_cells_are_reported_all_the_same(run: Run) -> None:
     add_previews(run)
     names = {path.name for path in write_report(run)}
     assert {"gallery_wood.png", "iou_wood.png"} <= names
-    assert Column.read("x", run.rows[0].result).high == 3
+    assert Column.read("constant", run.rows[0].result).high == 3
+    assert Column.read("infinite", run.rows[1].result).high == pytest.approx(0.9, abs=1e-3)
+    zero = {name: np.zeros_like(array) for name, array in constant.items()}
+    add(run, "zero", "wood", 0.5, arrays=zero, scaled=True)
+    assert Column.read("zero", run.rows[-1].result).high == 1
 
 
 def test_a_report_needs_nothing_but_the_folder(run: Run) -> None:

@@ -146,7 +146,8 @@ def bar_figure(results: Results, name: str) -> Figure:
     figure = Figure(figsize=(width, 1.2 + 2.3 * rows), layout="constrained")
     axes = figure.subplots(rows, 1, squeeze=False)[:, 0]
     shown = [n for group in numbers for n in group]
-    missing = "; –: no value, or not from every cell" if not all(n.complete for n in shown) else ""
+    kept = "; (n/N): from n of N cells" if results.allow_partial else "; –: no value, or not from every cell"
+    missing = "" if all(n.complete for n in shown) else kept
     figure.suptitle(_title(results, f"{METRICS[name].title}{missing}"), fontsize=10)
     upright = count * per_row <= 10
     top = max([1.0, *(100 * (n.mean + np.nan_to_num(n.spread)) for n in shown if n.n)]) * (1.12 if upright else 1.3)
