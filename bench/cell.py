@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,9 @@ def hold_out(category: Category, share: float, seed: int) -> tuple[list[Item], l
     """Return (training items, held-out normal items).
 
     The category's validation images are held out where it has some; else a seeded `share` of the training images, at
-    least one, and at least one is left to train on.
+    least one, and at least one is left to train on. With a share of 0 nothing is held out.
     """
-    if category.validation:
+    if share > 0 and category.validation:
         return category.train, category.validation
     if share == 0 or len(category.train) < 2:
         return category.train, []
@@ -140,7 +141,6 @@ def run_cell(cell: Cell, category: Category, store: Store, progress: Progress, s
     }
     record["training_curve"] = curve
     record["provenance"] = provenance(cell.device)
-    _write_previews(store.previews(cell.content), category.test, masks)
     arrays = evaluation.curves | evaluation.per_image
     peak = max(float(np.abs(m).max()) for m in maps)
     kind = np.float16 if 1e-2 < peak < 6e4 else np.float32
@@ -150,6 +150,7 @@ def run_cell(cell: Cell, category: Category, store: Store, progress: Progress, s
         if save_maps:
             _write_maps(folder / "maps", [*category.test, *held_out], [*maps, *held_out_maps])
         (folder / "cell.json").write_text(to_json(record), encoding="utf-8")
+    _write_previews(store.previews(cell.content), category.test, masks)
 
 
 def _record(cell: Cell, category: Category, train: int, held_out: int, evaluation: Evaluation) -> dict[str, Any]:
@@ -181,7 +182,7 @@ def _write_previews(path: Path, items: list[Item], masks: list[np.ndarray]) -> N
         previews[f"image/{i}"] = thumbnail(item.load_image())
         previews[f"mask/{i}"] = thumbnail(mask.astype(np.uint8) * 255)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{path.name}")
+    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}.npz")
     np.savez_compressed(temporary, **previews)  # type: ignore[arg-type]
     temporary.replace(path)
 

@@ -32,6 +32,8 @@ def open_dataset(arguments: Namespace) -> tuple[str, Dataset, Settings]:
     cls = DATASETS[name].load()
     config = validated(lambda options: cls.Config(**options), name, cls.Config, settings.get(name, {}))
     if not cls.needs_root:
+        if arguments.data_root is not None:
+            raise UsageError(f"The dataset '{name}' takes no --data-root; name the dataset of that folder with --dataset.")
         return name, cls(None, config), settings
     root = arguments.data_root or (Path(os.environ["BENCH_DATA_ROOT"]) if os.environ.get("BENCH_DATA_ROOT") else None)
     if root is None:
@@ -55,6 +57,8 @@ def choose_categories(dataset: Dataset, text: str) -> list[str]:
     if text == "all":
         return found
     names = list(dict.fromkeys(split_list(text)))
+    if not names:
+        raise UsageError("Expected 'all' or names in --category, but got nothing.")
     for name in names:
         if name not in found:
             raise UsageError(f"The dataset '{dataset.label}' has no category '{name}'. {nearest(name, found)}")
@@ -97,9 +101,10 @@ def choose_folder(path: Path) -> Path:
     if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).exists():
         raise UsageError(f"Expected an empty folder or one of an earlier run, but '{path}' holds other files; give another --out.")
     try:
-        (path.parent / STORE_NAME).mkdir(parents=True, exist_ok=True)
+        store = path.resolve().parent / STORE_NAME
+        store.mkdir(parents=True, exist_ok=True)
         path.mkdir(exist_ok=True)
-        for folder in (path, path.parent / STORE_NAME):
+        for folder in (path, store):
             probe = folder / f".probe-{os.getpid()}"
             probe.touch()
             probe.unlink()
@@ -114,9 +119,9 @@ def parse_seeds(text: str) -> list[int]:
     Raises
     ------
     UsageError
-        If one is no whole number of at least 0.
+        If one is no whole number from 0 to 2^32 - 1.
     """
     parts = split_list(text)
-    if not parts or not all(part.isdecimal() for part in parts):
-        raise UsageError(f"Expected whole numbers of at least 0 in --seeds, separated by commas, but got '{text}'.")
+    if not parts or not all(part.isdecimal() and int(part) < 2**32 for part in parts):
+        raise UsageError(f"Expected whole numbers from 0 to 2^32 - 1 in --seeds, separated by commas, but got '{text}'.")
     return list(dict.fromkeys(int(part) for part in parts))

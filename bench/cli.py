@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from pathlib import Path
 
 from bench.errors import BenchError, describe
@@ -69,7 +70,9 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     run.add_argument("--out", type=Path, help="folder of the run (default: results/<dataset>-<profile>)")
-    run.add_argument("--save-maps", action="store_true", help="keep all maps as float32 TIFF at the images' size")
+    run.add_argument(
+        "--save-maps", action="store_true", help="keep all maps as float32 TIFF; a cell stored without them runs again"
+    )
 
     sub.add_parser("list", parents=[data, voice], help="methods, datasets, categories found, profiles")
     report = sub.add_parser("report", parents=[voice, partial], help="tables and plots again from what is stored")
@@ -93,16 +96,14 @@ def main(argv: list[str] | None = None) -> int:
         from bench import commands
 
         return getattr(commands, f"{arguments.command}_command")(arguments)
-    except BenchError as error:
-        if arguments.verbose:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
     except BrokenPipeError:  # the reader of a pipe went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
+    except KeyboardInterrupt:
+        print("stopped; finished cells are kept: the same command goes on from there", file=sys.stderr)
+        return 130
+    except (BenchError, OSError) as error:
         if arguments.verbose:
-            raise
+            traceback.print_exc()
         print(f"error: {describe(error)}", file=sys.stderr)
-        return 1
+        return error.exit_code if isinstance(error, BenchError) else 1

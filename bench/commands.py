@@ -14,7 +14,7 @@ from bench.choices import choose_categories, choose_device, choose_folder, open_
 from bench.console import Console
 from bench.content import Inspected, inspect
 from bench.errors import DataError, UsageError, describe
-from bench.plan import PROFILES, Cell, Variant, match_methods, parse_methods
+from bench.plan import PROFILES, Cell, Variant, match_methods, parse_methods, validated
 from bench.provenance import commit
 from bench.registry import nearest
 from bench.store import MANIFEST, Row, Run, Store, slug
@@ -39,115 +39,117 @@ def run_command(arguments: Namespace) -> int:
     match_methods(arguments.methods)  # before the settings, which may be those of a class in a file
     name, dataset, settings = open_dataset(arguments)
     variants = parse_methods(arguments.methods, arguments.profile, settings)
-    unused = set(settings) - {v.method for v in variants} - {name}
-    if unused:
-        out.error(f"note: settings for {', '.join(sorted(unused))} have no effect, as --methods does not name them")
+    for unused in sorted(set(settings) - {v.method for v in variants} - {name}):
+        config = METHODS[unused].load_config()
+        validated(functools.partial(config.of_profile, arguments.profile), unused, config, settings[unused])
+        out.error(f"note: the settings of {unused} have no effect, as --methods does not name it")
     categories = choose_categories(dataset, arguments.category)
     device = choose_device(arguments.device)
     path = choose_folder(arguments.out or Path("results") / slug(f"{dataset.label}-{arguments.profile}"))
     revision, dirty = commit()
-    current = Run(
-        path,
-        {
-            "command": "python run_bench.py " + shlex.join(sys.argv[1:]),
-            "profile": arguments.profile,
-            "dataset": dataset.label,
-            "synthetic": name == "synthetic",
-            "holdout": arguments.holdout,
-            "seeds": seeds,
-            "device": device,
-            "commit": revision and revision + " with uncommitted changes" * dirty,
-        },
-    )
+    info = {
+        "command": "python run_bench.py " + shlex.join(sys.argv[1:]),
+        "profile": arguments.profile,
+        "dataset": dataset.label,
+        "synthetic": name == "synthetic",
+        "holdout": arguments.holdout,
+        "seeds": seeds,
+        "device": device,
+        "commit": revision and revision + " with uncommitted changes" * dirty,
+    }
     where = "the embedded synthetic set" if name == "synthetic" else f"{dataset.label} in {dataset.root}"
     out.line(f"{len(variants)} methods, {len(categories)} categories of {where}, profile {arguments.profile}, on {device}")
+    rows = [Row(v.label, v.method, dataset.label, category, seed) for v in variants for category in categories for seed in seeds]
+    current = Run(path, info, rows)
     inspected = inspect_all(dataset, categories, current.store, arguments.exclude, out)
-    try:
-        run_cells(current, variants, inspected, seeds, arguments, device, out)
-    except KeyboardInterrupt:
-        current.save()
-        out.error(f"stopped; finished cells are kept in '{current.store.root}': the same command goes on from there")
-        return 130
+    info["excluded"] = sorted(name for found in inspected.values() if isinstance(found, Inspected) for name in found.excluded)
+    current.save()
+    run_cells(current, {v.label: v for v in variants}, inspected, arguments, out)
     return finish(current, arguments.allow_partial, out)
 
 
 def inspect_all(
     dataset: Dataset, categories: list[str], store: Store, exclude: list[str], out: Console
-) -> dict[str, Inspected | DataError]:
-    """Inspect the categories before anything is trained; a bad one is kept as its error."""
-    inspected: dict[str, Inspected | DataError] = {}
+) -> dict[str, Inspected | str]:
+    """Inspect the categories before anything is trained; a bad one is kept as the line that says why.
+
+    Raises
+    ------
+    UsageError
+        If a pattern of `exclude` matches no image.
+    """
+    inspected: dict[str, Inspected | str] = {}
     for category in categories:
         progress = functools.partial(out.progress, f"reading {category}")
         try:
             inspected[category] = inspect(dataset, category, store.root / "content", exclude, progress)
-        except DataError as error:
-            inspected[category] = error
-            out.error(f"{category}: {error}")
+        except (DataError, OSError) as error:
+            inspected[category] = describe(error)
+            out.error(f"{category}: {describe(error)}")
+    sound = [found for found in inspected.values() if isinstance(found, Inspected)]
+    unused = set(exclude) - {pattern for found in sound for pattern in found.excluded.values()}
+    if unused and len(sound) == len(inspected):
+        raise UsageError(
+            f"--exclude '{sorted(unused)[0]}' matches no image; expected <category>/<image>, e.g. bottle/test/crack/003."
+        )
     return inspected
 
 
 def run_cells(
-    current: Run,
-    variants: list[Variant],
-    inspected: dict[str, Inspected | DataError],
-    seeds: list[int],
-    arguments: Namespace,
-    device: str,
-    out: Console,
+    current: Run, variants: dict[str, Variant], inspected: dict[str, Inspected | str], arguments: Namespace, out: Console
 ) -> None:
     """Run what is not stored, category by category; the manifest is written after each cell."""
-    grid = [(c, v, s) for c in inspected for v in variants for s in seeds]
-    for number, (category, variant, seed) in enumerate(grid, 1):
-        row = Row(variant.label, variant.method, current.info["dataset"], category, seed)
-        current.rows.append(row)
-        found = inspected[category]
-        if isinstance(found, DataError):
-            row.error = str(found)
+    grid = sorted(current.rows, key=lambda row: list(inspected).index(row.category))
+    for number, row in enumerate(grid, 1):
+        found = inspected[row.category]
+        if isinstance(found, str):
+            row.error = found
             continue
-        cell = Cell(variant, row.dataset, category, seed, arguments.holdout, device, found.content)
+        info = current.info
+        cell = Cell(variants[row.variant], row.dataset, row.category, row.seed, info["holdout"], info["device"], found.content)
         row.key = cell.key
-        row.result = current.store.get(variant.method, cell.key)
-        title = f"[{number}/{len(grid)}] {category} {variant.label}" + f" seed {seed}" * (len(seeds) > 1)
-        if row.result is not None and (not arguments.save_maps or (row.result.folder / "maps").is_dir()):
-            row.status = "cached"
-            out.line(f"{title}: stored already")
-        else:
-            run_one(current, row, cell, found, title, arguments, out)
+        title = f"[{number}/{len(grid)}] {row.category} {row.variant}" + f" seed {row.seed}" * (len(info["seeds"]) > 1)
+        try:
+            row.result = current.store.get(row.method, cell.key)
+            if row.result is not None and (not arguments.save_maps or (row.result.folder / "maps").is_dir()):
+                row.status, row.error = "cached", ""
+                out.line(f"{title}: stored already")
+            else:
+                run_one(current, row, cell, found, title, arguments, out)
+        except Exception as error:  # the boundary of a cell: it must cost nothing but itself
+            fail(current, row, title, error, out)
         current.save()
-    order = [v.label for v in variants]
-    current.rows.sort(key=lambda row: (order.index(row.variant), list(inspected).index(row.category), row.seed))
     current.save()
 
 
 def run_one(current: Run, row: Row, cell: Cell, found: Inspected, title: str, arguments: Namespace, out: Console) -> None:
-    """Run one cell; whatever goes wrong in it becomes its row's error, with the traceback in a log."""
+    """Run one cell and say how it went."""
     from bench.cell import run_cell
 
     out.line(title)
     began = time.perf_counter()
+    run_cell(cell, found.category, current.store, lambda stage, *rest: out.progress(f"{title} {stage}", *rest), arguments.save_maps)
+    row.result = current.store.get(row.method, row.key)
+    assert row.result is not None
+    row.status, row.error = "done", ""
+    numbers = ", ".join(f"{n} {row.result.value(n):.3f}" for n in ("pixel_auroc", "iou_max", "image_auroc"))
+    out.line(f"  {numbers}; {time.perf_counter() - began:.0f} s")
+
+
+def fail(current: Run, row: Row, title: str, error: Exception, out: Console) -> None:
+    """Mark a row as failed, and keep the traceback in a log, for which call this while the exception is handled."""
+    row.result, row.status, row.error = None, "failed", describe(error)
+    out.error(f"{title}: failed: {row.error}")
+    if out.verbosity > 0:
+        out.error(traceback.format_exc())
+    log = current.path / "logs" / f"{slug(f'{row.variant}-{row.category}-{row.seed}')}.log"
     try:
-        run_cell(
-            cell, found.category, current.store, lambda stage, *rest: out.progress(f"{title} {stage}", *rest), arguments.save_maps
-        )
-        row.result = current.store.get(row.method, row.key)
-        row.status, row.error = "done", ""
-        assert row.result is not None
-        numbers = ", ".join(f"{n} {row.result.value(n):.3f}" for n in ("pixel_auroc", "iou_max", "image_auroc"))
-        out.line(f"  {numbers}; {time.perf_counter() - began:.0f} s")
-    except Exception as error:  # the boundary of a cell: it must cost nothing but itself
-        row.result, row.status, row.error = None, "failed", describe(error)
-        out.error(f"{title}: failed: {row.error}")
-        if not isinstance(error, DataError):
-            log = current.path / "logs" / f"{slug(f'{row.variant}-{row.category}-{row.seed}')}.log"
-            if arguments.verbose:
-                out.error(traceback.format_exc())
-            try:
-                log.parent.mkdir(exist_ok=True)
-                log.write_text(traceback.format_exc(), encoding="utf-8")
-            except OSError as problem:
-                out.error(f"  its traceback could not be kept: {problem}")
-            else:
-                out.error(f"  traceback: {log}")
+        log.parent.mkdir(exist_ok=True)
+        log.write_text(traceback.format_exc(), encoding="utf-8")
+    except OSError as problem:
+        out.error(f"  its traceback could not be kept: {problem}")
+    else:
+        out.error(f"  traceback: {log}")
 
 
 def finish(current: Run, allow_partial: bool, out: Console) -> int:
@@ -156,7 +158,7 @@ def finish(current: Run, allow_partial: bool, out: Console) -> int:
 
     files = write_report(current, allow_partial=allow_partial)
     out.result()
-    out.result(console_table(current))
+    out.result(console_table(current, allow_partial=allow_partial))
     out.result()
     info = current.info
     if info["synthetic"]:

@@ -77,6 +77,8 @@ class Cell:
         }
         if origin := METHODS[self.variant.method].origin:
             trained["origin"] = origin
+        if files := _files(self.variant.config):
+            trained["files"] = {key: hashlib.sha256(path.read_bytes()).hexdigest() for key, path in files.items()}
         return {"trained": trained, "metrics": METRICS_VERSION}
 
     @cached_property
@@ -87,8 +89,13 @@ class Cell:
 
 def split_list(text: str) -> list[str]:
     """Split at commas outside brackets: ``"a[x=1,y=2],b"`` gives ``["a[x=1,y=2]", "b"]``."""
-    parts = re.findall(r"(?:[^,\[\]]|\[[^\]]*\])+", text)
+    parts = re.findall(r"(?:[^,\[]|\[[^\]]*\]?)+", text)
     return [part.strip() for part in parts if part.strip()]
+
+
+def _files(config: BaseModel) -> dict[str, Path]:
+    """Return the files that a configuration names."""
+    return {key: value for key, value in config if isinstance(value, Path)}
 
 
 def parse_value(text: str) -> Any:
@@ -145,11 +152,17 @@ def validated(make: Any, name: str, config: type[BaseModel], overrides: dict[str
     UsageError
         If a key is unknown or a value of the wrong type or range.
     """
-    for key in overrides:
+    for key, value in overrides.items():
         if key not in config.model_fields:
             raise UsageError(f"Unknown key '{name}.{key}'. {nearest(key, config.model_fields)}")
+        if isinstance(value, bool) and config.model_fields[key].annotation is not bool:
+            raise UsageError(f"Wrong value for '{name}.{key}': Input should be no truth value, but got {value}.")
     try:
-        return make(overrides)
+        made = make(overrides)
+        for key, path in _files(made).items():
+            if not path.is_file():
+                raise UsageError(f"Wrong value for '{name}.{key}': expected a file, but there is none at '{path}'.")
+        return made
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from bench.errors import UsageError
+from bench.errors import UsageError, describe
 
 T = TypeVar("T")
 
@@ -51,17 +51,15 @@ def import_attribute(target: str) -> Any:
             sys.modules[name] = module
             try:
                 spec.loader.exec_module(module)
-            except BaseException:
+            except Exception as error:  # somebody else's code, which may raise anything
                 del sys.modules[name]
-                raise
+                raise UsageError(f"'{where}' cannot be imported: {describe(error)}.") from error
         module = sys.modules[name]
     else:
         try:
             module = importlib.import_module(where)
-        except ModuleNotFoundError as error:
-            if error.name is None or not (where == error.name or where.startswith(error.name + ".")):
-                raise
-            raise UsageError(f"Module '{where}' (from '{target}') cannot be found; check its name and PYTHONPATH.") from error
+        except Exception as error:  # likewise
+            raise UsageError(f"Module '{where}' (from '{target}') cannot be imported: {describe(error)}.") from error
     if not hasattr(module, attribute):
         raise UsageError(f"'{where}' has no attribute '{attribute}' (from '{target}'); check its name.")
     return getattr(module, attribute)
@@ -222,6 +220,8 @@ class Registry(Generic[T]):
         """
         self._discover()
         cls = import_attribute(spec)
+        if not hasattr(cls, "Config"):
+            raise UsageError(f"Expected a {self.kind} class ({self.package}.base), but '{spec}' is none.")
         where, _, name = spec.rpartition(":")
         origin = hashlib.sha256(Path(where).read_bytes()).hexdigest()[:16] if where.endswith(".py") else where
         own = next((entry for entry in self._entries.values() if entry.target is cls), None)

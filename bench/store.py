@@ -7,6 +7,7 @@ whole or not at all. A run is ``<run>/run.json``, which names the cells it consi
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -121,13 +122,23 @@ class Store:
         temporary.mkdir()
         try:
             yield temporary
-            target = self.folder(method, key)
-            if target.exists():
-                shutil.rmtree(target)
-            os.rename(temporary, target)
+            self._publish(temporary, self.folder(method, key))
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+
+    def _publish(self, temporary: Path, target: Path) -> None:
+        """Put a whole cell in its place; where another process was quicker with the same cell, its one stays."""
+        aside = self.root / f".tmp-{uuid.uuid4().hex}"
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(target, aside)
+        try:
+            os.rename(temporary, target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            shutil.rmtree(temporary)
+        shutil.rmtree(aside, ignore_errors=True)
 
     def previews(self, content: str) -> Path:
         """Return the file with reduced test images of a category: ``image/<i>`` and ``mask/<i>``, uint8."""
@@ -148,7 +159,7 @@ class Row:
     variant : str
         The name in tables; differs from `method` for variants of one method.
     status : {"done", "cached", "failed"}
-        `result` is None for "failed", and `error` says why in one line.
+        `result` is None for "failed", and `error` says why in one line (also for what was not reached).
     """
 
     variant: str
@@ -158,7 +169,7 @@ class Row:
     seed: int
     key: str = ""
     status: str = "failed"
-    error: str = ""
+    error: str = "not run: the command was stopped before"
     result: CellResult | None = None
 
 
@@ -166,10 +177,12 @@ class Row:
 class Run:
     """A run: its folder, how it was asked for, its rows in the order of methods, categories, seeds.
 
+    All rows that were asked for are there from the start, so that a mean never passes for complete when it is not.
+
     Attributes
     ----------
     info : dict
-        ``command``, ``profile``, ``dataset``, ``holdout``, ``seeds``, ``device``, ``commit``, ``synthetic``.
+        ``command``, ``profile``, ``dataset``, ``holdout``, ``seeds``, ``device``, ``commit``, ``synthetic``, ``excluded``.
     """
 
     path: Path
@@ -193,18 +206,23 @@ class Run:
         try:
             manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
             rows = [Row(**cell) for cell in manifest["cells"]]
+            run = cls(path, {"profile": "unknown", "synthetic": False, **manifest["info"]}, rows)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UsageError(f"Expected a run in '{path}', but there is no {MANIFEST}; give the folder of a run.") from error
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"Expected a run's manifest in '{path / MANIFEST}', but it cannot be read ({error}).") from error
-        store = Store(path.parent / STORE_NAME)
         for row in rows:
-            row.result = store.get(row.method, row.key) if row.key else None
+            try:
+                row.result = run.store.get(row.method, row.key) if row.key else None
+            except BenchError as error:
+                row.status, row.error = "failed", str(error)
             if row.result is None and row.status != "failed":
-                row.status, row.error = "failed", f"its cell is no longer in '{store.root}'; run the command again"
-        return cls(path, manifest["info"], rows)
+                row.status, row.error = "failed", f"its cell is no longer in '{run.store.root}'; run the command again"
+        if rows and all("no longer in" in row.error for row in rows):
+            raise UsageError(f"Expected the cells of '{path}' in '{run.store.root}', but none is there; was the run moved?")
+        return run
 
     @property
     def store(self) -> Store:
         """The store beside the run."""
-        return Store(self.path.parent / STORE_NAME)
+        return Store(self.path.resolve().parent / STORE_NAME)

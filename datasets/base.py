@@ -73,7 +73,7 @@ class Item:
         Raises
         ------
         DataError
-            If the mask cannot be read, has another size than its image, or marks nothing under a defect.
+            If the mask cannot be read or has another size than its image.
         """
         if self.mask is None:
             return np.zeros(shape, bool)
@@ -83,12 +83,6 @@ class Item:
             raise DataError(
                 f"Expected a mask of the size of its image, {shape[1]}x{shape[0]}, but got {mask.shape[1]}x{mask.shape[0]} in "
                 f"'{where}'; masks are never resized, so export it again at the image's size."
-            )
-        if not self.is_good and not mask.any():
-            raise DataError(
-                f"Expected a mask that marks the defect '{self.defect}', but '{where}' is all black; "
-                "correct it, or leave the image out with --exclude and its name: "
-                f"--exclude '{self.name}'."
             )
         return mask
 

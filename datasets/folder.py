@@ -65,7 +65,7 @@ class Folder(Dataset):
 
     def _defective(self, folder: Path) -> list[Item]:
         top, masks = folder / self.config.defective, folder / self.config.mask
-        kinds = sorted(p.name for p in top.glob("*") if p.is_dir()) or [""]
+        kinds = ["", *sorted(p.name for p in top.glob("*") if p.is_dir())]
         orphans = sorted(p for p in masks.glob("*") if p.is_dir() and p.name not in kinds)
         for orphan in orphans:
             if files := list_images(orphan):

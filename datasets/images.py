@@ -9,6 +9,8 @@ from PIL import Image, UnidentifiedImageError
 
 from bench.errors import DataError
 
+Image.MAX_IMAGE_PIXELS = None  # line scans are large; the files are the user's own
+
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 

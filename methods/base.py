@@ -33,7 +33,7 @@ class MethodConfig(BaseModel):
     The defaults of the fields are the profile ``full``; `profiles` holds what the shorter ones change.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     profiles: ClassVar[dict[str, dict[str, Any]]] = {}
     #: Raise it when a change of the code changes results: stored cells of older versions are then not used.
     version: ClassVar[int] = 1
@@ -144,7 +144,7 @@ class Method(abc.ABC):
             If the images are not as described.
         """
         self._check_images(images)
-        with isolated_random_state(self.seed):
+        with isolated_random_state(self.seed, self.device):
             self._fit(images, progress)
 
     def predict(self, images: torch.Tensor) -> Prediction:
@@ -163,7 +163,7 @@ class Method(abc.ABC):
         self._check_images(images)
         maps, scores = [], []
         for batch in images.split(self.config.batch_size):
-            with isolated_random_state(self.seed):
+            with isolated_random_state(self.seed, self.device):
                 part = self._predict(batch.to(self.device))
             self._check_prediction(part, len(batch))
             maps.append(part.maps.detach().cpu())
@@ -181,7 +181,7 @@ class Method(abc.ABC):
         """Read what `save` wrote; nothing is unpickled."""
         from safetensors.torch import load_file
 
-        with isolated_random_state(self.seed):
+        with isolated_random_state(self.seed, self.device):
             self.load_state(load_file(path, device=self.device))
 
     def _check_images(self, images: torch.Tensor) -> None:
@@ -212,15 +212,20 @@ class Method(abc.ABC):
 
 
 @contextlib.contextmanager
-def isolated_random_state(seed: int) -> Iterator[None]:
-    """Seed torch, NumPy and `random` inside the block and give them their former states back after it."""
+def isolated_random_state(seed: int, device: str) -> Iterator[None]:
+    """Seed torch, NumPy and `random` inside the block and give them their former states back after it.
+
+    On CUDA, cuDNN keeps to deterministic kernels meanwhile.
+    """
     import random
 
     import numpy as np
     import torch
 
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
+    devices = [torch.device(device).index or torch.cuda.current_device()] if device.startswith("cuda") else []
+    cudnn = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
+    with torch.random.fork_rng(devices=devices), cudnn:
         random.seed(seed)
         np.random.seed(seed % 2**32)
         torch.manual_seed(seed)

@@ -151,6 +151,13 @@ def test_pair_shows_the_normal_region_only():
     assert (shown[..., 0] == 0).all() and torch.equal(shown[..., 1:], images[..., 1:]) and same is maps
 
 
+@pytest.mark.parametrize("steps", [1, 2, 10, 11])
+def test_any_number_of_steps(steps):
+    method = AnoSeg(AnoSegConfig(image_size=64, steps=steps, batch_size=2, width=4))
+    method.fit((pictures(3) * 255).byte())
+    assert torch.isfinite(method.predict((pictures(1) * 255).byte()).maps).all()
+
+
 PARTS = ["adversarial", "reconstruction", "coord", "detector", "hard_augmentation", "normal_augmentation", "weight_averaging"]
 
 

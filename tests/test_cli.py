@@ -243,7 +243,7 @@ def data_error(bench, root: Path, *more) -> str:
 
 def test_no_training_images(bench, widget):
     shutil.rmtree(widget / "widget" / "train" / "good")
-    assert "train/good' but found none" in data_error(bench, widget).replace("good',", "good'")
+    assert "train/good', but found none" in data_error(bench, widget)
 
 
 def test_no_test_images(bench, widget):
@@ -268,15 +268,19 @@ def test_black_mask_and_how_to_leave_it_out(bench, widget):
     for i in range(2):
         save(widget / "widget" / "ground_truth" / "spot" / f"00{i}_mask.png", np.zeros((40, 48), np.uint8))
     line = data_error(bench, widget)
-    assert "all black" in line and "--exclude 'test/spot/000'" in line and "1 more such problem" in line
-    assert (
-        bench.run(widget, "--category", "widget", "--out", "r", "--exclude", "test/spot/000", "--exclude", "widget/test/spot/001")
-        == 0
-    )
+    assert "all black" in line and "--exclude 'widget/test/spot/000'" in line and "1 more such problem" in line
+    exclude = ("--exclude", "widget/test/spot/000", "--exclude", "w*/test/spot/001")
+    assert bench.run(widget, "--out", "r", *exclude) == 0
+    record = json.loads((bench.folder / "r" / "run.json").read_text())
+    assert record["info"]["excluded"] == ["widget/test/spot/000", "widget/test/spot/001"]
+    assert "widget/test/spot/001" in (bench.folder / "r" / "tables" / "summary.tex").read_text().replace("\\allowbreak{}", "")
+    sound = next(c for c in record["cells"] if c["category"] == "sound")
+    assert sound["status"] == "cached"
 
 
 def test_excluding_everything(bench, widget):
-    assert "excludes less" in usage_error(bench, widget, "--exclude", "*").replace("exclude less", "excludes less")
+    assert "exclude less" in usage_error(bench, widget, "--exclude", "*")
+    assert "matches no image" in usage_error(bench, widget, "--exclude", "test/spot/000")
 
 
 @pytest.mark.parametrize("where", ["train/good/003.png", "test/spot/001.png", "ground_truth/spot/000_mask.png"])
@@ -381,3 +385,111 @@ def test_a_test_set_without_defects_or_without_normals(bench, widget, absent, me
     assert "–" in bench.out
     summary = (bench.folder / "r" / "tables" / "summary.md").read_text()
     assert ("no defective" if absent == "spot" else "no normal") in summary
+
+
+# found by review
+
+
+def test_an_interrupted_run_is_reported_as_incomplete(bench, widget, monkeypatch):
+    make_category(widget, "gadget")
+
+    def interrupt(cell, *rest):
+        if cell.category == "widget":
+            raise KeyboardInterrupt
+        return run_cell(cell, *rest)
+
+    from bench.cell import run_cell
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bench.cell.run_cell", interrupt)
+        assert bench.run(widget, "--out", "r") == 130
+    assert "goes on from there" in bench.err
+    assert bench("report", "r") == 1
+    assert "(1/2)" in bench.out and "1 of 2 cells failed" in bench.err and "not run" in bench.err
+    assert "(1/2)" in (bench.folder / "r" / "tables" / "pixel_auroc.md").read_text()
+    assert bench("report", "r", "--allow-partial") == 1
+    assert "100.0 (1/2)" in bench.out or "(1/2)" in bench.out
+    assert bench.run(widget, "--out", "r") == 0
+    assert [c["status"] for c in cells(bench.folder / "r")] == ["cached", "done"]
+
+
+def test_report_from_within_the_run_and_of_a_moved_one(bench, widget, monkeypatch):
+    assert bench.run(widget, "--out", "r") == 0
+    with monkeypatch.context() as patch:
+        patch.chdir(bench.folder / "r")
+        assert bench("report", ".") == 0
+    (bench.folder / "elsewhere").mkdir()
+    shutil.copytree(bench.folder / "r", bench.folder / "elsewhere" / "r")
+    assert bench("report", "elsewhere/r") == 2 and "none is there" in bench.err
+    assert (bench.folder / "elsewhere" / "r" / "plots" / "iou_mean.png").exists()
+
+
+def test_a_damaged_cell_costs_itself_only(bench, widget):
+    assert bench.run(widget, "--out", "r", methods="pixel_stats,random") == 0
+    next((bench.folder / ".cells").glob("random-*/cell.json")).write_text('{"values": ')
+    assert bench.run(widget, "--out", "r", methods="random,pixel_stats") == 1
+    assert [c["status"] for c in cells(bench.folder / "r")] == ["failed", "cached"]
+    assert "delete the folder" in bench.err
+    assert bench("report", "r") == 1
+
+
+def test_splits_of_one_folder_are_told_apart(bench, tmp_path):
+    root = make_category(tmp_path / "plain", "p", train=5)
+    for source, target in (("train/good", "normal"), ("test/spot", "defective"), ("ground_truth/spot", "mask")):
+        (root / source).rename(root / target)
+    for seed in range(4):
+        options = ("--set", "folder.test_share=0.4", "--set", f"folder.split_seed={seed}")
+        assert (
+            bench(
+                "--dataset", "folder", "--data-root", root, "--methods", "pixel_stats", "--profile", "demo", "--out", "r", *options
+            )
+            == 0
+        )
+    splits = {json.dumps(json.loads(f.read_text())["items"]) for f in (bench.folder / ".cells").glob("*/cell.json")}
+    assert len(splits) == len([*(bench.folder / ".cells").glob("*/cell.json")]) > 1
+
+
+def test_weights_are_told_apart_by_content(bench, tmp_path):
+    from bench.plan import Cell, parse_methods
+
+    keys = []
+    for content in ("a", "b"):
+        (tmp_path / "w.safetensors").write_text(content)
+        variant = parse_methods("gradcam", "demo", {"gradcam": {"weights": str(tmp_path / "w.safetensors")}})[0]
+        keys.append(Cell(variant, "d", "c", 0, 0.1, "cpu", "x").key)
+    assert keys[0] != keys[1]
+    assert "expected a file" in usage_error(bench, "--methods", "gradcam[weights=absent]")
+
+
+def test_more_wrong_usage(bench, widget, tmp_path):
+    assert "--dataset" in usage_error(bench, "--data-root", widget, "--methods", "random")
+    assert "got nothing" in usage_error(bench, widget, "--category", "")
+    assert "no truth value" in usage_error(bench, widget, "--set", "anoseg.epochs=true", methods="anoseg")
+    assert "finite" in usage_error(bench, widget, "--set", "anoseg.learning_rate=.inf", methods="anoseg")
+    assert "Unknown key 'gradcam.typo'" in usage_error(bench, widget, "--set", "gradcam.typo=1")
+    assert "--seeds" in usage_error(bench, widget, "--seeds", "99999999999999999999")
+    for methods in ("anoseg[", "anoseg]", "random[a=1"):
+        assert "method[key=value,...]" in usage_error(bench, widget, methods=methods)
+    (tmp_path / "bad.py").write_text("import no_such_module\n")
+    assert "no_such_module" in usage_error(bench, widget, methods=f"{tmp_path / 'bad.py'}:X")
+    (tmp_path / "syntax.py").write_text("def (")
+    assert "SyntaxError" in usage_error(bench, widget, methods=f"{tmp_path / 'syntax.py'}:X")
+    assert "method class" in usage_error(bench, widget, methods="json:JSONDecoder")
+
+
+def test_verbose_shows_the_traceback_and_keeps_the_exit_code(bench, widget):
+    assert bench.run(widget, "-v", methods="nope") == 2
+    assert "Traceback" in bench.err and bench.err.splitlines()[-1].startswith("error: Unknown method")
+
+
+def test_defective_images_beside_folders_of_them(bench, tmp_path):
+    root = make_category(tmp_path / "plain", "p", train=5)
+    (root / "train" / "good").rename(root / "normal")
+    for kind, top in (("test", "defective"), ("ground_truth", "mask")):
+        (root / top / "scratch").mkdir(parents=True)
+        first, second = sorted((root / kind / "spot").iterdir())
+        first.rename(root / top / first.name)
+        second.rename(root / top / "scratch" / second.name)
+    from datasets.folder import Folder
+
+    assert [i.defect for i in Folder(root).load("p").test if not i.is_good] == ["defective", "scratch"]

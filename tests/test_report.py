@@ -145,11 +145,13 @@ def test_an_undefined_value_is_a_dash_with_its_reason(run: Run) -> None:
     assert "–" in console_table(run)
 
 
-def test_a_metric_without_any_value_has_no_table(run: Run) -> None:
+def test_a_metric_without_any_value_is_dashes_with_the_reason(run: Run) -> None:
     add(run, "a", "wood", 0.5, values={"iou_0.5": None})
     names = {path.name for path in write_report(run)}
-    assert "pixel_auroc.tex" in names and "iou_0.5.tex" not in names and "bars_iou_0.5.png" not in names
-    assert any("No cell has a value: IoU@0.5." in note for note in summary_table(Results(run)).notes)
+    assert "bars_pixel_auroc.png" in names and "bars_iou_0.5.png" not in names
+    table = (run.path / "tables" / "iou_0.5.md").read_text()
+    assert "| wood" in table and "–" in table and "Undefined" in table
+    assert "IoU@0.5" in (run.path / "tables" / "summary.csv").read_text()
 
 
 def test_summary_and_footnotes_say_how_the_numbers_came_about(run: Run) -> None:

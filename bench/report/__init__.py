@@ -50,9 +50,9 @@ def write_report(run: Run, *, allow_partial: bool = False) -> list[Path]:
     return files
 
 
-def console_table(run: Run) -> str:
+def console_table(run: Run, *, allow_partial: bool = False) -> str:
     """Return the summary as plain text for the terminal, with pixel AUROC / IoU-max per category where it fits."""
-    results, room = Results(run), shutil.get_terminal_size((120, 24)).columns
+    results, room = Results(run, allow_partial), shutil.get_terminal_size((120, 24)).columns
 
     def fits(text: str) -> bool:
         return max(map(len, text.split("\n"))) <= room
@@ -60,6 +60,6 @@ def console_table(run: Run) -> str:
     summaries = [tables.summary_table(results, tables.MAIN[:n]) for n in range(len(tables.MAIN), 1, -1)]
     summary = next((table for table in summaries if fits(console(table))), summaries[-1])
     blocks = [summary.title, console(summary)]
-    if results.metrics and fits(detail := console(tables.compact_table(results))):
+    if fits(detail := console(tables.compact_table(results))):
         blocks += ["Pixel AUROC / IoU-max (%)", detail]
     return "\n\n".join([*blocks, *notes.failures(results)]) + "\n"

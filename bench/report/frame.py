@@ -136,9 +136,8 @@ class Results:
 
     @cached_property
     def metrics(self) -> dict[str, np.ndarray]:
-        """The numbers (V, C, S) of the metrics that have a value anywhere, in the order of `METRICS`."""
-        cubes = {name: self.cube(lambda result, name=name: result.value(name)) for name in METRICS}  # type: ignore[misc]
-        return {name: cube for name, cube in cubes.items() if np.isfinite(cube).any()}
+        """The numbers (V, C, S) of each metric, in the order of `METRICS`, NaN where undefined."""
+        return {name: self.cube(lambda result, name=name: result.value(name)) for name in METRICS}  # type: ignore[misc]
 
     @cached_property
     def curves(self) -> dict[str, np.ndarray]:

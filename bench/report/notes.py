@@ -67,6 +67,7 @@ def setup(results: Results) -> str:
         f"dataset {plain(info.get('dataset', 'unknown'))}"
         + (" (the embedded synthetic images, not a public benchmark)" if info.get("synthetic") else ""),
         f"profile {profile}" + ("" if profile == "full" else " (only full is meant for publication)"),
+        *([f"left out: {', '.join(map(plain, info['excluded']))}"] if info.get("excluded") else []),
         *(["image size " + ", ".join(shown)] if shown else []),
         f"{'seed' if len(results.seeds) == 1 else 'seeds'} {', '.join(map(str, results.seeds))}",
         f"commit {', '.join(commits) or info.get('commit') or 'unknown'}",

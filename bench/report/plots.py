@@ -191,5 +191,7 @@ def write_plots(results: Results, folder: Path) -> list[Path]:
     for i, category in enumerate(results.categories):
         figures[names(f"iou_{slug(category)}")] = iou_figure(results, [i], plain(category))
     figures |= {names(name): rate_figure(results, name) for name in ("roc", "pro")}
-    figures |= {names(f"bars_{name}"): bar_figure(results, name) for name in results.metrics}
+    figures |= {
+        names(f"bars_{name}"): bar_figure(results, name) for name, cube in results.metrics.items() if np.isfinite(cube).any()
+    }
     return [path for name, figure in figures.items() if figure for path in save(figure, folder, name)]

@@ -114,7 +114,6 @@ def summary_table(results: Results, names: Sequence[str] | None = None) -> Table
     ]
     devices = dict.fromkeys(plain((result.record.get("provenance") or {}).get("device_name", "")) for _, result in results.done)
     count = len(results.categories)
-    absent = [metric.title for name, metric in METRICS.items() if name not in results.metrics]
     return Table(
         "summary",
         f"Means over {count} {'category' if count == 1 else 'categories'} of {_dataset(results)} (%), and times",
@@ -123,7 +122,6 @@ def summary_table(results: Results, names: Sequence[str] | None = None) -> Table
         [
             " ".join(f"{METRICS[name].title}: {METRICS[name].definition}." for name in names),
             *notes.reading(results, _texts(lines)),
-            *([f"No cell has a value: {', '.join(absent)}."] if absent else []),
             f"Times per cell, on {', '.join(filter(None, devices)) or 'unknown devices'}.",
             notes.protocol(results),
             *notes.scaled(results),
@@ -191,7 +189,7 @@ def all_tables(results: Results) -> list[Table]:
 
 def compact_table(results: Results) -> Table:
     """Return pixel AUROC / IoU-max of each category, for the terminal."""
-    cubes = [results.metrics[name] for name in ("pixel_auroc", "iou_max") if name in results.metrics]
+    cubes = [results.metrics[name] for name in ("pixel_auroc", "iou_max")]
     lines = []
     for i, category in enumerate(results.categories):
         blocks = np.stack([cube[:, i] for cube in cubes], axis=1)  # (V, metrics, S)

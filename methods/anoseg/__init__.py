@@ -21,6 +21,8 @@ class AnoSegConfig(TrainedConfig):
         "quick": {"epochs": 60, "min_steps": 350},
     }
 
+    image_size: int = Field(256, ge=64, le=2048, multiple_of=32, description="side of the square that images are resized to, px")
+
     # the paper's parts (known); their weights are ours
     hard_augmentation: bool = Field(True, description="rotate, permute and jitter what is pasted, as the paper does")
     adversarial: bool = Field(True, description="adversarial loss on (image, map) pairs")

@@ -51,7 +51,7 @@ class AnoSeg(base.Method):
         config, generator = self.config, self.generator.train()
         discriminator = Discriminator().to(self.device)
         optimiser = torch.optim.AdamW(generator.parameters(), config.learning_rate, weight_decay=1e-4)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=steps, pct_start=0.1)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=max(20, steps), pct_start=0.1)
         opponent = torch.optim.Adam(discriminator.parameters(), 2e-4, betas=(0.5, 0.999))
         average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(min(0.99, 1 - 10 / (steps + 10))), use_buffers=True)
         for normals in batches(images, config.batch_size, steps, self.device):

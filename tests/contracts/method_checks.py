@@ -28,9 +28,10 @@ def normal_images(n: int, seed: int = 0) -> torch.Tensor:
 
 @dataclass
 class Case:
-    """One method with a configuration that trains in a second or two."""
+    """One method with a configuration that trains in a second or two; `learns` is False for a method that does not."""
 
     name: str
+    learns: bool = True
 
     def make(self, seed: int = 3) -> Method:
         """Return a new instance."""
@@ -134,7 +135,26 @@ def check_progress(case: Case) -> None:
     assert not seen or seen[-1][0] == seen[-1][1]
 
 
+def check_higher_is_more_anomalous(case: Case) -> None:
+    """After a short training, a block of foreign bright noise is hotter than the same pixels of a normal image."""
+    if not case.learns:
+        return
+    method = case.make()
+    steps = {"steps": 150} if "steps" in type(method.config).model_fields else {}
+    method.config = method.config.model_copy(update=steps | {"batch_size": 8})
+    method.fit(normal_images(16))
+    clean = normal_images(4, seed=7)
+    marred = clean.clone()
+    block = (slice(None), slice(None), slice(20, 40), slice(20, 40))
+    generator = torch.Generator().manual_seed(0)
+    marred[block] = torch.randint(180, 256, marred[block].shape, dtype=torch.uint8, generator=generator)
+    both = method.predict(torch.cat([clean, marred])).maps
+    maps = torch.nn.functional.interpolate(both[:, None], size=(SIZE, SIZE), mode="bilinear")[:, 0, 20:40, 20:40].mean((1, 2))
+    assert maps[4:].mean() > maps[:4].mean()
+
+
 CHECKS = [
+    check_higher_is_more_anomalous,
     check_shape_and_range,
     check_deterministic,
     check_random_state_untouched,
