@@ -493,3 +493,10 @@ def test_defective_images_beside_folders_of_them(bench, tmp_path):
     from datasets.folder import Folder
 
     assert [i.defect for i in Folder(root).load("p").test if not i.is_good] == ["defective", "scratch"]
+
+
+def test_quiet(bench, widget):
+    assert bench.run(widget, "--out", "r", "-q") == 0
+    assert "[1/1]" not in bench.out and "Pixel" in bench.out and "Written to" in bench.out
+    assert bench.run(widget, "--out", "s") == 0
+    assert "[1/1] widget pixel_stats: stored already" in bench.out
