@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 
 import torch
@@ -42,9 +43,9 @@ class Autoencoder(base.Method):
 
     Config = AutoencoderConfig
 
+    @abc.abstractmethod
     def error(self, images: torch.Tensor, reconstruction: torch.Tensor) -> torch.Tensor:
         """Return the error per pixel, (N, H, W), of images (N, 3, H, W) in 0..1."""
-        raise NotImplementedError
 
     def _build(self) -> nn.Module:
         return (
