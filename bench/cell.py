@@ -17,7 +17,7 @@ from bench.metrics import Evaluation, evaluate
 from bench.plan import Cell
 from bench.provenance import provenance
 from bench.store import Store, to_json
-from datasets.base import Category, Item
+from datasets.base import Category, Item, split_off
 from methods import METHODS
 from methods.base import Method
 
@@ -35,14 +35,11 @@ def hold_out(category: Category, share: float, seed: int) -> tuple[list[Item], l
     The category's validation images are held out where it has some; else a seeded `share` of the training images, at
     least one, and at least one is left to train on. With a share of 0 nothing is held out.
     """
-    if share > 0 and category.validation:
-        return category.train, category.validation
-    if share == 0 or len(category.train) < 2:
+    if share == 0:
         return category.train, []
-    number = min(max(1, round(share * len(category.train))), len(category.train) - 1)
-    chosen = set(np.random.default_rng(seed).permutation(len(category.train))[:number].tolist())
-    train = [item for i, item in enumerate(category.train) if i not in chosen]
-    return train, [category.train[i] for i in sorted(chosen)]
+    if category.validation:
+        return category.train, category.validation
+    return split_off(category.train, share, seed)
 
 
 def resize(image: np.ndarray, size: int) -> torch.Tensor:

@@ -115,6 +115,16 @@ class Category:
         return [*self.train, *self.validation, *self.test]
 
 
+def split_off(items: list[Item], share: float, seed: int) -> tuple[list[Item], list[Item]]:
+    """Return (the rest, a seeded `share` of the items): at least one in each, or all in the rest where there is one only."""
+    if len(items) < 2:
+        return items, []
+    number = min(max(1, round(share * len(items))), len(items) - 1)
+    chosen = set(np.random.default_rng(seed).permutation(len(items))[:number].tolist())
+    rest = [item for i, item in enumerate(items) if i not in chosen]
+    return rest, [items[i] for i in sorted(chosen)]
+
+
 class Dataset(abc.ABC):
     """An adapter: finds the categories under a root and lists their items. Constructors read and download nothing.
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 from pydantic import Field
 
 from bench.errors import DataError
 from datasets import DATASETS
-from datasets.base import Category, Dataset, DatasetConfig, Item
+from datasets.base import Category, Dataset, DatasetConfig, Item, split_off
 from datasets.images import list_images
 from datasets.mvtec import normal_items, pair_masks, unique_names
 
@@ -53,11 +52,8 @@ class Folder(Dataset):
         if not train:
             raise DataError(f"Expected normal training images in '{folder / config.normal}', but found none.")
         good = normal_items(folder / config.normal_test, "normal_test")
-        if not good and len(train) > 1:
-            number = min(max(1, round(config.test_share * len(train))), len(train) - 1)
-            chosen = set(np.random.default_rng(config.split_seed).permutation(len(train))[:number].tolist())
-            good = [item for i, item in enumerate(train) if i in chosen]
-            train = [item for i, item in enumerate(train) if i not in chosen]
+        if not good:
+            train, good = split_off(train, config.test_share, config.split_seed)
         test = unique_names([*good, *self._defective(folder)], folder)
         if not test:
             raise DataError(f"Expected test images in '{folder / config.defective}', but found none.")

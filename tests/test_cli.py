@@ -349,10 +349,11 @@ def test_a_method_that_breaks_its_contract_costs_its_own_cells_only(bench, widge
     assert "(0/1)" in bench.out or "–" in bench.out
 
 
-def test_disk_full_while_a_cell_is_written(bench, widget, monkeypatch):
-    def full(*args, **kwargs):
-        raise OSError(errno.ENOSPC, "No space left on device")
+def full(*args, **kwargs):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
+
+def test_disk_full_while_a_cell_is_written(bench, widget, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("bench.cell.np.savez_compressed", full)
         assert bench.run(widget, "--out", "r") == 1
@@ -362,9 +363,6 @@ def test_disk_full_while_a_cell_is_written(bench, widget, monkeypatch):
 
 
 def test_disk_full_while_the_report_is_written(bench, widget, monkeypatch):
-    def full(*args, **kwargs):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
     with monkeypatch.context() as patch:
         patch.setattr("matplotlib.figure.Figure.savefig", full)
         assert bench.run(widget, "--out", "r") == 1
