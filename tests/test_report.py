@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bench.metrics.suite import FPR_GRID, METRICS, THRESHOLD_GRID
+from bench.metrics.suite import FPR_GRID, METRICS, VALUE_GRID
 from bench.report import console_table, write_report
 from bench.report.frame import Names, Number, Results, summarise
 from bench.report.gallery import Column, choose
@@ -40,7 +40,7 @@ def add(run: Run, variant: str, category: str, value: float | None, seed: int = 
     for i in range(2, len(ITEMS)):
         maps[f"map/{i}"][5:15, 5 : 8 + 2 * i] = 0.9
     arrays = maps | {
-        "iou": np.full(len(THRESHOLD_GRID), value),
+        "iou": np.full(len(VALUE_GRID), value),
         "fpr": FPR_GRID,
         "roc": FPR_GRID ** (1 - value),
         "pro": FPR_GRID,

@@ -2,11 +2,12 @@
 
 from bench.metrics.suite import (
     METRICS,
-    THRESHOLD_GRID,
+    RATE_GRID,
+    VALUE_GRID,
     VERSION,
     Evaluation,
     Metric,
     evaluate,
 )
 
-__all__ = ["METRICS", "THRESHOLD_GRID", "VERSION", "Evaluation", "Metric", "evaluate"]
+__all__ = ["METRICS", "RATE_GRID", "VALUE_GRID", "VERSION", "Evaluation", "Metric", "evaluate"]

@@ -1,21 +1,26 @@
 """Reduction of maps and masks to counts.
 
-Notation: a test set has P defective and N normal pixels. A pixel is positive where score >= t. Ranks change only at
-scores of defective pixels, so the K distinct ones, in descending order, are the only thresholds that areas and maxima
-need: between two of them, a lower t only adds false positives.
+Notation: a test set has P defective and N normal pixels; C of the normal ones lie in normal images ("clean" pixels), the
+others around defects. A pixel is positive where score >= t. Ranks change only at scores of defective pixels, so the
+K distinct ones, in descending order, are the only thresholds that areas and maxima need: between two of them, a lower t
+only adds false positives.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy import ndimage
 
+_EIGHT = np.ones((3, 3), bool)
+
 
 @dataclass(frozen=True)
 class Counts:
-    """Counts at the K distinct scores of defective pixels, in descending order.
+    """Counts at K distinct scores of defective pixels, in descending order.
 
     Attributes
     ----------
@@ -38,31 +43,87 @@ class Counts:
     negatives: int
 
 
-def at_least(ordered: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Return how many of the ascending `ordered` are >= each threshold, int64."""
-    return len(ordered) - np.searchsorted(ordered, thresholds, side="left").astype(np.int64)
+@dataclass(frozen=True)
+class Part:
+    """The scores of one image.
 
-
-def count(defective: np.ndarray, normal: np.ndarray, weights: np.ndarray | None = None) -> Counts:
-    """Reduce scores to counts.
-
-    Parameters
+    Attributes
     ----------
-    defective : numpy.ndarray
-        float32, (P,), scores of defective pixels (or images), in any order.
-    normal : numpy.ndarray
-        float32, (N,), scores of normal ones, **ascending**.
-    weights : numpy.ndarray, optional
-        float64, (P,), share of each defective pixel in the overlap; equal shares by default.
+    kind : str
+        The image's defect type.
+    normal, defective : numpy.ndarray
+        float32, ascending: scores of normal and of defective pixels.
+    share : numpy.ndarray
+        float64, for each defective pixel 1 / (pixels of its region).
+    regions : numpy.ndarray
+        int64, pixels of each region.
+    low, high : float
+        The smallest and the largest score.
     """
-    order = np.argsort(-defective, kind="stable")
-    ranked = defective[order]
-    last = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True)) if len(ranked) else np.empty(0, np.int64)
-    thresholds = ranked[last]
-    share = np.full(len(ranked), 1 / max(1, len(ranked))) if weights is None else weights[order]
-    fp_above = len(normal) - np.searchsorted(normal, thresholds, side="right").astype(np.int64)
-    overlap = np.cumsum(share, dtype=np.float64)[last]
-    return Counts(thresholds, last.astype(np.int64) + 1, at_least(normal, thresholds), fp_above, overlap, len(ranked), len(normal))
+
+    kind: str
+    normal: np.ndarray
+    defective: np.ndarray
+    share: np.ndarray
+    regions: np.ndarray
+    low: float
+    high: float
+
+    @property
+    def clean(self) -> bool:
+        """Whether the image has no defective pixel."""
+        return len(self.defective) == 0
+
+
+class Scores(Protocol):
+    """The scores of all images, kept whole (`bench.metrics.exact`) or in bins (`bench.metrics.binned`)."""
+
+    @property
+    def positives(self) -> int:
+        """Defective pixels."""
+
+    @property
+    def negatives(self) -> int:
+        """Normal pixels."""
+
+    @property
+    def clean(self) -> int:
+        """Pixels of normal images."""
+
+    def counts(self, kind: str | None = None) -> Counts:
+        """Return the counts for the defective pixels of one defect type (by default all) against all normal pixels."""
+
+    def at(self, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return how many defective, normal and clean pixels are >= each threshold, int64."""
+
+    def rate_thresholds(self, rates: np.ndarray) -> np.ndarray:
+        """Return the smallest thresholds with at most these false-positive rates on clean pixels, float32."""
+
+
+def at_least(ordered: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Return how many of the ascending `ordered` are >= each threshold, int64; none is >= NaN."""
+    return len(ordered) - np.searchsorted(ordered, thresholds, side="left").astype(np.int64, copy=False)
+
+
+def just_above(scores: np.ndarray) -> np.ndarray:
+    """Return the smallest thresholds above some float32 scores: the next numbers, NaN (nothing is >= it) above infinity."""
+    above = np.nextafter(scores, np.float32(np.inf), dtype=np.float32)
+    return np.where(np.isposinf(scores), np.float32(np.nan), above)
+
+
+def allowed(rates: np.ndarray | float, number: int) -> np.ndarray:
+    """Return the largest whole k with k / number <= rate, int64, free of rounding."""
+    k = np.floor(np.asarray(rates) * number)
+    k += (k + 1) / number <= rates
+    k -= k / number > rates
+    return k.astype(np.int64)
+
+
+def rate_thresholds(ordered: np.ndarray, rates: np.ndarray) -> np.ndarray:
+    """Return the smallest float32 t at which at most a share `rates` of the ascending scores is >= t (above ties)."""
+    k = allowed(rates, len(ordered))
+    everything = k >= len(ordered)
+    return np.where(everything, ordered[0], just_above(ordered[len(ordered) - 1 - np.where(everything, 0, k)]))
 
 
 def region_labels(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -71,7 +132,7 @@ def region_labels(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Parameters
     ----------
     mask : numpy.ndarray
-        bool, (H, W).
+        bool, (H, W), not empty.
 
     Returns
     -------
@@ -80,6 +141,80 @@ def region_labels(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     sizes : numpy.ndarray
         int64, pixels of each region.
     """
-    labels, number = ndimage.label(mask, structure=np.ones((3, 3)))
-    flat = labels[mask] - 1
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    labels, number = ndimage.label(box, structure=_EIGHT)
+    flat = labels[box] - 1
     return flat, np.bincount(flat, minlength=number)
+
+
+def part(scores: np.ndarray, mask: np.ndarray, kind: str = "", where: str = "") -> Part:
+    """Split the scores of one image by its mask.
+
+    Raises
+    ------
+    ValueError
+        If the map holds NaN or differs in shape from its mask, or the mask is not bool; `where` names the image.
+    """
+    scores, mask = np.asarray(scores), np.asarray(mask)
+    if scores.ndim != 2 or scores.shape != mask.shape or mask.dtype != bool or scores.size == 0:
+        raise ValueError(
+            f"Expected a map (H, W) and a bool mask of its shape for image {where}, but got a map {scores.shape} and a mask "
+            f"{mask.dtype} {mask.shape}."
+        )
+    scores = scores.astype(np.float32, copy=False)
+    low, high = float(scores.min()), float(scores.max())
+    if np.isnan(high):
+        raise ValueError(f"Expected a map without NaN, but image {where} has one.")
+    if not mask.any():
+        nothing = np.empty(0, np.float32)
+        return Part(kind, np.sort(scores, axis=None), nothing, nothing.astype(np.float64), np.empty(0, np.int64), low, high)
+    normal, defective = scores[~mask], scores[mask]
+    labels, sizes = region_labels(mask)
+    normal.sort()
+    order = np.argsort(defective)
+    return Part(kind, normal, defective[order], (1 / sizes)[labels[order]], sizes, low, high)
+
+
+class Parts:
+    """The images of a test set as parts, one at a time, as often as wanted.
+
+    Parameters
+    ----------
+    maps, masks : iterable of numpy.ndarray
+        That can be iterated more than once: lists, or objects that read one array after the other.
+    kinds, names : sequence of str, optional
+        Defect types; names for messages.
+
+    Raises
+    ------
+    ValueError
+        If `maps` or `masks` are iterators, which are gone after one pass.
+    """
+
+    def __init__(
+        self,
+        maps: Iterable[np.ndarray],
+        masks: Iterable[np.ndarray],
+        kinds: Sequence[str] | None = None,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        for what, given in (("maps", maps), ("masks", masks)):
+            if iter(given) is given:
+                raise ValueError(f"Expected {what} that can be read more than once (a list, say), but got an iterator.")
+        self.maps, self.masks, self.kinds, self.names = maps, masks, kinds, names
+
+    def __iter__(self) -> Iterator[Part]:
+        number = 0
+        masks = iter(self.masks)
+        for number, scores in enumerate(self.maps, 1):
+            mask = next(masks, None)
+            if mask is None:
+                raise ValueError(f"Expected as many masks as maps, but got only {number - 1} masks.")
+            where = f"number {number - 1}" if self.names is None else self.names[number - 1]
+            yield part(scores, mask, "" if self.kinds is None else self.kinds[number - 1], where)
+        if number == 0 or next(masks, None) is not None:
+            raise ValueError(f"Expected as many maps as masks, at least one, but got {number} maps.")
+        for what, given in (("defects", self.kinds), ("names", self.names)):
+            if given is not None and len(given) != number:
+                raise ValueError(f"Expected one of {what} per map, {number}, but got {len(given)}.")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.metrics.counts import Counts, at_least
+from bench.metrics.counts import Counts
+
+#: Shared false-positive rates between which AUPIMO is taken.
+PIMO_RANGE = (1e-5, 1e-4)
 
 
 def auroc(c: Counts) -> float:
@@ -12,17 +15,17 @@ def auroc(c: Counts) -> float:
 
     This is the Mann-Whitney statistic (Hanley and McNeil 1982), equal to the trapezoidal area.
     """
-    hits = np.diff(c.tp, prepend=0).astype(np.float64)
-    below = c.negatives - (c.fp + c.fp_above) / 2
-    return float((hits * below).sum() / (float(c.positives) * c.negatives))
+    hits = np.diff(c.tp, prepend=0)
+    below = 2 * c.negatives - (c.fp + c.fp_above)
+    return float(np.dot(hits.astype(np.float64), below) / (2.0 * c.positives * c.negatives))
 
 
 def average_precision(c: Counts) -> float:
     """Return the step-wise average precision, sum of (R_k - R_{k-1}) P_k, not interpolated."""
-    return float((np.diff(c.tp, prepend=0) * (c.tp / (c.tp + c.fp))).sum() / c.positives)
+    return float(np.dot(np.diff(c.tp, prepend=0), c.tp / (c.tp + c.fp)) / c.positives)
 
 
-def iou(tp: np.ndarray, fp: np.ndarray, positives: int) -> np.ndarray:
+def iou(tp: np.ndarray, fp: np.ndarray, positives: int | np.ndarray) -> np.ndarray:
     """Return TP / (TP + FP + FN), the intersection over union of the defective pixels, pooled."""
     return tp / (positives + fp)
 
@@ -35,18 +38,28 @@ def f1(tp: np.ndarray, fp: np.ndarray, positives: int) -> np.ndarray:
 def pro_curve(c: Counts) -> tuple[np.ndarray, np.ndarray]:
     """Return the curve of per-region overlap over the false-positive rate, from (0, 0) to (1, 1).
 
-    With equal shares of all pixels as weights it is the ROC curve. Every corner of the curve is kept: just above
-    each threshold and at it.
+    Every corner of the curve is kept: just above each threshold and at it.
 
     Returns
     -------
     fpr, overlap : numpy.ndarray
         float64, (2 K + 2,), not decreasing.
     """
-    before = np.concatenate([[0.0], c.overlap[:-1]])
-    fpr = np.column_stack([c.fp_above, c.fp]).ravel() / c.negatives
-    overlap = np.column_stack([before, c.overlap]).ravel()
-    return np.concatenate([[0.0], fpr, [1.0]]), np.concatenate([[0.0], overlap, [1.0]])
+    return _corners(c, c.overlap)
+
+
+def roc_curve(c: Counts) -> tuple[np.ndarray, np.ndarray]:
+    """Return the true-positive rate over the false-positive rate, from (0, 0) to (1, 1), as `pro_curve` does."""
+    return _corners(c, c.tp / c.positives)
+
+
+def _corners(c: Counts, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    x = np.empty(2 * len(y) + 2)
+    heights = np.empty_like(x)
+    x[0], x[-1], x[1:-1:2], x[2:-1:2] = 0, 1, c.fp_above, c.fp
+    x[1:-1] /= c.negatives
+    heights[0], heights[1], heights[-1], heights[3:-1:2], heights[2:-1:2] = 0, 0, 1, y[:-1], y
+    return x, heights
 
 
 def limited_area(x: np.ndarray, y: np.ndarray, limit: float) -> float:
@@ -62,22 +75,24 @@ def limited_area(x: np.ndarray, y: np.ndarray, limit: float) -> float:
     return min(1.0, float(np.trapezoid(y, x) / limit))  # rounding may lead just above 1
 
 
-def smallest_threshold(normal: np.ndarray, rate: float) -> float:
-    """Return the smallest float32 t at which at most a share `rate` of the normal scores is >= t (above ties).
+def log_area(x: np.ndarray, y: np.ndarray, limits: tuple[float, float] = PIMO_RANGE) -> np.ndarray:
+    """Return the mean of curves over log x between two limits; between its points a curve is linear in x.
+
+    AUPIMO (Bertoldo et al. 2024, arXiv 2401.01984) is this with x the false-positive rate shared by all images, the mean
+    over normal images of their own, and y the share of one image's defective pixels that is found. Linear in x, as
+    ties are in a ROC curve: random scores give (U - L) / ln(U / L).
 
     Parameters
     ----------
-    normal : numpy.ndarray
-        float32, (N,), ascending.
-    rate : float
-        In 0..1.
+    x : numpy.ndarray
+        float64, (K,), not decreasing.
+    y : numpy.ndarray
+        float64, (..., K).
     """
-    allowed = int(np.floor(rate * len(normal)))
-    if allowed >= len(normal):
-        return float(normal[0])
-    return float(np.nextafter(normal[len(normal) - 1 - allowed], np.float32(np.inf), dtype=np.float32))
-
-
-def counts_at(defective: np.ndarray, normal: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (TP, FP) at any thresholds for ascending scores."""
-    return at_least(defective, thresholds), at_least(normal, thresholds)
+    low, high = limits
+    kept = np.flatnonzero((x[1:] > np.maximum(x[:-1], low)) & (x[:-1] < high))
+    x0, x1, y0, y1 = x[kept], x[kept + 1], y[..., kept], y[..., kept + 1]
+    slope = (y1 - y0) / (x1 - x0)
+    left, right = np.maximum(x0, low), np.minimum(x1, high)
+    area = (y0 - slope * x0) * np.log(right / left) + slope * (right - left)
+    return np.clip(area.sum(axis=-1) / np.log(high / low), 0, 1)

@@ -1,21 +1,37 @@
-"""All numbers of one category from its maps and masks, exact, pooled over the images of the category."""
+"""All numbers of one category from its maps and masks, pooled over the images of the category."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from bench.metrics import curves
-from bench.metrics.counts import Counts, count, region_labels
+from bench.metrics.binned import Binned, Sketch
+from bench.metrics.counts import Counts, Part, Parts, Scores, at_least
+from bench.metrics.exact import Exact
+from bench.metrics.thresholds import image_threshold, needed_scores, pixel_threshold
 
 #: Raise it when a number changes: stored evaluations of older versions are then not used.
-VERSION = 1
-#: The paper's threshold axis, 0..1.
-THRESHOLD_GRID = np.linspace(0, 1, 201)
-#: False-positive rates at which ROC and PRO curves are kept for plots.
+VERSION = 2
+#: Steps of the two axes of threshold robustness: the map's value 0..1, and the log10 of the false-positive rate on
+#: pixels of normal images. Means and widths are taken over these points.
+VALUE_AXIS = np.linspace(0, 1, 10001)
+RATE_AXIS = np.logspace(-5, -1, 4001)
+#: What is kept of them for plots and for statistics per image; the rates go on to 1 so that ROC can be made of them.
+VALUE_GRID = VALUE_AXIS[::50]
+RATE_GRID = np.concatenate([RATE_AXIS[::25], np.linspace(0.125, 0.975, 35)])
+#: False-positive rates at which ROC and PRO curves are kept for plots, and recalls for precision.
 FPR_GRID = np.concatenate([[0.0], np.logspace(-5, 0, 251)])
+RECALL_GRID = np.linspace(0, 1, 201)
+#: An IoU of at least this share of the largest counts for the width.
+WIDTH_SHARE = 0.9
+#: Points of the curve of per-image overlap that are kept of each image in bounded mode.
+_PIMO_POINTS = 2048
+#: Bytes that exact mode needs for a normal and for a defective pixel.
+_BYTES = (12, 100)
 
 
 @dataclass(frozen=True)
@@ -34,11 +50,20 @@ METRICS = {
         Metric("image_auroc", "Image AUROC", "area under the ROC curve of the image scores"),
         Metric("iou_max", "IoU-max", "IoU at the oracle threshold, the best on the test set: an upper bound"),
         Metric("iou_0.5", "IoU@0.5", "IoU at the threshold 0.5, for maps that are probabilities"),
-        Metric("iou_mean", "Mean IoU", "mean of IoU(t) over the threshold axis of the map's value"),
+        Metric("iou_mean", "Mean IoU (value)", "mean of IoU(t) over the map's value, 0..1"),
+        Metric("iou_mean_fpr", "Mean IoU (FPR)", "mean of IoU over log10 of the false-positive rate on normal images, 1e-5..1e-1"),
         Metric("iou_deployable", "IoU (deployable)", "IoU at the threshold with a false-positive rate of 1e-3 on held-out normals"),
-        Metric("f1_max", "F1-max", "F1 of pixels at its oracle threshold"),
+        Metric("f1_max", "F1-max", "F1 of pixels at its oracle threshold, which is that of IoU-max"),
         Metric("pixel_ap", "Pixel AP", "step-wise average precision of all pixels"),
         Metric("aupro_0.3", "AUPRO@0.3", "area under the per-region overlap up to a false-positive rate of 0.3, divided by 0.3"),
+        Metric("aupro_0.05", "AUPRO@0.05", "the same up to 0.05, divided by 0.05"),
+        Metric(
+            "aupimo",
+            "AUPIMO",
+            "mean recall of defective images over log10 of the false-positive rate they share, 1e-5..1e-4",
+        ),
+        Metric("image_ap", "Image AP", "step-wise average precision of the image scores"),
+        Metric("image_f1_max", "Image F1-max", "F1 of images at its oracle threshold"),
     ]
 }
 
@@ -50,19 +75,31 @@ class Evaluation:
     Attributes
     ----------
     values : dict of str to float
-        Under the names of `METRICS`, in 0..1, NaN where undefined; also ``threshold_oracle``,
-        ``threshold_deployable``, ``f1_deployable`` and ``fpr_deployable``.
+        NaN where undefined. Those of `METRICS`, in 0..1; the widths ``iou_width`` and ``iou_width_fpr``, the share of the
+        axis on which IoU >= 0.9 IoU-max; and at both thresholds, for S in ``oracle``, ``deployable``: ``threshold_S``,
+        ``iou_S``, ``f1_S``, ``precision_S``, ``recall_S``, ``fpr_S`` (of all normal pixels), ``normal_fpr_S`` (of the pixels of
+        normal images); of images: ``image_threshold_S``, ``image_f1_S``, ``image_precision_S``, ``image_recall_S``,
+        ``image_fpr_S``.
     reasons : dict of str to str
         Why a value is NaN.
     curves : dict of str to numpy.ndarray
-        ``iou`` over `THRESHOLD_GRID`; ``roc`` and ``pro`` over ``fpr``.
+        float64: ``iou`` over `VALUE_GRID` and ``iou_fpr`` over `RATE_AXIS` [::25]; ``roc`` and ``pro`` over ``fpr``
+        (`FPR_GRID`); ``precision`` over `RECALL_GRID`; ``thresholds_value`` and ``thresholds_rate``, the thresholds of
+        the grids per image.
     per_image : dict of str to numpy.ndarray
-        ``score``, and ``iou_oracle``: IoU of each image at the oracle threshold (NaN without defect).
+        For M images: ``score``; ``iou_oracle``, ``iou_deployable`` and ``aupimo`` (NaN without defect); ``positives``,
+        ``negatives``, ``regions``, int64; counts >= t on the grids of both axes, int64, ``tp_value`` and ``fp_value`` (M, 201),
+        ``tp_rate`` and ``fp_rate`` (M, 196); ``overlap_rate``, float32 (M, 196), the sum over regions of the share >= t.
+        Numbers made of the grids are to be called so.
     defects : dict of str to dict
-        ``pixel_auroc``, ``aupro_0.3``, ``image_auroc`` and ``images`` of each defect type, against all normal pixels
-        or images of the category.
+        Of each defect type, against all normal pixels or images of the category: ``images``, ``regions``, ``pixel_auroc``,
+        ``aupro_0.3``, ``image_auroc``, and for both thresholds ``recall_S`` and ``image_recall_S``.
+    region_sizes : numpy.ndarray
+        int64, pixels of every region, image by image.
     scaled : bool
         Whether the threshold axis is the map's value min-max scaled on the test set.
+    mode : {"exact", "bounded"}
+        Whether all scores were kept, or counted in bins.
     """
 
     values: dict[str, float] = field(default_factory=dict)
@@ -70,56 +107,46 @@ class Evaluation:
     curves: dict[str, np.ndarray] = field(default_factory=dict)
     per_image: dict[str, np.ndarray] = field(default_factory=dict)
     defects: dict[str, dict[str, float]] = field(default_factory=dict)
+    region_sizes: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
     scaled: bool = False
+    mode: str = "exact"
 
-    def undefined(self, names: Sequence[str], reason: str) -> None:
+    def undefined(self, names: Iterable[str], reason: str) -> None:
         """Set the numbers `names` to NaN, with a reason."""
         for name in names:
             self.values[name] = float("nan")
             self.reasons[name] = reason
 
 
-@dataclass(frozen=True)
-class _Pixels:
-    """Scores of all pixels: normal ones ascending; defective ones with their region's share and defect type."""
-
-    normal: np.ndarray
-    defective: np.ndarray
-    shares: np.ndarray  # 1 / (pixels of the region), not yet divided by the number of regions
-    image: np.ndarray  # index of each defective pixel's image
-    regions: np.ndarray  # regions per image
-
-    def counts(self, images: np.ndarray | None = None) -> Counts:
-        """Return the counts for the defective pixels of some images (by default all) against all normal pixels."""
-        if images is None:
-            return count(self.defective, self.normal, self.shares / max(1, self.regions.sum()))
-        keep = images[self.image]
-        return count(self.defective[keep], self.normal, self.shares[keep] / max(1, self.regions[images].sum()))
-
-
 def evaluate(
-    maps: Sequence[np.ndarray],
-    masks: Sequence[np.ndarray],
+    maps: Iterable[np.ndarray],
+    masks: Iterable[np.ndarray],
     image_scores: Sequence[float] | np.ndarray | None = None,
-    normal_maps: Sequence[np.ndarray] | None = None,
-    *,
+    normal_maps: Iterable[np.ndarray] | None = None,
+    normal_scores: Sequence[float] | np.ndarray | None = None,
     probability: bool = False,
     names: Sequence[str] | None = None,
+    *,
     defects: Sequence[str] | None = None,
     allowed_fpr: float = 1e-3,
+    level: float = 0.05,
+    memory: int | None = None,
 ) -> Evaluation:
     """Return all numbers of one category; a pixel is positive where score >= threshold, everywhere.
 
     Parameters
     ----------
-    maps : sequence of numpy.ndarray
-        float, (H, W), higher = more anomalous, compared as float32; sizes may differ from image to image.
-    masks : sequence of numpy.ndarray
+    maps : iterable of numpy.ndarray
+        float, (H, W), higher = more anomalous, compared as float32; sizes may differ from image to image. A list, or
+        an object that can be iterated more than once and gives one map after the other.
+    masks : iterable of numpy.ndarray
         bool, (H, W) of the map, True where defective.
     image_scores : sequence of float, optional
         By default the maximum of each map.
-    normal_maps : sequence of numpy.ndarray, optional
-        Maps of held-out normal images, for the deployable threshold.
+    normal_maps : iterable of numpy.ndarray, optional
+        Maps of held-out normal images, for the deployable threshold of pixels.
+    normal_scores : sequence of float, optional
+        Scores of the held-out normal images, for that of images; by default the maxima of `normal_maps`.
     probability : bool
         Whether the maps are probabilities; if not, the threshold axis is min-max scaled over `maps`.
     names : sequence of str, optional
@@ -127,7 +154,13 @@ def evaluate(
     defects : sequence of str, optional
         Defect type of each image, for numbers per type; images without a defective pixel count as normal.
     allowed_fpr : float
-        Pooled false-positive rate that the deployable threshold allows on `normal_maps`.
+        Pooled false-positive rate of pixels that the deployable threshold allows on `normal_maps`.
+    level : float
+        Probability with which the deployable threshold of images may call a normal image defective.
+    memory : int, optional
+        Bytes that exact mode may take; where it would take more, the mode is bounded: scores are counted in bins,
+        laid so that areas and maxima are within 1e-4, and the maps are read twice, one at a time. By default 4 GiB, or
+        half of the machine's memory if that is less.
 
     Raises
     ------
@@ -143,44 +176,174 @@ def evaluate(
     (0.667, 0.5, 'no normal image in the test set')
     """
     result = Evaluation(scaled=not probability)
-    pixels = _collect(maps, masks, names)
-    scores = np.array([m.max() for m in maps] if image_scores is None else image_scores, np.float32)
-    if len(scores) != len(maps):
-        raise ValueError(f"Expected one image score per map, {len(maps)}, but got {len(scores)}.")
-    is_defective = np.array([bool(m.any()) for m in masks])
-    result.per_image["score"] = scores
-    _image_numbers(result, scores, is_defective)
-    _pixel_numbers(result, pixels, probability)
-    _deployable_numbers(result, pixels, normal_maps, allowed_fpr)
-    _per_image_iou(result, maps, masks)
+    threshold, peaks = pixel_threshold(normal_maps, allowed_fpr) if normal_maps is not None else (np.nan, np.empty(0))
+    scores, table = _reduce(Parts(maps, masks, defects, names), result, threshold, memory or default_memory())
+    held_out = peaks if normal_scores is None else np.asarray(normal_scores, np.float32)
+    _pixel_numbers(result, scores)
+    _threshold_numbers(result, scores, threshold, "no held-out normal images" if len(peaks) == 0 else "no finite threshold")
+    _axis_numbers(result, scores, table, probability)
+    table.write(result)
+    _image_numbers(result, image_scores, held_out, level)
     if defects is not None:
-        _defect_numbers(result, pixels, scores, is_defective, np.array(defects))
+        _defect_numbers(result, scores, np.array(defects))
     return result
 
 
-def _collect(maps: Sequence[np.ndarray], masks: Sequence[np.ndarray], names: Sequence[str] | None) -> _Pixels:
-    if len(maps) != len(masks) or len(maps) == 0:
-        raise ValueError(f"Expected as many maps as masks, at least one, but got {len(maps)} and {len(masks)}.")
-    normal = np.empty(sum(int(m.size - np.count_nonzero(m)) for m in masks), np.float32)
-    parts, shares, regions, filled = [], [], np.zeros(len(maps), np.int64), 0
-    for i, (scores, mask) in enumerate(zip(maps, masks, strict=True)):
-        where = names[i] if names is not None else f"number {i}"
-        if scores.shape != mask.shape or mask.dtype != bool:
-            raise ValueError(
-                f"Expected a bool mask of the map's shape {scores.shape} for image {where}, but got {mask.dtype} {mask.shape}."
-            )
-        if np.isnan(scores).any():
-            raise ValueError(f"Expected a map without NaN, but image {where} has one.")
-        outside = scores[~mask]
-        normal[filled : filled + len(outside)] = outside
-        filled += len(outside)
-        labels, sizes = region_labels(mask)
-        regions[i] = len(sizes)
-        parts.append(scores[mask].astype(np.float32))
-        shares.append(1 / sizes[labels])
-    normal.sort()
-    image = np.repeat(np.arange(len(maps)), [len(p) for p in parts])
-    return _Pixels(normal, np.concatenate(parts), np.concatenate(shares), image, regions)
+def default_memory() -> int:
+    """Return what exact mode may take: 4 GiB, or half of the memory of this machine or container if that is less."""
+    import os
+
+    limits = [8 << 30]
+    if hasattr(os, "sysconf"):
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for file in (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
+        if file.is_file() and (text := file.read_text().strip()).isdecimal():
+            limits.append(int(text))
+    return min(limits) // 2
+
+
+class _Table:
+    """What is kept of each image: counts at thresholds that are common to all.
+
+    Parameters
+    ----------
+    grids : dict of str to numpy.ndarray
+        float32 thresholds: ``value``, ``rate``, ``deployable``, ``oracle``; each may be missing.
+    pimo : numpy.ndarray
+        float32, (Q,), descending: the thresholds of the curve of per-image overlap.
+    step : int
+        Every how many of them are kept for each image.
+    """
+
+    def __init__(self, grids: dict[str, np.ndarray], pimo: np.ndarray, step: int) -> None:
+        self.grids, self.pimo, self.step = grids, pimo, step
+        self.range = (np.inf, -np.inf)
+        self._thresholds = np.concatenate([*grids.values(), pimo[:0]])
+        self._rows: dict[str, list] = {name: [] for name in ("tp", "fp", "overlap", "recall", "peak", "sizes", "negatives")}
+        self._shared, self._recall, self._clean = np.zeros(len(pimo)), np.zeros(len(pimo)), 0
+
+    def add(self, part: Part) -> None:
+        """Keep the counts of one image."""
+        rows = self._rows
+        rows["fp"].append(at_least(part.normal, self._thresholds))
+        rows["tp"].append(at_least(part.defective, self._thresholds))
+        if part.clean:
+            self._shared += at_least(part.normal, self.pimo) / len(part.normal)
+            self._clean += 1
+            rows["overlap"].append(np.zeros(len(self.grids.get("rate", ())), np.float32))
+            rows["recall"].append(np.full(len(self.pimo[:: self.step]), np.nan, np.float32))
+        else:
+            above = np.append(np.cumsum(part.share[::-1])[::-1], 0.0)
+            rows["overlap"].append(above[np.searchsorted(part.defective, self.grids.get("rate", []))].astype(np.float32))
+            recall = at_least(part.defective, self.pimo) / len(part.defective)
+            self._recall += recall
+            rows["recall"].append(recall[:: self.step].astype(np.float32))
+        rows["peak"].append(part.high)
+        rows["sizes"].append(part.regions)
+        rows["negatives"].append(len(part.normal))
+        self.range = (min(self.range[0], part.low), max(self.range[1], part.high))
+
+    def write(self, result: Evaluation) -> None:
+        """Write the table into the result, with what follows from it: AUPIMO, and IoU per image."""
+        rows, kept = self._rows, result.per_image
+        tp, fp = np.array(rows["tp"]), np.array(rows["fp"])
+        kept["score"] = np.array(rows["peak"], np.float32)
+        kept["regions"] = np.array([len(s) for s in rows["sizes"]])
+        kept["positives"] = np.array([s.sum() for s in rows["sizes"]], np.int64)
+        kept["negatives"] = np.array(rows["negatives"])
+        result.region_sizes = np.concatenate(rows["sizes"])
+        defective = kept["positives"] > 0
+        stops = np.cumsum([len(g) for g in self.grids.values()])
+        for (name, grid), stop in zip(self.grids.items(), stops, strict=True):
+            found, false = tp[:, stop - len(grid) : stop], fp[:, stop - len(grid) : stop]
+            if name in ("value", "rate"):
+                result.curves[f"thresholds_{name}"] = grid.astype(np.float64)
+                kept[f"tp_{name}"], kept[f"fp_{name}"] = found, false
+        if "rate" in self.grids:
+            kept["overlap_rate"] = np.array(rows["overlap"])
+        columns = {name: int(stop) - 1 for name, stop in zip(self.grids, stops, strict=True) if len(self.grids[name]) == 1}
+        if "oracle" not in columns and len(self._thresholds):  # bounded: the best of the grids
+            columns["oracle"] = int(np.argmax(tp.sum(axis=0) / (kept["positives"].sum() + fp.sum(axis=0) + 1e-300)))
+        for name in ("oracle", "deployable"):
+            kept[f"iou_{name}"] = np.full(len(tp), np.nan)
+            if name in columns:
+                found, false = tp[defective, columns[name]], fp[defective, columns[name]]
+                kept[f"iou_{name}"][defective] = curves.iou(found, false, kept["positives"][defective])
+        self._write_pimo(result, defective)
+
+    def _write_pimo(self, result: Evaluation, defective: np.ndarray) -> None:
+        kept = result.per_image
+        kept["aupimo"] = np.full(len(defective), np.nan)
+        reason = _missing(int(defective.sum()), self._clean, "image")
+        smallest = 1 / curves.PIMO_RANGE[0]
+        sizes = kept["negatives"][~defective]
+        if reason is None and (self._clean * sizes < smallest).any():
+            reason = f"needs {smallest:,.0f} pixels in normal images to resolve a rate of {curves.PIMO_RANGE[0]:g}"
+        if reason:
+            result.undefined(["aupimo"], reason)
+            return
+        shared = np.append(0.0, self._shared / self._clean)
+        mean = self._recall / defective.sum()
+        result.values["aupimo"] = float(curves.log_area(shared, np.append(mean[0], mean)))
+        recall = np.array(self._rows["recall"])[defective]
+        thinned = np.append(0.0, shared[1 :: self.step])
+        kept["aupimo"][defective] = curves.log_area(thinned, np.column_stack([recall[:, 0], recall]))
+
+
+def _reduce(parts: Iterable[Part], result: Evaluation, deployable: float, memory: int) -> tuple[Scores, _Table]:
+    """Read the parts once, and once more where they do not fit into the memory."""
+    kept: list[Part] = []
+    sketch: Sketch | None = None
+    taken = 0
+    for part in parts:
+        if sketch is None:
+            kept.append(part)
+            taken += _BYTES[0] * len(part.normal) + _BYTES[1] * len(part.defective)
+            if taken > memory:
+                sketch = Sketch()
+                while kept:
+                    sketch.add(kept.pop())
+        else:
+            sketch.add(part)
+    fixed = {} if np.isnan(deployable) else {"deployable": np.array([deployable], np.float32)}
+    if sketch is None:
+        exact = Exact(kept)
+        low, high = min(p.low for p in kept), max(p.high for p in kept)
+        grids = _grids(exact, result, low, high) | fixed
+        if exact.positives and exact.negatives:
+            c = exact.counts()
+            grids["oracle"] = c.thresholds[[curves.iou(c.tp, c.fp, c.positives).argmax()]]
+        table = _Table(grids, exact.pimo_thresholds() if exact.clean else np.empty(0, np.float32), 1)
+        for part in kept:
+            table.add(part)
+        return exact, table
+    result.mode = "bounded"
+    grids = _grids(sketch, result, sketch.low, sketch.high) | fixed
+    axis = _value_thresholds(sketch.low, sketch.high, result.scaled, VALUE_AXIS)
+    binned = Binned(np.unique(np.concatenate([sketch.edges(), axis, *fixed.values()])))
+    pimo = sketch.pimo_thresholds(binned.edges) if sketch.clean.any() else np.empty(0, np.float32)
+    table = _Table(grids, pimo, max(1, len(pimo) // _PIMO_POINTS))
+    del sketch
+    for part in parts:
+        binned.add(part)
+        table.add(part)
+    return binned, table
+
+
+def _grids(scores: Exact | Sketch, result: Evaluation, low: float, high: float) -> dict[str, np.ndarray]:
+    grids = {}
+    if len(axis := _value_thresholds(low, high, result.scaled, VALUE_GRID)):
+        grids["value"] = axis
+    if np.any(scores.clean):
+        grids["rate"] = scores.rate_thresholds(RATE_GRID)
+    return grids
+
+
+def _value_thresholds(low: float, high: float, scaled: bool, axis: np.ndarray) -> np.ndarray:
+    """Return thresholds on the map's value, float32: `axis` itself, or stretched over the scores; none if those are infinite."""
+    if not scaled:
+        return axis.astype(np.float32)
+    return (low + axis * (high - low)).astype(np.float32) if np.isfinite(high - low) else np.empty(0, np.float32)
 
 
 def _missing(positives: int, negatives: int, what: str) -> str | None:
@@ -189,94 +352,149 @@ def _missing(positives: int, negatives: int, what: str) -> str | None:
     return f"no normal {what} in the test set" if negatives == 0 else None
 
 
-def _image_auroc(scores: np.ndarray, defective: np.ndarray, normal: np.ndarray) -> float:
-    return curves.auroc(count(scores[defective], np.sort(scores[normal])))
-
-
-def _image_numbers(result: Evaluation, scores: np.ndarray, is_defective: np.ndarray) -> None:
-    reason = _missing(int(is_defective.sum()), int((~is_defective).sum()), "image")
+def _pixel_numbers(result: Evaluation, scores: Scores) -> None:
+    reason = _missing(scores.positives, scores.negatives, "pixel")
     if reason:
-        result.undefined(["image_auroc"], reason)
-    else:
-        result.values["image_auroc"] = _image_auroc(scores, is_defective, ~is_defective)
-
-
-def _pixel_numbers(result: Evaluation, pixels: _Pixels, probability: bool) -> None:
-    c = pixels.counts()
-    reason = _missing(c.positives, c.negatives, "pixel")
-    if reason:
-        names = ["pixel_auroc", "pixel_ap", "aupro_0.3", "iou_max", "f1_max", "iou_mean", "iou_0.5", "threshold_oracle"]
+        names = ["pixel_auroc", "pixel_ap", "aupro_0.3", "aupro_0.05", "iou_max", "f1_max", "threshold_oracle"]
         result.undefined(names, reason)
         return
+    c = scores.counts()
     fpr, overlap = curves.pro_curve(c)
     iou, f1 = curves.iou(c.tp, c.fp, c.positives), curves.f1(c.tp, c.fp, c.positives)
     result.values |= {
         "pixel_auroc": curves.auroc(c),
         "pixel_ap": curves.average_precision(c),
         "aupro_0.3": curves.limited_area(fpr, overlap, 0.3),
+        "aupro_0.05": curves.limited_area(fpr, overlap, 0.05),
         "iou_max": float(iou.max()),
         "f1_max": float(f1.max()),
         "threshold_oracle": float(c.thresholds[iou.argmax()]),
     }
-    tpr = np.concatenate([[0.0], np.column_stack([np.append(0, c.tp[:-1]), c.tp]).ravel() / c.positives, [1.0]])
-    result.curves |= {"fpr": FPR_GRID, "roc": np.interp(FPR_GRID, fpr, tpr), "pro": np.interp(FPR_GRID, fpr, overlap)}
-
-    defective = np.sort(pixels.defective)
-    low, high = (0.0, 1.0) if probability else (min(pixels.normal[0], defective[0]), max(pixels.normal[-1], defective[-1]))
-    if not np.isfinite([low, high]).all():
-        result.undefined(["iou_mean", "iou_0.5"], "the maps hold infinite values")
-        return
-    thresholds = (low + THRESHOLD_GRID * (np.float64(high) - low)).astype(np.float32)
-    over_grid = curves.iou(*curves.counts_at(defective, pixels.normal, thresholds), c.positives)
-    result.curves["iou"] = over_grid
-    result.values["iou_mean"] = float(over_grid.mean())
-    if probability:
-        result.values["iou_0.5"] = float(over_grid[np.searchsorted(THRESHOLD_GRID, 0.5)])
-    else:
-        result.undefined(["iou_0.5"], "the map is no probability")
-
-
-def _deployable_numbers(result: Evaluation, pixels: _Pixels, normal_maps: Sequence[np.ndarray] | None, allowed_fpr: float) -> None:
-    names = ["iou_deployable", "f1_deployable", "fpr_deployable", "threshold_deployable"]
-    if not normal_maps:
-        result.undefined(names, "no held-out normal images")
-        return
-    held_out = np.sort(np.concatenate([m.ravel() for m in normal_maps]).astype(np.float32))
-    if np.isnan(held_out[-1]):
-        raise ValueError("Expected maps without NaN, but one of the held-out normal images has one.")
-    threshold = curves.smallest_threshold(held_out, allowed_fpr)
-    result.values["threshold_deployable"] = threshold
-    reason = _missing(len(pixels.defective), len(pixels.normal), "pixel")
-    if reason:
-        result.undefined(names[:3], reason)
-        return
-    tp, fp = curves.counts_at(np.sort(pixels.defective), pixels.normal, np.array([threshold], np.float32))
-    positives = len(pixels.defective)
-    result.values |= {
-        "iou_deployable": float(curves.iou(tp, fp, positives)[0]),
-        "f1_deployable": float(curves.f1(tp, fp, positives)[0]),
-        "fpr_deployable": float(fp[0] / len(pixels.normal)),
+    level = np.searchsorted(c.tp, np.ceil(RECALL_GRID * c.positives).clip(1))
+    result.curves |= {
+        "fpr": FPR_GRID,
+        "roc": np.interp(FPR_GRID, *curves.roc_curve(c)),
+        "pro": np.interp(FPR_GRID, fpr, overlap),
+        "precision": (c.tp / (c.tp + c.fp))[level],
     }
 
 
-def _per_image_iou(result: Evaluation, maps: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> None:
-    threshold = np.float32(result.values["threshold_oracle"])
-    values = np.full(len(maps), np.nan)
-    for i, (scores, mask) in enumerate(zip(maps, masks, strict=True)):
-        if mask.any():
-            predicted = scores.astype(np.float32) >= threshold
-            values[i] = np.count_nonzero(predicted & mask) / np.count_nonzero(predicted | mask)
-    result.per_image["iou_oracle"] = values
+def _threshold_numbers(result: Evaluation, scores: Scores, deployable: float, reason: str) -> None:
+    result.values["threshold_deployable"] = deployable
+    if np.isnan(deployable):
+        result.undefined(["threshold_deployable"], reason)
+    for which in ("oracle", "deployable"):
+        threshold = result.values[f"threshold_{which}"]
+        missing = result.reasons.get(f"threshold_{which}") or _missing(scores.positives, scores.negatives, "pixel")
+        names = [f"{number}_{which}" for number in ("iou", "f1", "precision", "recall", "fpr", "normal_fpr")]
+        if missing:
+            result.undefined(names, missing)
+            continue
+        tp, fp, clean = (int(n[0]) for n in scores.at(np.array([threshold], np.float32)))
+        result.values[f"iou_{which}"] = tp / (scores.positives + fp)
+        _rates(result, "", which, tp, fp, scores.positives, scores.negatives)
+        result.values[f"normal_fpr_{which}"] = clean / scores.clean if scores.clean else np.nan
+        if not scores.clean:
+            result.reasons[f"normal_fpr_{which}"] = "no normal image in the test set"
 
 
-def _defect_numbers(result: Evaluation, pixels: _Pixels, scores: np.ndarray, is_defective: np.ndarray, defects: np.ndarray) -> None:
-    for defect in sorted(set(defects[is_defective].tolist())):
-        members = (defects == defect) & is_defective
-        c = pixels.counts(members)
-        some = not _missing(c.positives, c.negatives, "pixel")
-        result.defects[defect] = {
-            "images": int(members.sum()),
-            "pixel_auroc": curves.auroc(c) if some else float("nan"),
-            "aupro_0.3": curves.limited_area(*curves.pro_curve(c), 0.3) if some else float("nan"),
-            "image_auroc": _image_auroc(scores, members, ~is_defective) if (~is_defective).any() else float("nan"),
+def _rates(result: Evaluation, prefix: str, which: str, tp: int, fp: int, positives: int, negatives: int) -> None:
+    """Write F1, precision, recall and false-positive rate at a threshold."""
+    result.values |= {
+        f"{prefix}f1_{which}": 2 * tp / (tp + fp + positives),
+        f"{prefix}recall_{which}": tp / positives,
+        f"{prefix}fpr_{which}": fp / negatives,
+    }
+    if tp + fp:
+        result.values[f"{prefix}precision_{which}"] = tp / (tp + fp)
+    else:
+        result.undefined([f"{prefix}precision_{which}"], "nothing reaches the threshold")
+
+
+def _axis_numbers(result: Evaluation, scores: Scores, table: _Table, probability: bool) -> None:
+    """Write mean IoU and width on both axes, and IoU at 0.5."""
+    reason = _missing(scores.positives, scores.negatives, "pixel")
+    low, high = table.range
+    axes = {
+        "": (_value_thresholds(low, high, not probability, VALUE_AXIS), "the maps hold infinite values"),
+        "_fpr": (scores.rate_thresholds(RATE_AXIS) if scores.clean else np.empty(0), "no normal image in the test set"),
+    }
+    for axis, (thresholds, unusable) in axes.items():
+        if reason or not len(thresholds):
+            result.undefined([f"iou_mean{axis}", f"iou_width{axis}"], reason or unusable)
+            continue
+        tp, fp, _ = scores.at(thresholds)
+        iou = curves.iou(tp, fp, scores.positives)
+        result.values[f"iou_mean{axis}"] = float(iou.mean())
+        result.values[f"iou_width{axis}"] = float((iou >= WIDTH_SHARE * result.values["iou_max"]).mean())
+        result.curves[f"iou{axis}"] = iou[:: 25 if axis else 50]
+    if probability and not reason:
+        result.values["iou_0.5"] = float(result.curves["iou"][len(VALUE_GRID) // 2])
+    else:
+        result.undefined(["iou_0.5"], reason or "the map is no probability")
+
+
+def _image_counts(defective: np.ndarray, normal: np.ndarray) -> Counts:
+    """Return the counts of image scores, as of pixels."""
+    ones = np.ones(len(defective))
+    return Exact([Part("", np.sort(normal), np.sort(defective), ones, ones.astype(np.int64), 0, 0)]).counts()
+
+
+def _image_numbers(
+    result: Evaluation, image_scores: Sequence[float] | np.ndarray | None, held_out: np.ndarray, level: float
+) -> None:
+    kept = result.per_image
+    if image_scores is not None:
+        kept["score"] = np.asarray(image_scores, np.float32)
+    scores, defective = kept["score"], kept["positives"] > 0
+    if len(scores) != len(defective) or np.isnan(scores).any() or np.isnan(held_out).any():
+        raise ValueError(f"Expected one image score per map, {len(defective)}, without NaN, but got {len(scores)}.")
+    found, normal = scores[defective], scores[~defective]
+    reason = _missing(len(found), len(normal), "image")
+    if reason:
+        result.undefined(["image_auroc", "image_ap", "image_f1_max", "image_threshold_oracle"], reason)
+    else:
+        c = _image_counts(found, normal)
+        f1 = curves.f1(c.tp, c.fp, c.positives)
+        result.values |= {
+            "image_auroc": curves.auroc(c),
+            "image_ap": curves.average_precision(c),
+            "image_f1_max": float(f1.max()),
+            "image_threshold_oracle": float(c.thresholds[f1.argmax()]),
         }
+    result.values["image_threshold_deployable"] = image_threshold(held_out, level)
+    if np.isnan(result.values["image_threshold_deployable"]):
+        needed = f"needs {needed_scores(level)} held-out normal images, but there are {len(held_out)}"
+        result.undefined(["image_threshold_deployable"], needed)
+    for which in ("oracle", "deployable"):
+        threshold = result.values[f"image_threshold_{which}"]
+        missing = result.reasons.get(f"image_threshold_{which}") or reason
+        if missing:
+            result.undefined([f"image_{number}_{which}" for number in ("f1", "precision", "recall", "fpr")], missing)
+            continue
+        tp, fp = (int((s >= np.float32(threshold)).sum()) for s in (found, normal))
+        _rates(result, "image_", which, tp, fp, len(found), len(normal))
+
+
+def _defect_numbers(result: Evaluation, scores: Scores, defects: np.ndarray) -> None:
+    kept = result.per_image
+    defective = kept["positives"] > 0
+    normal = kept["score"][~defective]
+    for kind in sorted(set(defects[defective].tolist())):
+        members = (defects == kind) & defective
+        c = scores.counts(kind)
+        numbers: dict[str, float] = {"images": int(members.sum()), "regions": int(kept["regions"][members].sum())}
+        some = c.negatives > 0
+        numbers["pixel_auroc"] = curves.auroc(c) if some else np.nan
+        numbers["aupro_0.3"] = curves.limited_area(*curves.pro_curve(c), 0.3) if some else np.nan
+        own = kept["score"][members]
+        numbers["image_auroc"] = curves.auroc(_image_counts(own, normal)) if len(normal) else np.nan
+        for which in ("oracle", "deployable"):
+            level = np.searchsorted(-c.thresholds, -np.float32(result.values[f"threshold_{which}"]), side="right")
+            numbers[f"recall_{which}"] = np.append(0, c.tp)[level] / c.positives
+            image_threshold_ = np.float32(result.values[f"image_threshold_{which}"])
+            numbers[f"image_recall_{which}"] = float((own >= image_threshold_).mean())
+            for name, at in ((f"recall_{which}", f"threshold_{which}"), (f"image_recall_{which}", f"image_threshold_{which}")):
+                if np.isnan(result.values[at]):
+                    numbers[name] = np.nan
+        result.defects[kind] = numbers

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.metrics.suite import FPR_GRID, METRICS, THRESHOLD_GRID
+from bench.metrics.suite import FPR_GRID, METRICS, VALUE_GRID
 from bench.store import CellResult, Row, Run, slug
 
 TIMING = ["train_s", "predict_s", "images_per_s"]
-GRIDS = {"iou": THRESHOLD_GRID, "roc": FPR_GRID, "pro": FPR_GRID}
+GRIDS = {"iou": VALUE_GRID, "roc": FPR_GRID, "pro": FPR_GRID}
 
 
 class Names:

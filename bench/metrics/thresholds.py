@@ -1,0 +1,73 @@
+"""Thresholds from held-out normal images alone: what a user could deploy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from bench.metrics.counts import allowed, just_above
+
+
+def pixel_threshold(normal_maps: Iterable[np.ndarray], rate: float) -> tuple[float, np.ndarray]:
+    """Return the smallest float32 t at which at most a share `rate` of all pixels is >= t (above ties).
+
+    Parameters
+    ----------
+    normal_maps : iterable of numpy.ndarray
+        float, (H, W); read twice, one at a time. Memory is that of one map and of a share `rate` of all pixels.
+    rate : float
+        In 0..1.
+
+    Returns
+    -------
+    threshold : float
+        NaN where there is no map, or where no finite threshold is high enough.
+    peaks : numpy.ndarray
+        float32, the largest score of each map.
+
+    Raises
+    ------
+    ValueError
+        If a map holds NaN.
+    """
+    number = int(allowed(rate, sum(m.size for m in normal_maps)))
+    top = np.empty(0, np.float32)
+    peaks: list[np.float32] = []
+    smallest = np.float32(np.inf)
+    for scores in normal_maps:
+        flat = scores.astype(np.float32, copy=False).ravel()
+        peaks.append(flat.max())
+        if np.isnan(peaks[-1]):
+            raise ValueError(f"Expected maps without NaN, but held-out normal image number {len(peaks) - 1} has one.")
+        smallest = min(smallest, flat.min())
+        top = np.concatenate([top, flat[flat > top[0]] if len(top) > number else flat])
+        if len(top) > number:
+            top = np.partition(top, len(top) - 1 - number)[len(top) - 1 - number :]
+    if not peaks:
+        return math.nan, np.empty(0, np.float32)
+    threshold = just_above(top[:1])[0] if len(top) > number else smallest
+    return float(threshold), np.array(peaks, np.float32)
+
+
+def needed_scores(level: float) -> int:
+    """Return how many held-out scores `image_threshold` needs at a level."""
+    return math.ceil(1 / level - 1 - 1e-9)
+
+
+def image_threshold(normal_scores: np.ndarray, level: float) -> float:
+    """Return the smallest float32 t that an image like the held-out ones reaches with probability <= `level`.
+
+    This is split conformal prediction (Vovk et al. 2005; as a detector of anomalies Laxhammar and Falkman 2010): just
+    above the ceil((n + 1) (1 - level))-th smallest of n scores, valid for any method if the images are exchangeable.
+
+    Returns
+    -------
+    float
+        NaN where there are fewer than `needed_scores`.
+    """
+    rank = math.ceil((len(normal_scores) + 1) * (1 - level) - 1e-9)
+    if len(normal_scores) < needed_scores(level):
+        return math.nan
+    return float(just_above(np.sort(normal_scores.astype(np.float32))[rank - 1 : rank])[0])
