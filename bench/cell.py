@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 
-from bench.metrics import Evaluation, evaluate
+from bench.maps import Predicted, Stream, to_original, write_maps
+from bench.metrics import evaluate
 from bench.plan import Cell
 from bench.provenance import provenance
 from bench.store import Store, to_json
@@ -48,11 +48,6 @@ def resize(image: np.ndarray, size: int) -> torch.Tensor:
     return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
 
 
-def to_original(map_: torch.Tensor, shape: tuple[int, int]) -> np.ndarray:
-    """Return a map (h, w) at the size of its image, (H, W): bilinear, align_corners=False."""
-    return F.interpolate(map_[None, None], size=shape, mode="bilinear", align_corners=False)[0, 0].numpy()
-
-
 def thumbnail(array: np.ndarray, resample: Image.Resampling = Image.Resampling.BOX) -> np.ndarray:
     """Return an image, mask or map reduced to at most `THUMBNAIL` px; smaller ones as they are."""
     scale = THUMBNAIL / max(array.shape[:2])
@@ -63,16 +58,17 @@ def thumbnail(array: np.ndarray, resample: Image.Resampling = Image.Resampling.B
 
 
 class _Predictor:
-    """Predicts items one batch at a time and keeps maps at the images' size, scores, and the time of the method alone."""
+    """Predicts items one batch at a time; keeps the maps as the method returned them, and the time of the method alone."""
 
     def __init__(self, method: Method) -> None:
         self.method = method
         self.seconds = 0.0
         self.images = 0
 
-    def __call__(self, items: list[Item], progress: Callable[[int, int], None]) -> tuple[list[np.ndarray], np.ndarray]:
+    def __call__(self, items: list[Item], progress: Callable[[int, int], None]) -> Predicted:
         config = self.method.config
         maps: list[np.ndarray] = []
+        shapes: list[tuple[int, int]] = []
         scores: list[torch.Tensor] = []
         for start in range(0, len(items), config.batch_size):
             originals = [item.load_image() for item in items[start : start + config.batch_size]]
@@ -82,9 +78,11 @@ class _Predictor:
             self.seconds += time.perf_counter() - began
             self.images += len(batch)
             scores.append(prediction.maps.flatten(1).amax(1) if prediction.scores is None else prediction.scores)
-            maps += [to_original(m, image.shape[:2]) for m, image in zip(prediction.maps, originals, strict=True)]
+            maps += list(prediction.maps.numpy())
+            shapes += [(image.shape[0], image.shape[1]) for image in originals]
             progress(len(maps), len(items))
-        return maps, torch.cat(scores).numpy() if scores else np.empty(0, np.float32)
+        together = torch.cat(scores).numpy() if scores else np.empty(0, np.float32)
+        return Predicted(items, shapes, Stream(lambda i: to_original(maps[i], shapes[i]), len(maps)), together)
 
 
 def run_cell(cell: Cell, category: Category, store: Store, progress: Progress, save_maps: bool = False) -> None:
@@ -118,74 +116,105 @@ def run_cell(cell: Cell, category: Category, store: Store, progress: Progress, s
     train_seconds = time.perf_counter() - began
 
     predict = _Predictor(method)
-    held_out_maps, _ = predict(held_out, lambda done, total: progress("held-out", done, total, None))
-    maps, scores = predict(category.test, lambda done, total: progress("predict", done, total, None))
-    masks = [item.load_mask(m.shape) for item, m in zip(category.test, maps, strict=True)]
-    evaluation = evaluate(
-        maps,
-        masks,
-        scores,
-        held_out_maps,
-        probability=method.probability,
-        names=[item.name for item in category.test],
-        defects=[item.defect for item in category.test],
-    )
-    record = _record(cell, category, len(train), len(held_out), evaluation)
-    record["timing"] = {
-        "train_s": train_seconds,
-        "predict_s": predict.seconds,
-        "images_per_s": predict.images / max(predict.seconds, 1e-9),
-    }
-    record["training_curve"] = curve
-    record["provenance"] = provenance(cell.device)
-    arrays = evaluation.curves | evaluation.per_image
-    peak = max(float(np.abs(m).max()) for m in maps)
-    kind = np.float16 if 1e-2 < peak < 6e4 else np.float32
-    arrays |= {f"map/{i}": thumbnail(m).astype(kind) for i, m in enumerate(maps)}
-    with store.writing(cell.variant.method, cell.key) as folder:
-        np.savez_compressed(folder / "arrays.npz", **arrays)  # type: ignore[arg-type]
-        if save_maps:
-            _write_maps(folder / "maps", [*category.test, *held_out], [*maps, *held_out_maps])
-        (folder / "cell.json").write_text(to_json(record), encoding="utf-8")
-    _write_previews(store.previews(cell.content), category.test, masks)
-
-
-def _record(cell: Cell, category: Category, train: int, held_out: int, evaluation: Evaluation) -> dict[str, Any]:
-    good = sum(item.is_good for item in category.test)
-    return {
+    unseen = predict(held_out, lambda done, total: progress("held-out", done, total, None))
+    test = predict(category.test, lambda done, total: progress("predict", done, total, None))
+    record = {
         "identity": cell.identity,
         "method": cell.variant.method,
-        "config": cell.variant.config.model_dump(mode="json"),
-        "deviations": cell.variant.config.deviations(),
+        "config": config.model_dump(mode="json"),
+        "deviations": config.deviations(),
         "dataset": cell.dataset,
-        "category": cell.category,
-        "group": category.group,
         "seed": cell.seed,
         "content": cell.content,
+        "images": {"train": len(train)},
+        "timing": {
+            "train_s": train_seconds,
+            "predict_s": predict.seconds,
+            "images_per_s": predict.images / max(predict.seconds, 1e-9),
+        },
+        "training_curve": curve,
+        "provenance": provenance(cell.device),
+    }
+    write_cell(store, cell.key, category, record, test, unseen, method.probability, save_maps)
+
+
+def write_cell(
+    store: Store,
+    key: str,
+    category: Category,
+    record: dict[str, Any],
+    test: Predicted,
+    held_out: Predicted,
+    probability: bool,
+    save_maps: bool = False,
+) -> None:
+    """Evaluate the maps of a category and write the cell, with what `record` says of where they come from.
+
+    Raises
+    ------
+    ValueError
+        If a map holds NaN.
+    """
+    evaluation = evaluate(
+        test.maps,
+        test.masks,
+        test.scores,
+        held_out.maps,
+        held_out.scores,
+        probability,
+        [item.name for item in test.items],
+        defects=[item.defect for item in test.items],
+    )
+    good = sum(item.is_good for item in test.items)
+    sizes = evaluation.region_sizes
+    record |= {
+        "category": category.name,
+        "group": category.group,
         "values": evaluation.values,
         "reasons": evaluation.reasons,
         "defects": evaluation.defects,
         "scaled": evaluation.scaled,
-        "items": [[item.name, item.defect] for item in category.test],
-        "images": {"train": train, "held_out": held_out, "test_good": good, "test_defective": len(category.test) - good},
+        "mode": evaluation.mode,
+        "items": [[item.name, item.defect] for item in test.items],
+        "images": record.get("images", {})
+        | {"held_out": len(held_out.items), "test_good": good, "test_defective": len(test.items) - good},
+        "regions": {"number": len(sizes), **_spread(sizes)},
     }
+    arrays = {name: _compact(a) for name, a in (evaluation.curves | evaluation.per_image).items()}
+    arrays["region_sizes"] = _compact(sizes)
+    thumbnails = [thumbnail(map_) for map_ in test.maps]
+    peak = max(float(np.abs(small).max()) for small in thumbnails)
+    kind = np.float16 if 1e-2 < peak < 6e4 else np.float32
+    arrays |= {f"map/{i}": small.astype(kind) for i, small in enumerate(thumbnails)}
+    with store.writing(record["method"], key) as folder:
+        np.savez_compressed(folder / "arrays.npz", **arrays)  # type: ignore[arg-type]
+        if save_maps:
+            about = {name: record[name] for name in ("method", "config", "dataset", "category", "seed", "provenance")}
+            write_maps(folder / "maps", [test, held_out], about | {"probability": probability})
+        (folder / "cell.json").write_text(to_json(record), encoding="utf-8")
+    _write_previews(store.previews(record["content"]), test)
 
 
-def _write_previews(path: Path, items: list[Item], masks: list[np.ndarray]) -> None:
+def _spread(sizes: np.ndarray) -> dict[str, float]:
+    """Return the smallest, the median and the largest size of regions, in pixels."""
+    return {"smallest": sizes.min(), "median": np.median(sizes), "largest": sizes.max()} if len(sizes) else {}
+
+
+def _compact(array: np.ndarray) -> np.ndarray:
+    """Return counts as the smallest unsigned type that holds them, and other arrays as they are."""
+    if array.dtype != np.int64:
+        return array
+    return array.astype(np.min_scalar_type(int(array.max(initial=0))))
+
+
+def _write_previews(path: Path, test: Predicted) -> None:
     if path.exists():
         return
     previews = {}
-    for i, (item, mask) in enumerate(zip(items, masks, strict=True)):
+    for i, (item, mask) in enumerate(zip(test.items, test.masks, strict=True)):
         previews[f"image/{i}"] = thumbnail(item.load_image())
         previews[f"mask/{i}"] = thumbnail(mask.astype(np.uint8) * 255)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".tmp-{uuid.uuid4().hex}.npz")
     np.savez_compressed(temporary, **previews)  # type: ignore[arg-type]
     temporary.replace(path)
-
-
-def _write_maps(folder: Path, items: list[Item], maps: list[np.ndarray]) -> None:
-    for item, map_ in zip(items, maps, strict=True):
-        path = folder / f"{item.name}.tiff"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(map_.astype(np.float32)).save(path, compression="tiff_adobe_deflate")

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from bench.errors import BenchError, describe
 
-COMMANDS = ("run", "list", "report")
+COMMANDS = ("run", "list", "report", "score")
 
 EPILOG = """\
 commands (the default is run):
   run_bench.py [run] [options]      run methods on a dataset and report
   run_bench.py list                 methods, datasets, categories found, profiles
   run_bench.py report results/NAME  tables and plots again from what is stored, nothing trained
+  run_bench.py score --maps DIR     the same numbers for maps that any other tool saved
 
 examples:
   run_bench.py --methods anoseg,ae_recon --category all
@@ -27,7 +28,7 @@ examples:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     top = argparse.ArgumentParser(prog="run_bench.py")
-    sub = top.add_subparsers(dest="command", metavar="{run,list,report}")
+    sub = top.add_subparsers(dest="command", metavar="{run,list,report,score}")
     data = argparse.ArgumentParser(add_help=False)
     data.add_argument("--dataset", default="synthetic", help="a dataset of `list`, or file.py:Class (default: the embedded one)")
     data.add_argument("--data-root", type=Path, help="folder of a real dataset (default: the environment's BENCH_DATA_ROOT)")
@@ -40,10 +41,19 @@ def parser() -> argparse.ArgumentParser:
     voice.add_argument("-v", "--verbose", action="store_true", help="tracebacks of what failed")
     partial = argparse.ArgumentParser(add_help=False)
     partial.add_argument("--allow-partial", action="store_true", help="print means over incomplete columns, with n/N")
+    images = argparse.ArgumentParser(add_help=False)
+    images.add_argument("--category", default="all", help="names separated by commas, or all (default)")
+    images.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="leave out images, e.g. 'bottle/test/crack/003'; repeatable",
+    )
 
     run = sub.add_parser(
         "run",
-        parents=[data, voice, partial],
+        parents=[data, voice, partial, images],
         help="run methods on a dataset and report (the default)",
         description="Compare anomaly-segmentation methods honestly.",
         epilog=EPILOG,
@@ -54,14 +64,6 @@ def parser() -> argparse.ArgumentParser:
         default="anoseg,ae_recon,ae_ssim,gradcam,pixel_stats,random",
         help="names, wildcards (ae_*), "
         "file.py:Class, variants 'anoseg[coord=false,label=no-coord]', separated by commas (default: %(default)s)",
-    )
-    run.add_argument("--category", default="all", help="names separated by commas, or all (default)")
-    run.add_argument(
-        "--exclude",
-        action="append",
-        default=[],
-        metavar="PATTERN",
-        help="leave out images, e.g. 'bottle/test/crack/003'; repeatable",
     )
     run.add_argument("--seeds", default="0", help="separated by commas (default: 0)")
     run.add_argument("--profile", default="quick", help="demo, quick (default) or full; see `list`")
@@ -77,7 +79,27 @@ def parser() -> argparse.ArgumentParser:
     sub.add_parser("list", parents=[data, voice], help="methods, datasets, categories found, profiles")
     report = sub.add_parser("report", parents=[voice, partial], help="tables and plots again from what is stored")
     report.add_argument("run", type=Path, help="folder of a run")
+    _add_score(sub.add_parser("score", parents=[data, voice, partial, images], help="score maps that any tool saved"))
     return top
+
+
+def _add_score(score: argparse.ArgumentParser) -> None:
+    score.description = (
+        "Score maps with the suite of a run: float TIFF, npy, npz, PNG of 16 bit; named like the images (test/crack/003.tiff, or "
+        "less of it where that is plain), in one folder per category or in one for all; brought to the size of their image."
+    )
+    score.add_argument("--maps", type=Path, required=True, metavar="DIR", help="folder of maps; those of normal images that are "
+                       "not in the test set (train/good/...) give thresholds: they must not have been trained on")  # fmt: skip
+    score.add_argument("--normal-maps", type=Path, metavar="DIR", help="folder of these maps, if they are elsewhere")
+    score.add_argument("--scores", type=Path, metavar="FILE.csv", help="image scores, columns name and score (default: "
+                       "scores.csv beside the maps, or the largest value of each map)")  # fmt: skip
+    score.add_argument("--probability", action=argparse.BooleanOptionalAction, help="whether the maps are probabilities "
+                       "(default: what maps.json beside them says, else not)")  # fmt: skip
+    score.add_argument("--name", help="the name in tables (default: that of the folder)")
+    score.add_argument("--seed", type=int, help="the seed that the maps were made with (default: 0, or the run's first)")
+    place = score.add_mutually_exclusive_group()
+    place.add_argument("--add-to", type=Path, metavar="RUN", help="an existing run, beside whose methods the maps are shown")
+    place.add_argument("--out", type=Path, help="folder of a run of its own (default: results/scored-NAME)")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""The commands: run, list, report."""
+"""The commands: run, list, report, score."""
 
 from __future__ import annotations
 
@@ -161,9 +161,9 @@ def finish(current: Run, allow_partial: bool, out: Console) -> int:
     out.result(console_table(current, allow_partial=allow_partial))
     out.result()
     info = current.info
-    if info["synthetic"]:
+    if info.get("synthetic"):
         out.result("Dataset: the embedded synthetic set, made by this project; its numbers say nothing about real images.")
-    if info["profile"] != "full":
+    if info.get("profile") not in ("full", None):
         out.result(f"Profile: {info['profile']}, for a first look; results to publish need --profile full.")
     out.result(f"Written to {current.path}:")
     for folder in sorted({file.parent for file in files} | {current.path}):
@@ -182,6 +182,61 @@ def report_command(arguments: Namespace) -> int:
     """Write tables and plots of a run again, from what is stored."""
     current = Run.load(arguments.run)
     return finish(current, arguments.allow_partial, console(arguments))
+
+
+def score_command(arguments: Namespace) -> int:
+    """Score maps that any tool saved, in a run of their own or beside the methods of another."""
+    from bench.score import SCORED, Source, score_category
+
+    out = console(arguments)
+    _, dataset, _ = open_dataset(arguments)
+    categories = choose_categories(dataset, arguments.category)
+    source = Source(arguments.maps, arguments.normal_maps, arguments.scores, arguments.probability)
+    for path in filter(None, (source.maps, source.normal_maps)):
+        if not path.is_dir():
+            raise UsageError(f"Expected a folder of maps, but there is none at '{path}'.")
+    if source.scores and not source.scores.is_file():
+        raise UsageError(f"Expected a CSV file of image scores, but there is none at '{source.scores}'.")
+    name = arguments.name or source.maps.resolve().name
+    current = run_to_score_in(arguments, dataset, name)
+    seed = arguments.seed if arguments.seed is not None else current.info["seeds"][0]
+    rows = [Row(name, SCORED, dataset.label, category, seed) for category in categories]
+    if any(row.variant == name and row.method != SCORED for row in current.rows):
+        raise UsageError(f"'{name}' is a method of the run '{current.path}'; give the maps another --name.")
+    again = {(row.variant, row.category, row.seed) for row in rows}
+    current.rows = [row for row in current.rows if (row.variant, row.category, row.seed) not in again] + rows
+    inspected = inspect_all(dataset, categories, current.store, arguments.exclude, out)
+    for row in rows:
+        found = inspected[row.category]
+        if isinstance(found, str):
+            row.error = found
+            continue
+        try:
+            command = "python run_bench.py " + shlex.join(sys.argv[1:])
+            row.key, unused = score_category(source, found, dataset.label, seed, current.store, command)
+            row.result, row.status, row.error = current.store.get(SCORED, row.key), "done", ""
+        except Exception as error:  # the boundary of a cell: it must cost nothing but itself
+            fail(current, row, f"{row.category} {name}", error, out)
+            continue
+        maps = row.result.record["maps"] if row.result else {}
+        out.line(f"{row.category} {name}: scored, {maps['normals']} maps of normal images for thresholds")
+        if unused:
+            out.error(f"note: {len(unused)} files fit no image of '{row.category}', e.g. '{unused[0]}'")
+    current.save()
+    return finish(current, arguments.allow_partial, out)
+
+
+def run_to_score_in(arguments: Namespace, dataset: Dataset, name: str) -> Run:
+    """Return the run that ``--add-to`` names, or a new one."""
+    if arguments.add_to is None:
+        path = choose_folder(arguments.out or Path("results") / slug(f"scored-{name}"))
+        seeds = [arguments.seed or 0]
+        synthetic = dataset.root is None
+        return Run(path, {"dataset": dataset.label, "profile": None, "synthetic": synthetic, "seeds": seeds, "commit": commit()[0]})
+    current = Run.load(arguments.add_to)
+    if current.info["dataset"] != dataset.label:
+        raise UsageError(f"The run '{current.path}' is on {current.info['dataset']}, not on {dataset.label}; name it by --dataset.")
+    return current
 
 
 def list_command(arguments: Namespace) -> int:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from bench.cell import hold_out, resize, run_cell, thumbnail, to_original
+from bench.cell import hold_out, resize, run_cell, thumbnail
 from bench.content import inspect
+from bench.maps import to_original
 from bench.plan import Cell, Variant
 from bench.store import Store
 from datasets.mvtec import MVTecLayout
@@ -118,8 +119,8 @@ def test_maps_come_back_to_the_size_of_each_image(tmp_path, spy):
 
 def test_upsampling_is_bilinear_without_aligned_corners():
     cv2 = pytest.importorskip("cv2")
-    small = torch.rand(7, 9)
-    expected = cv2.resize(small.numpy(), (45, 70), interpolation=cv2.INTER_LINEAR)  # the same convention, other code
+    small = torch.rand(7, 9).numpy()
+    expected = cv2.resize(small, (45, 70), interpolation=cv2.INTER_LINEAR)  # the same convention, other code
     np.testing.assert_allclose(to_original(small, (70, 45)), expected, atol=1e-5)
 
 

@@ -20,9 +20,11 @@ VERSION = 2
 #: pixels of normal images. Means and widths are taken over these points.
 VALUE_AXIS = np.linspace(0, 1, 10001)
 RATE_AXIS = np.logspace(-5, -1, 4001)
+_VALUE_STEP, _RATE_STEP = 50, 25
 #: What is kept of them for plots and for statistics per image; the rates go on to 1 so that ROC can be made of them.
-VALUE_GRID = VALUE_AXIS[::50]
-RATE_GRID = np.concatenate([RATE_AXIS[::25], np.linspace(0.125, 0.975, 35)])
+VALUE_GRID = VALUE_AXIS[::_VALUE_STEP]
+RATE_CURVE = RATE_AXIS[::_RATE_STEP]
+RATE_GRID = np.concatenate([RATE_CURVE, np.linspace(0.125, 0.975, 35)])
 #: False-positive rates at which ROC and PRO curves are kept for plots, and recalls for precision.
 FPR_GRID = np.concatenate([[0.0], np.logspace(-5, 0, 251)])
 RECALL_GRID = np.linspace(0, 1, 201)
@@ -83,7 +85,7 @@ class Evaluation:
     reasons : dict of str to str
         Why a value is NaN.
     curves : dict of str to numpy.ndarray
-        float64: ``iou`` over `VALUE_GRID` and ``iou_fpr`` over `RATE_AXIS` [::25]; ``roc`` and ``pro`` over ``fpr``
+        float64: ``iou`` over `VALUE_GRID` and ``iou_fpr`` over `RATE_CURVE`; ``roc`` and ``pro`` over ``fpr``
         (`FPR_GRID`); ``precision`` over `RECALL_GRID`; ``thresholds_value`` and ``thresholds_rate``, the thresholds of
         the grids per image.
     per_image : dict of str to numpy.ndarray
@@ -427,7 +429,7 @@ def _axis_numbers(result: Evaluation, scores: Scores, table: _Table, probability
         iou = curves.iou(tp, fp, scores.positives)
         result.values[f"iou_mean{axis}"] = float(iou.mean())
         result.values[f"iou_width{axis}"] = float((iou >= WIDTH_SHARE * result.values["iou_max"]).mean())
-        result.curves[f"iou{axis}"] = iou[:: 25 if axis else 50]
+        result.curves[f"iou{axis}"] = iou[:: _RATE_STEP if axis else _VALUE_STEP]
     if probability and not reason:
         result.values["iou_0.5"] = float(result.curves["iou"][len(VALUE_GRID) // 2])
     else:

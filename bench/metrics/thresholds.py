@@ -32,7 +32,10 @@ def pixel_threshold(normal_maps: Iterable[np.ndarray], rate: float) -> tuple[flo
     ValueError
         If a map holds NaN.
     """
-    number = int(allowed(rate, sum(m.size for m in normal_maps)))
+    pixels = sum(m.size for m in normal_maps)
+    if pixels == 0:
+        return math.nan, np.empty(0, np.float32)
+    number = int(allowed(rate, pixels))
     top = np.empty(0, np.float32)
     peaks: list[np.float32] = []
     smallest = np.float32(np.inf)
@@ -45,8 +48,6 @@ def pixel_threshold(normal_maps: Iterable[np.ndarray], rate: float) -> tuple[flo
         top = np.concatenate([top, flat[flat > top[0]] if len(top) > number else flat])
         if len(top) > number:
             top = np.partition(top, len(top) - 1 - number)[len(top) - 1 - number :]
-    if not peaks:
-        return math.nan, np.empty(0, np.float32)
     threshold = just_above(top[:1])[0] if len(top) > number else smallest
     return float(threshold), np.array(peaks, np.float32)
 

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.metrics.suite import FPR_GRID, METRICS, VALUE_GRID
+from bench.metrics.suite import FPR_GRID, METRICS, RATE_CURVE, RECALL_GRID, VALUE_GRID
 from bench.store import CellResult, Row, Run, slug
 
 TIMING = ["train_s", "predict_s", "images_per_s"]
-GRIDS = {"iou": VALUE_GRID, "roc": FPR_GRID, "pro": FPR_GRID}
+GRIDS = {"iou": VALUE_GRID, "iou_fpr": RATE_CURVE, "roc": FPR_GRID, "pro": FPR_GRID, "precision": RECALL_GRID}
 
 
 class Names:
@@ -137,7 +137,11 @@ class Results:
     @cached_property
     def metrics(self) -> dict[str, np.ndarray]:
         """The numbers (V, C, S) of each metric, in the order of `METRICS`, NaN where undefined."""
-        return {name: self.cube(lambda result, name=name: result.value(name)) for name in METRICS}  # type: ignore[misc]
+        return {name: self.values(name) for name in METRICS}
+
+    def values(self, name: str) -> np.ndarray:
+        """Return a number of the evaluation, (V, C, S), NaN where undefined."""
+        return self.cube(lambda result: result.value(name))
 
     @cached_property
     def curves(self) -> dict[str, np.ndarray]:

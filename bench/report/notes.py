@@ -6,12 +6,12 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from bench.metrics.suite import METRICS
+from bench.metrics.suite import METRICS, VERSION
 from bench.report.frame import Results, plain
 from bench.store import Row
 
 FAILURES_SHOWN = 8
-ON_THRESHOLD_AXIS = {"iou_mean", "iou_0.5"}
+ON_VALUE_AXIS = {"iou_mean", "iou_width", "iou_0.5"}
 
 
 def _where(cells: Iterable[Row], among: Sequence[Row]) -> str:
@@ -44,6 +44,7 @@ def protocol(results: Results) -> str:
     """Return how the numbers are made."""
     holdout = results.run.info.get("holdout")
     share = f"{100 * holdout:.3g} % of the normal training images, or validation images where there are" if holdout else "none"
+    share = share if "holdout" in results.run.info else "the images outside the test set for which there are maps"
     return (
         "Protocol: pixels are pooled within a category, then categories are averaged without weights; a pixel is positive "
         "where score ≥ threshold; oracle thresholds are the best on the test set, an upper bound; held out for deployable "
@@ -54,19 +55,20 @@ def protocol(results: Results) -> str:
 def setup(results: Results) -> str:
     """Return dataset, profile, image sizes, seeds and commits."""
     info = results.run.info
-    profile = info.get("profile", "unknown")
+    profile = info.get("profile", "unknown")  # None where nothing was trained
     sizes: dict[str, list[str]] = defaultdict(list)
     commits: dict[str, None] = {}
     for row, result in results.done:
-        size = str(result.record.get("config", {}).get("image_size", "unknown"))
-        sizes[size] += [] if plain(row.variant) in sizes[size] else [plain(row.variant)]
+        if "maps" not in result.record:
+            size = str(result.record.get("config", {}).get("image_size", "unknown"))
+            sizes[size] += [] if plain(row.variant) in sizes[size] else [plain(row.variant)]
         made = result.record.get("provenance") or {}
         commits[f"{made.get('commit', 'unknown')}{' with uncommitted changes' if made.get('dirty') else ''}"] = None
     shown = [size if len(sizes) == 1 else f"{size} ({', '.join(names)})" for size, names in sizes.items()]
     parts = [
         f"dataset {plain(info.get('dataset', 'unknown'))}"
         + (" (the embedded synthetic images, not a public benchmark)" if info.get("synthetic") else ""),
-        f"profile {profile}" + ("" if profile == "full" else " (only full is meant for publication)"),
+        *([f"profile {profile}" + ("" if profile == "full" else " (only full is meant for publication)")] if profile else []),
         *([f"left out: {', '.join(map(plain, info['excluded']))}"] if info.get("excluded") else []),
         *(["image size " + ", ".join(shown)] if shown else []),
         f"{'seed' if len(results.seeds) == 1 else 'seeds'} {', '.join(map(str, results.seeds))}",
@@ -80,6 +82,21 @@ def deviations(results: Results) -> list[str]:
     cells = [(plain(r.record["deviations"]), row) for row, r in results.done if r.record.get("deviations")]
     entries = _by_reason(cells, [row for row, _ in results.done])
     return [f"Training differs from the published: {'; '.join(entries)}."] if entries else []
+
+
+def origin(results: Results) -> list[str]:
+    """Return whose maps were made elsewhere, and whose numbers are not of this version, or not exact."""
+    among = [row for row, _ in results.done]
+    given = [
+        (f"with maps of {m['normals']} normal images for thresholds", row) for row, r in results.done if (m := r.record.get("maps"))
+    ]
+    older = [(str(v), row) for row, r in results.done if (v := (r.record.get("identity") or {}).get("metrics", VERSION)) != VERSION]
+    bounded = [("", row) for row, r in results.done if r.record.get("mode") == "bounded"]
+    return [
+        *([f"Scored from saved maps, not trained here: {'; '.join(_by_reason(given, among))}."] if given else []),
+        *([f"Evaluated by another version of the metrics than {VERSION}: {'; '.join(_by_reason(older, among))}."] if older else []),
+        *([f"Scores counted in bins (numbers within 1e-4): {_where([row for _, row in bounded], among)}."] if bounded else []),
+    ]
 
 
 def scaled(results: Results) -> list[str]:
@@ -103,7 +120,8 @@ def undefined(results: Results, names: Sequence[str]) -> list[str]:
         for name in names:
             if math.isnan(result.value(name)):
                 reason = plain((result.record.get("reasons") or {}).get(name, "no reason given"))
-                cells.append((f"{METRICS[name].title}: {reason}" if len(names) > 1 else reason, row))
+                title = METRICS[name].title if name in METRICS else name.replace("_", " ")
+                cells.append((f"{title}: {reason}" if len(names) > 1 else reason, row))
     entries = _by_reason(cells, [row for row, _ in results.done])
     return [f"Undefined (–): {'; '.join(entries)}."] if entries else []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from bench.metrics.suite import METRICS
-from bench.report.frame import GRIDS, Names, Number, Results, plain, summarise
+from bench.report.frame import GRIDS, Names, Number, Results, opened, plain, summarise
 from bench.report.render import DASH
 from bench.report.tables import cell_text, percent
 from bench.store import slug
@@ -24,6 +25,7 @@ COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#5
 DASHES: list[Any] = ["-", (0, (6, 2)), (0, (2, 1.5)), "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (10, 3)), (0, (1, 1))]
 MARKERS = "osD^vPX*<>"
 BARS_PER_ROW = 36
+THRESHOLD_MARKS = {"oracle": "*", "deployable": "v"}
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
@@ -48,7 +50,8 @@ def _style(index: int) -> dict[str, Any]:
 def _title(results: Results, what: str) -> str:
     info = results.run.info
     seeds = f"{len(results.seeds)} seeds" if len(results.seeds) > 1 else f"seed {results.seeds[0]}"
-    text = f"{what}\n{plain(info.get('dataset', ''))}, profile {info.get('profile', 'unknown')}, {seeds}"
+    profile = info.get("profile", "unknown")
+    text = f"{what}\n{plain(info.get('dataset', ''))}, {f'profile {profile}, ' if profile else ''}{seeds}"
     return "\n".join("\n".join(textwrap.wrap(line, 90)) for line in text.split("\n"))
 
 
@@ -98,39 +101,100 @@ def _band(results: Results) -> str:
     return "; band: range over seeds" if len(results.seeds) > 1 else ""
 
 
+def _power(value: float, _: object) -> str:
+    """Return a tick of a logarithmic axis."""
+    return f"{value:g}".replace("e-0", "e-")
+
+
 def iou_figure(results: Results, members: list[int], what: str) -> Figure | None:
-    """Return IoU over the threshold, the mean over some categories; None where there is no curve."""
-    block = results.curves["iou"][:, members]
-    if not np.isfinite(block).any():
+    """Return IoU over both threshold axes, the mean over some categories; None where there is no curve.
+
+    For one category both thresholds are marked on each curve.
+    """
+    blocks = {axis: results.curves[axis][:, members] for axis in ("iou", "iou_fpr")}
+    if not any(np.isfinite(block).any() for block in blocks.values()):
         return None
-    label = "threshold on the map's value (* map scaled to 0..1 on the test set)" if results.scaled else "threshold"
-    figure, ax = _axes(_title(results, f"IoU over the threshold, {what}{_band(results)}"), label, "IoU (%)")
-    _legend(figure, *_draw_curves(results, ax, GRIDS["iou"], block, percent=True))
-    ax.set_xlim(0, 1)
-    ax.set_ylim(bottom=0)
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    figure.suptitle(_title(results, f"IoU over the threshold, {what}{_band(results)}"), fontsize=10)
+    panels = dict(zip(blocks, figure.subplots(1, 2, sharey=True), strict=True))
+    handles: list[Any] = []
+    labels: list[str] = []
+    for axis, ax in panels.items():
+        handles, labels = _draw_curves(results, ax, GRIDS[axis], blocks[axis], percent=True)
+        ax.grid(color="0.9")
+        ax.set_axisbelow(True)
+    note = "\n(* scaled to 0..1 on the test set)" if results.scaled else ""
+    panels["iou"].set(xlabel=f"threshold on the map's value{note}", ylabel="IoU (%)", xlim=(0, 1), ylim=(0, None))
+    panels["iou_fpr"].set(xlabel="false-positive rate on pixels of normal images,\nlogarithmic", xscale="log", xlim=(1e-5, 1e-1))
+    panels["iou_fpr"].xaxis.set_major_formatter(_power)
+    if len(members) == 1:
+        for which, marker in THRESHOLD_MARKS.items():
+            for i in range(len(results.variants)):
+                _mark(results, panels, i, members[0], which, marker)
+            label = f"{which} threshold" + (" (best on the test set)" if which == "oracle" else " (from held-out normals)")
+            handles.append(panels["iou"].plot([], [], color="0.4", linestyle="", markersize=9, marker=marker)[0])
+            labels.append(label)
+    _legend(figure, handles, labels)
     return figure
 
 
+def _mark(results: Results, panels: dict[str, Axes], variant: int, category: int, which: str, marker: str) -> None:
+    """Mark a threshold of each seed on both axes; what lies beyond an axis stands at its edge."""
+    for seed in results.seeds:
+        result = results.get(results.variants[variant], results.categories[category], seed)
+        if result is None:
+            continue
+        height, threshold = 100 * result.value(f"iou_{which}"), result.value(f"threshold_{which}")
+        with opened(result) as arrays:
+            ends = arrays["thresholds_value"][[0, -1]] if "thresholds_value" in arrays else np.array([0.0, 1.0])
+        places = {
+            "iou": (threshold - ends[0]) / (ends[1] - ends[0]) if ends[1] > ends[0] else math.nan,
+            "iou_fpr": result.value(f"normal_fpr_{which}"),
+        }
+        for axis, x in places.items():
+            if math.isfinite(x) and math.isfinite(height):
+                inside = min(max(x, GRIDS[axis][0]), GRIDS[axis][-1])
+                style = {"color": _style(variant)["color"], "markeredgecolor": "black", "markeredgewidth": 0.7}
+                panels[axis].plot(inside, height, marker=marker, markersize=9, clip_on=False, zorder=5, **style)
+
+
+@dataclass(frozen=True)
+class _Rate:
+    """How a curve of rates is drawn."""
+
+    title: str
+    xlabel: str
+    ylabel: str
+    low: float
+    high: float
+    log: bool = False
+
+
+_FPR = "false-positive rate of pixels"
+RATES = {
+    "roc": _Rate("ROC curve", f"{_FPR}, logarithmic", "true-positive rate of pixels", 1e-4, 1, True),
+    "pro": _Rate("PRO curve", _FPR, "per-region overlap", 0, 0.3),
+    "precision": _Rate("Precision-recall curve", "recall of pixels", "precision of pixels", 0, 1),
+}
+
+
 def rate_figure(results: Results, name: str) -> Figure | None:
-    """Return the ROC or PRO curve, the mean over categories; None where there is none."""
-    block = results.curves[name]
+    """Return the ROC, PRO or precision-recall curve, the mean over categories; None where there is none."""
+    block, how = results.curves[name], RATES[name]
     if not np.isfinite(block).any():
         return None
-    roc = name == "roc"
-    title = _title(results, f"{name.upper()} curve of pixels, mean over categories{_band(results)}")
-    xlabel = "false-positive rate of pixels" + (", logarithmic" if roc else "")
-    figure, ax = _axes(title, xlabel, "true-positive rate of pixels" if roc else "per-region overlap")
-    low, high = (1e-4, 1) if roc else (0, 0.3)
-    keep = (GRIDS[name] >= 0.9 * low) & (GRIDS[name] <= 1.1 * high)
+    title = _title(results, f"{how.title} of pixels, mean over categories{_band(results)}")
+    figure, ax = _axes(title, how.xlabel, how.ylabel)
+    keep = (GRIDS[name] >= 0.9 * how.low) & (GRIDS[name] <= 1.1 * how.high)
     x = GRIDS[name][keep]
     handles, labels = _draw_curves(results, ax, x, block[..., keep], percent=False)
-    if roc:
+    if how.log:
         handles += ax.plot(x, x, color="0.5", linewidth=1, linestyle=":")
         labels.append("chance")
         ax.set_xscale("log")
-        ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.xaxis.set_major_formatter(_power)
     _legend(figure, handles, labels)
-    ax.set_xlim(low, high)
+    ax.set_xlim(how.low, how.high)
     ax.set_ylim(0, 1.01)
     return figure
 
@@ -190,7 +254,7 @@ def write_plots(results: Results, folder: Path) -> list[Path]:
     figures = {names("iou_mean"): iou_figure(results, everything, "mean over categories")}
     for i, category in enumerate(results.categories):
         figures[names(f"iou_{slug(category)}")] = iou_figure(results, [i], plain(category))
-    figures |= {names(name): rate_figure(results, name) for name in ("roc", "pro")}
+    figures |= {names(name): rate_figure(results, name) for name in RATES}
     figures |= {
         names(f"bars_{name}"): bar_figure(results, name) for name, cube in results.metrics.items() if np.isfinite(cube).any()
     }

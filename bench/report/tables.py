@@ -17,6 +17,12 @@ from bench.store import CellResult, slug
 Form = Callable[[float], str]
 #: The metrics for the terminal, the first to go last.
 MAIN = ["pixel_auroc", "iou_max", "image_auroc", "iou_deployable", "aupro_0.3", "iou_0.5"]
+#: Those of the summary, beside times.
+SUMMARY = [*MAIN, "pixel_ap", "aupimo", "iou_mean", "iou_mean_fpr"]
+THRESHOLDS = {"oracle": "oracle threshold (best on the test set)", "deployable": "deployable threshold (from held-out normals)"}
+#: Numbers at a threshold: of which the best is bold, and the others.
+AT_THRESHOLD = {"iou": "IoU", "f1": "F1", "precision": "precision", "recall": "recall", "fpr": "false-positive rate"}
+WIDTHS = {"iou_width": "width (value)", "iou_width_fpr": "width (FPR)"}
 
 
 def percent(value: float) -> str:
@@ -55,8 +61,26 @@ def _dataset(results: Results) -> str:
     return plain(results.run.info.get("dataset", "unknown"))
 
 
-def _texts(lines: list[Line]) -> list[str]:
-    return [cell.text for line in lines for cell in line.cells[1:]]
+def small_percent(value: float) -> str:
+    """Return a rate as percent with two decimals: most of what matters lies below 0.1."""
+    return f"{100 * value:.2f}"
+
+
+def _notes(
+    results: Results, lines: list[Line], own: Sequence[str], undefined: Sequence[str] = (), on_value_axis: bool = False
+) -> list[str]:
+    """Return a table's own notes, and those that all have."""
+    return [
+        *own,
+        *notes.reading(results, [cell.text for line in lines for cell in line.cells[1:]]),
+        notes.protocol(results),
+        *(notes.scaled(results) if on_value_axis else []),
+        notes.setup(results),
+        *notes.origin(results),
+        *notes.deviations(results),
+        *notes.undefined(results, undefined),
+        *notes.failures(results),
+    ]
 
 
 def metric_table(results: Results, name: str, file: str) -> Table:
@@ -78,17 +102,13 @@ def metric_table(results: Results, name: str, file: str) -> Table:
         f"{metric.title} (%) on {_dataset(results)}",
         ["category", *map(plain, results.variants)],
         lines,
-        [
-            f"{metric.title}: {metric.definition}.",
-            *notes.reading(results, _texts(lines)),
-            notes.protocol(results),
-            *(notes.scaled(results) if name in notes.ON_THRESHOLD_AXIS else []),
-            notes.setup(results),
-            *notes.deviations(results),
-            *notes.undefined(results, [name]),
-            *notes.failures(results),
-        ],
+        _notes(results, lines, [f"{metric.title}: {metric.definition}."], [name], name in notes.ON_VALUE_AXIS),
     )
+
+
+def _count(results: Results) -> str:
+    count = len(results.categories)
+    return f"{count} {'category' if count == 1 else 'categories'}"
 
 
 def _timing(results: Results) -> dict[str, np.ndarray]:
@@ -103,8 +123,8 @@ def _timing(results: Results) -> dict[str, np.ndarray]:
 
 
 def summary_table(results: Results, names: Sequence[str] | None = None) -> Table:
-    """Return the means over categories and seeds of all (or some) metrics, and times: variants by numbers."""
-    names = [name for name in results.metrics if names is None or name in names]
+    """Return the means over categories and seeds of the main (or some) metrics, and times: variants by numbers."""
+    names = [name for name in results.metrics if name in (SUMMARY if names is None else names)]
     columns = {METRICS[name].title: _means(results, results.metrics[name]) for name in names}
     for title, cube in _timing(results).items():
         numbers = [replace(summarise(block), spread=math.nan) for block in cube]
@@ -113,23 +133,21 @@ def summary_table(results: Results, names: Sequence[str] | None = None) -> Table
         Line([Cell(plain(variant)), *(column[i] for column in columns.values())]) for i, variant in enumerate(results.variants)
     ]
     devices = dict.fromkeys(plain((result.record.get("provenance") or {}).get("device_name", "")) for _, result in results.done)
-    count = len(results.categories)
     return Table(
         "summary",
-        f"Means over {count} {'category' if count == 1 else 'categories'} of {_dataset(results)} (%), and times",
+        f"Means over {_count(results)} of {_dataset(results)} (%), and times",
         ["method", *columns],
         lines,
-        [
-            " ".join(f"{METRICS[name].title}: {METRICS[name].definition}." for name in names),
-            *notes.reading(results, _texts(lines)),
-            f"Times per cell, on {', '.join(filter(None, devices)) or 'unknown devices'}.",
-            notes.protocol(results),
-            *notes.scaled(results),
-            notes.setup(results),
-            *notes.deviations(results),
-            *notes.undefined(results, names),
-            *notes.failures(results),
-        ],
+        _notes(
+            results,
+            lines,
+            [
+                " ".join(f"{METRICS[name].title}: {METRICS[name].definition}." for name in names),
+                f"Times per cell, on {', '.join(filter(None, devices)) or 'unknown devices'}.",
+            ],
+            names,
+            True,
+        ),
     )
 
 
@@ -147,11 +165,69 @@ def _defects(results: Results, category: str) -> dict[str, int]:
     return found
 
 
+def threshold_table(results: Results, members: list[int], what: str, file: str) -> Table:
+    """Return what happens at both thresholds, the mean over some categories: variants by numbers, pixels and images."""
+    lines = []
+    undefined = []
+    for prefix, whose in (("", "Pixels"), ("image_", "Images")):
+        for which, threshold in THRESHOLDS.items():
+            columns = []
+            for number in AT_THRESHOLD:
+                if prefix and number == "iou":
+                    columns.append([Cell("")] * len(results.variants))
+                    continue
+                numbers = [summarise(block) for block in results.values(f"{prefix}{number}_{which}")[:, members]]
+                form = small_percent if number == "fpr" else percent
+                columns.append(cells(numbers, results.allow_partial, form, best=number in ("iou", "f1")))
+            undefined += [f"{prefix}f1_{which}", f"{prefix}precision_{which}"]
+            lines += [
+                Line([Cell(plain(variant)), *(column[i] for column in columns)], f"{whose}, {threshold}")
+                for i, variant in enumerate(results.variants)
+            ]
+    own = [
+        "Deployable thresholds keep to what a user has: pixels, the smallest with a false-positive rate of at most 1e-3 on "
+        "held-out normal images; images, the conformal quantile of their scores at level 0.05. False-positive rate: of all "
+        "normal pixels, or of normal images, of the test set.",
+    ]
+    return Table(
+        file, f"At both thresholds: {what} (%)", ["method", *AT_THRESHOLD.values()], lines, _notes(results, lines, own, undefined)
+    )
+
+
+def robustness_table(results: Results) -> Table:
+    """Return how IoU holds over thresholds, on both axes: variants by means and widths."""
+    columns = {METRICS["iou_max"].title: _means(results, results.metrics["iou_max"])}
+    for mean, width in zip(("iou_mean", "iou_mean_fpr"), WIDTHS, strict=True):
+        columns[METRICS[mean].title] = _means(results, results.metrics[mean])
+        numbers = [summarise(block) for block in results.values(width)]
+        columns[WIDTHS[width]] = cells(numbers, results.allow_partial, best=False)
+    lines = [
+        Line([Cell(plain(variant)), *(column[i] for column in columns.values())]) for i, variant in enumerate(results.variants)
+    ]
+    own = [
+        "Mean IoU over thresholds on two axes: the map's value 0..1, and log10 of the false-positive rate on pixels of normal "
+        "images, 1e-5..1e-1, which no rescaling of the map changes. Width: the share of the axis on which IoU ≥ 0.9 IoU-max; "
+        "read it beside the mean, as a bad map can be wide.",
+    ]
+    names = ["iou_mean", "iou_mean_fpr"]
+    title = f"Threshold robustness on {_dataset(results)}: means over {_count(results)} (%)"
+    return Table("robustness", title, ["method", *columns], lines, _notes(results, lines, own, names, True))
+
+
+#: What a table by defect type shows, with headings.
+BY_DEFECT = {
+    "pixel_auroc": "Pixel AUROC",
+    "image_auroc": "Image AUROC",
+    **{f"recall_{which}": f"Recall of pixels, {threshold}" for which, threshold in THRESHOLDS.items()},
+    **{f"image_recall_{which}": f"Recall of images, {threshold}" for which, threshold in THRESHOLDS.items()},
+}
+
+
 def defect_table(results: Results, category: str, file: str) -> Table | None:
-    """Return pixel and image AUROC of each defect type of a category, None where there is no defect."""
+    """Return AUROC and recall at both thresholds of each defect type of a category, None where there is no defect."""
     index = results.categories.index(category)
     lines = []
-    for name in ("pixel_auroc", "image_auroc"):
+    for name, heading in BY_DEFECT.items():
         for defect, images in _defects(results, category).items():
 
             def read(result: CellResult, defect: str = defect, name: str = name) -> float:
@@ -159,32 +235,49 @@ def defect_table(results: Results, category: str, file: str) -> Table | None:
 
             numbers = [summarise(block) for block in results.cube(read)[:, [index]]]
             head = [Cell(plain(defect)), Cell(str(images))]
-            lines.append(Line([*head, *cells(numbers, results.allow_partial)], METRICS[name].title))
+            best = "recall" not in name  # a threshold that everything reaches finds all
+            lines.append(Line([*head, *cells(numbers, results.allow_partial, best=best)], heading))
     if not lines:
         return None
     return Table(
         file,
-        f"{plain(category)} of {_dataset(results)} by defect type: AUROC (%)",
+        f"{plain(category)} of {_dataset(results)} by defect type (%)",
         ["defect type", "images", *map(plain, results.variants)],
         lines,
-        [
-            "Each defect type against all normal pixels (pixel AUROC) or normal images (image AUROC) of the category.",
-            *notes.reading(results, _texts(lines)),
-            notes.protocol(results),
-            notes.setup(results),
-            *notes.deviations(results),
-            *notes.failures(results),
-        ],
+        _notes(
+            results,
+            lines,
+            [
+                "Each defect type against all normal pixels (pixel AUROC) or normal images (image AUROC) of the category; "
+                f"recall: the share of its own pixels or images that reach the threshold.{_regions(results, category)}"
+            ],
+        ),
     )
+
+
+def _regions(results: Results, category: str) -> str:
+    for row, result in results.done:
+        found = result.record.get("regions") or {}
+        if row.category == category and found.get("number"):
+            sizes = [f"{found[k]:,.0f}" for k in ("smallest", "median", "largest")]
+            return f" Defective regions: {found['number']}, of {sizes[0]} to {sizes[2]} pixels (median {sizes[1]})."
+    return ""
 
 
 def all_tables(results: Results) -> list[Table]:
     """Return the tables: summary, metrics, categories."""
     names = Names()
     names("all"), names("summary")
+    names("thresholds"), names("robustness")
     metrics = [metric_table(results, name, names(name)) for name in results.metrics]
+    everything = list(range(len(results.categories)))
+    at = [threshold_table(results, everything, f"means over {_count(results)} of {_dataset(results)}", "thresholds")]
+    if len(everything) > 1:
+        for i, category in enumerate(results.categories):
+            what = f"{plain(category)} of {_dataset(results)}"
+            at.append(threshold_table(results, [i], what, names(f"thresholds_{slug(category)}")))
     by_defect = [defect_table(results, category, names(f"defects_{slug(category)}")) for category in results.categories]
-    return [summary_table(results), *metrics, *(table for table in by_defect if table)]
+    return [summary_table(results), robustness_table(results), *metrics, *at, *(table for table in by_defect if table)]
 
 
 def compact_table(results: Results) -> Table:
