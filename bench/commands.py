@@ -186,15 +186,16 @@ def report_command(arguments: Namespace) -> int:
 
 def score_command(arguments: Namespace) -> int:
     """Score maps that any tool saved, in a run of their own or beside the methods of another."""
-    from bench.score import SCORED, Source, score_category
+    from bench.score import SCORED, Source, check_layout, score_category
 
     out = console(arguments)
     _, dataset, _ = open_dataset(arguments)
     categories = choose_categories(dataset, arguments.category)
-    source = Source(arguments.maps, arguments.normal_maps, arguments.scores, arguments.probability)
+    source = Source(arguments.maps, dataset.categories(), arguments.normal_maps, arguments.scores, arguments.probability)
     for path in filter(None, (source.maps, source.normal_maps)):
         if not path.is_dir():
             raise UsageError(f"Expected a folder of maps, but there is none at '{path}'.")
+        check_layout(path, source.categories, categories)
     if source.scores and not source.scores.is_file():
         raise UsageError(f"Expected a CSV file of image scores, but there is none at '{source.scores}'.")
     name = arguments.name or source.maps.resolve().name

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bench.content import Inspected
-from bench.errors import DataError
+from bench.errors import DataError, UsageError
 from bench.maps import SCORES, Names, Predicted, Stream, list_maps, read_about, read_map, read_scores, to_original
 from bench.metrics import VERSION as METRICS_VERSION
 from bench.store import Store
@@ -29,6 +29,8 @@ class Source:
     ----------
     maps : Path
         A folder of maps, or one with a folder for each category.
+    categories : list of str
+        All categories of the dataset.
     normal_maps : Path or None
         The same for normal images outside the test set; None looks for them under `maps`, by their full names.
     scores : Path or None
@@ -38,6 +40,7 @@ class Source:
     """
 
     maps: Path
+    categories: list[str]
     normal_maps: Path | None = None
     scores: Path | None = None
     probability: bool | None = None
@@ -62,7 +65,7 @@ def score_category(source: Source, found: Inspected, dataset: str, seed: int, st
     from bench.provenance import provenance
 
     category = found.category
-    folder = _of_category(source.maps, category.name)
+    folder = _of_category(source.maps, category.name, source.categories)
     files = list_maps(folder)
     names = Names([item.name for item in category.items], list(files), "map")
     tested = _pair(category.test, names, files, False)
@@ -77,7 +80,7 @@ def score_category(source: Source, found: Inspected, dataset: str, seed: int, st
         given = _pair(normals, names, files, True)
         unused = sorted(set(files) - names.taken)
     else:
-        others = list_maps(_of_category(source.normal_maps, category.name))
+        others = list_maps(_of_category(source.normal_maps, category.name, source.categories))
         extra = Names([item.name for item in normals], list(others), "map")
         given = _pair(normals, extra, others, False)
         unused = sorted((set(files) - names.taken) | (set(others) - extra.taken))
@@ -114,8 +117,19 @@ def score_category(source: Source, found: Inspected, dataset: str, seed: int, st
     return key, unused
 
 
-def _of_category(folder: Path, category: str) -> Path:
-    return folder / category if (folder / category).is_dir() else folder
+def check_layout(folder: Path, categories: list[str], asked: list[str]) -> None:
+    """Raise UsageError if a folder has no folders of categories, and several categories are asked for."""
+    if len(asked) > 1 and not any((folder / category).is_dir() for category in categories):
+        raise UsageError(
+            f"Expected a folder for each category in '{folder}', as {len(asked)} are asked for, but there is none; name the "
+            "category of these maps with --category."
+        )
+
+
+def _of_category(folder: Path, category: str, categories: list[str]) -> Path:
+    """Return the folder of a category, or the folder itself where it is not divided by categories."""
+    own = folder / category
+    return own if any((folder / c).is_dir() for c in categories) else folder
 
 
 def _pair(items: list[Item], names: Names, files: dict[str, Path], whole: bool) -> dict[str, Path]:

@@ -11,15 +11,21 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bench.metrics.suite import FPR_GRID, METRICS, VALUE_GRID
+from bench.metrics.suite import FPR_GRID, METRICS, RATE_CURVE, RECALL_GRID, VALUE_GRID
+from bench.metrics.suite import VERSION as METRICS_VERSION
 from bench.report import console_table, write_report
 from bench.report.frame import Names, Number, Results, summarise
 from bench.report.gallery import Column, choose
 from bench.report.render import Cell, Line, Table, comma_separated, escape_latex, latex, markdown
-from bench.report.tables import cells, metric_table, summary_table
+from bench.report.tables import cells, defect_table, metric_table, robustness_table, summary_table, threshold_table
 from bench.store import Row, Run, to_json
 
 NASTY = r"a_b & <c> $\q$ 50% #{~^}|`*"
+AT_BOTH = [
+    *(f"{n}_{s}" for n in ("iou", "f1", "precision", "recall", "fpr", "normal_fpr") for s in ("oracle", "deployable")),
+    *(f"image_{n}_{s}" for n in ("f1", "precision", "recall", "fpr") for s in ("oracle", "deployable")),
+    *("iou_width", "iou_width_fpr"),
+]
 ITEMS = [["test/good/0", "good"], ["test/good/1", "good"], *(["test/hole/" + str(i), "hole"] for i in range(4))]
 
 
@@ -41,6 +47,9 @@ def add(run: Run, variant: str, category: str, value: float | None, seed: int = 
         maps[f"map/{i}"][5:15, 5 : 8 + 2 * i] = 0.9
     arrays = maps | {
         "iou": np.full(len(VALUE_GRID), value),
+        "iou_fpr": np.full(len(RATE_CURVE), value),
+        "precision": 1 - RECALL_GRID * (1 - value),
+        "thresholds_value": VALUE_GRID,
         "fpr": FPR_GRID,
         "roc": FPR_GRID ** (1 - value),
         "pro": FPR_GRID,
@@ -54,9 +63,10 @@ def add(run: Run, variant: str, category: str, value: float | None, seed: int = 
         "category": category,
         "group": None,
         "seed": seed,
-        "values": dict.fromkeys(METRICS, value) | {"threshold_oracle": 0.5},
+        "values": dict.fromkeys([*METRICS, *AT_BOTH], value) | {"threshold_oracle": 0.5, "threshold_deployable": 0.7},
         "reasons": {},
-        "defects": {"hole": {"images": 4, "pixel_auroc": value, "aupro_0.3": value, "image_auroc": value}},
+        "defects": {"hole": {"images": 4, "pixel_auroc": value, "aupro_0.3": value, "image_auroc": value, "recall_oracle": 0.25}},
+        "regions": {"number": 5, "smallest": 3, "median": 40, "largest": 1234},
         "scaled": False,
         "items": ITEMS,
         "content": "same",
@@ -165,6 +175,50 @@ def test_summary_and_footnotes_say_how_the_numbers_came_about(run: Run) -> None:
     assert "a: 3 of 200 epochs" in notes
 
 
+def test_both_thresholds_are_told_apart(run: Run) -> None:
+    few = {name: None for name in AT_BOTH if name.startswith("image_") and name.endswith("deployable")}
+    reasons = {"image_f1_deployable": "needs 19 held-out normal images, but there are 6"}
+    add(run, "a", "wood", 0.5, values={"iou_deployable": 0.25, "fpr_deployable": 0.00123})
+    add(run, "b", "wood", 0.4, values={"precision_deployable": None, **few}, reasons=reasons)
+    table = threshold_table(Results(run), [0], "wood", "thresholds_wood")
+    assert table.header == ["method", "IoU", "F1", "precision", "recall", "false-positive rate"]
+    rows = {(line.group.split(" (")[0], line.cells[0].text): [c.text for c in line.cells[1:]] for line in table.lines}
+    assert rows["Pixels, oracle threshold", "a"] == ["50.0"] * 4 + ["50.00"]
+    assert rows["Pixels, deployable threshold", "a"] == ["25.0", "50.0", "50.0", "50.0", "0.12"]
+    assert rows["Pixels, deployable threshold", "b"][2] == "–"
+    assert rows["Images, deployable threshold", "a"] == ["", "50.0", "50.0", "50.0", "50.00"]
+    assert rows["Images, deployable threshold", "b"] == ["", "–", "–", "–", "–"]
+    assert any("needs 19 held-out normal images" in note for note in table.notes)
+    bold = {line.cells[0].text for line in table.lines for c in line.cells if c.bold and line.group.startswith("Pixels, deploy")}
+    assert bold == {"a", "b"}  # a in F1, b in IoU
+
+
+def test_both_axes_stand_in_one_table(run: Run) -> None:
+    add(run, "a", "wood", 0.5, values={"iou_mean": 0.1, "iou_mean_fpr": 0.2, "iou_width": 0.3, "iou_width_fpr": 0.4})
+    table = robustness_table(Results(run))
+    assert table.header == ["method", "IoU-max", "Mean IoU (value)", "width (value)", "Mean IoU (FPR)", "width (FPR)"]
+    assert shown(table)["a"] == ["50.0", "10.0", "30.0", "20.0", "40.0"]
+
+
+def test_defect_types_have_recall_and_regions_sizes(run: Run) -> None:
+    add(run, "a", "wood", 0.5)
+    table = defect_table(Results(run), "wood", "d")
+    assert table is not None
+    rows = {line.group: [c.text for c in line.cells] for line in table.lines}
+    assert rows["Recall of pixels, oracle threshold (best on the test set)"] == ["hole", "4", "25.0"]
+    assert rows["Recall of images, deployable threshold (from held-out normals)"] == ["hole", "4", "–"]
+    assert any("Defective regions: 5, of 3 to 1,234 pixels (median 40)." in note for note in table.notes)
+
+
+def test_where_numbers_come_from_is_said(run: Run) -> None:
+    add(run, "a", "wood", 0.5, identity={"metrics": METRICS_VERSION}, mode="exact")
+    add(run, "tool", "wood", 0.5, maps={"normals": 7}, mode="bounded", identity={"metrics": METRICS_VERSION - 1})
+    notes = " ".join(pixel_auroc(run).notes)
+    assert "Scored from saved maps, not trained here: tool: with maps of 7 normal images" in notes
+    assert "Scores counted in bins (numbers within 1e-4): tool." in notes
+    assert f"another version of the metrics than {METRICS_VERSION}: tool: {METRICS_VERSION - 1}." in notes
+
+
 @pytest.mark.parametrize("allow_partial", [False, True])
 def test_partial_numbers_compete_with_nothing(allow_partial: bool) -> None:
     row = cells([Number(0.9, math.nan, 1, 2), Number(0.5, math.nan, 2, 2), Number(0.4, math.nan, 2, 2)], allow_partial)
@@ -227,7 +281,7 @@ def test_figures_and_galleries_are_drawn(run: Run) -> None:
         add(run, variant, NASTY, 0.7)
     add_previews(run)
     files = {str(path.relative_to(run.path)) for path in write_report(run)}
-    drawn = {"plots/iou_mean", "plots/iou_wood", "plots/roc", "plots/pro", "plots/bars_pixel_auroc"}
+    drawn = {"plots/iou_mean", "plots/iou_wood", "plots/roc", "plots/pro", "plots/precision", "plots/bars_pixel_auroc"}
     assert {f"{name}.{kind}" for name in drawn for kind in ("png", "pdf")} | {"maps/gallery_wood.png"} <= files
     for name in files:
         if name.endswith(".png"):
@@ -275,7 +329,7 @@ def test_degenerate_cells_are_reported_all_the_same(run: Run) -> None:
     endless = {"map/2": np.full((20, 24), np.inf, np.float16)}
     add(run, "constant", "wood", 0.5, arrays=constant, scaled=True)
     add(run, "infinite", "wood", 0.5, arrays=endless, scaled=True, values={"threshold_oracle": None})
-    add(run, "bare", "wood", 0.5, without=["iou", "roc", "pro", "fpr", "map/2"], values=dict.fromkeys(METRICS))
+    add(run, "bare", "wood", 0.5, without=["iou", "roc", "pro", "fpr", "map/2", "thresholds_value"], values=dict.fromkeys(METRICS))
     add(run, "one defect only", "nut", 0.5, items=ITEMS[:2], defects={}, arrays={"iou_oracle": np.full(2, np.nan)})
     add_previews(run)
     names = {path.name for path in write_report(run)}

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from bench.metrics.suite import METRICS
 from bench.report.frame import GRIDS, Names, Number, Results, opened, plain, summarise
 from bench.report.render import DASH
-from bench.report.tables import cell_text, percent
+from bench.report.tables import SUMMARY, THRESHOLDS, cell_text, percent
 from bench.store import slug
 
 #: Okabe and Ito's colours, told apart with every kind of colour vision; the pale ones last.
@@ -33,6 +33,7 @@ def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{name}.pdf", folder / f"{name}.png"]
     figure.savefig(paths[0], metadata={"CreationDate": None})
+    figure.set_layout_engine("none")  # laid out already
     figure.savefig(paths[1], dpi=130, metadata={"Software": None})
     return paths
 
@@ -125,15 +126,16 @@ def iou_figure(results: Results, members: list[int], what: str) -> Figure | None
         ax.set_axisbelow(True)
     note = "\n(* scaled to 0..1 on the test set)" if results.scaled else ""
     panels["iou"].set(xlabel=f"threshold on the map's value{note}", ylabel="IoU (%)", xlim=(0, 1), ylim=(0, None))
-    panels["iou_fpr"].set(xlabel="false-positive rate on pixels of normal images,\nlogarithmic", xscale="log", xlim=(1e-5, 1e-1))
+    edge = "; thresholds beyond it stand at its edge" if len(members) == 1 else ""
+    label = f"false-positive rate on pixels of normal images\n(logarithmic{edge})"
+    panels["iou_fpr"].set(xlabel=label, xscale="log", xlim=(1e-5, 1e-1))
     panels["iou_fpr"].xaxis.set_major_formatter(_power)
     if len(members) == 1:
         for which, marker in THRESHOLD_MARKS.items():
             for i in range(len(results.variants)):
                 _mark(results, panels, i, members[0], which, marker)
-            label = f"{which} threshold" + (" (best on the test set)" if which == "oracle" else " (from held-out normals)")
             handles.append(panels["iou"].plot([], [], color="0.4", linestyle="", markersize=9, marker=marker)[0])
-            labels.append(label)
+            labels.append(THRESHOLDS[which])
     _legend(figure, handles, labels)
     return figure
 
@@ -255,7 +257,5 @@ def write_plots(results: Results, folder: Path) -> list[Path]:
     for i, category in enumerate(results.categories):
         figures[names(f"iou_{slug(category)}")] = iou_figure(results, [i], plain(category))
     figures |= {names(name): rate_figure(results, name) for name in RATES}
-    figures |= {
-        names(f"bars_{name}"): bar_figure(results, name) for name, cube in results.metrics.items() if np.isfinite(cube).any()
-    }
+    figures |= {names(f"bars_{name}"): bar_figure(results, name) for name in SUMMARY if np.isfinite(results.metrics[name]).any()}
     return [path for name, figure in figures.items() if figure for path in save(figure, folder, name)]
