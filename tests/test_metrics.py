@@ -18,11 +18,11 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from bench.metrics import RATE_GRID, VALUE_GRID, evaluate
+from bench.metrics import METRICS, RATE_GRID, VALUE_GRID, evaluate
+from bench.metrics.axes import RATE_AXIS, VALUE_AXIS
 from bench.metrics.binned import Binned, Sketch, from_keys, ordered_keys
 from bench.metrics.counts import Parts, region_labels
 from bench.metrics.curves import PIMO_RANGE, auroc, average_precision, limited_area, pro_curve
-from bench.metrics.suite import METRICS, RATE_AXIS, VALUE_AXIS
 from bench.metrics.thresholds import image_threshold, needed_scores
 
 SCALE_FREE = ["iou_mean_fpr", "iou_width_fpr", "image_ap", "image_f1_max", "recall_oracle", "precision_oracle", "fpr_oracle"]

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bench.metrics.suite import FPR_GRID, METRICS, RATE_CURVE, RECALL_GRID, VALUE_GRID
-from bench.metrics.suite import VERSION as METRICS_VERSION
+from bench.metrics import FPR_GRID, METRICS, RATE_CURVE, RECALL_GRID, VALUE_GRID
+from bench.metrics import VERSION as METRICS_VERSION
 from bench.report import console_table, write_report
 from bench.report.frame import Names, Number, Results, summarise
 from bench.report.gallery import Column, choose

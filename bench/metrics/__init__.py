@@ -1,13 +1,17 @@
 """The metric suite: `evaluate` turns maps and masks into numbers and curves; usable without the rest of the project."""
 
-from bench.metrics.suite import (
-    METRICS,
-    RATE_GRID,
-    VALUE_GRID,
-    VERSION,
-    Evaluation,
-    Metric,
-    evaluate,
-)
+from bench.metrics.axes import FPR_GRID, RATE_CURVE, RATE_GRID, RECALL_GRID, VALUE_GRID
+from bench.metrics.suite import METRICS, VERSION, Evaluation, Metric, evaluate
 
-__all__ = ["METRICS", "RATE_GRID", "VALUE_GRID", "VERSION", "Evaluation", "Metric", "evaluate"]
+__all__ = [
+    "FPR_GRID",
+    "METRICS",
+    "RATE_CURVE",
+    "RATE_GRID",
+    "RECALL_GRID",
+    "VALUE_GRID",
+    "VERSION",
+    "Evaluation",
+    "Metric",
+    "evaluate",
+]

@@ -9,25 +9,25 @@ from pathlib import Path
 import numpy as np
 
 from bench.metrics import curves
+from bench.metrics.axes import (
+    FPR_GRID,
+    RATE_AXIS,
+    RATE_GRID,
+    RATE_STEP,
+    RECALL_GRID,
+    VALUE_AXIS,
+    VALUE_GRID,
+    VALUE_STEP,
+    value_thresholds,
+)
 from bench.metrics.binned import Binned, Sketch
-from bench.metrics.counts import Counts, Part, Parts, Scores, at_least
+from bench.metrics.counts import Counts, Part, Parts, Scores
 from bench.metrics.exact import Exact
+from bench.metrics.images import ImageTable
 from bench.metrics.thresholds import image_threshold, needed_scores, pixel_threshold
 
 #: Raise it when a number changes: stored evaluations of older versions are then not used.
 VERSION = 2
-#: Steps of the two axes of threshold robustness: the map's value 0..1, and the log10 of the false-positive rate on
-#: pixels of normal images. Means and widths are taken over these points.
-VALUE_AXIS = np.linspace(0, 1, 10001)
-RATE_AXIS = np.logspace(-5, -1, 4001)
-_VALUE_STEP, _RATE_STEP = 50, 25
-#: What is kept of them for plots and for statistics per image; the rates go on to 1 so that ROC can be made of them.
-VALUE_GRID = VALUE_AXIS[::_VALUE_STEP]
-RATE_CURVE = RATE_AXIS[::_RATE_STEP]
-RATE_GRID = np.concatenate([RATE_CURVE, np.linspace(0.125, 0.975, 35)])
-#: False-positive rates at which ROC and PRO curves are kept for plots, and recalls for precision.
-FPR_GRID = np.concatenate([[0.0], np.logspace(-5, 0, 251)])
-RECALL_GRID = np.linspace(0, 1, 201)
 #: An IoU of at least this share of the largest counts for the width.
 WIDTH_SHARE = 0.9
 #: Points of the curve of per-image overlap that are kept of each image in bounded mode.
@@ -184,7 +184,11 @@ def evaluate(
     _pixel_numbers(result, scores)
     _threshold_numbers(result, scores, threshold, "no held-out normal images" if len(peaks) == 0 else "no finite threshold")
     _axis_numbers(result, scores, table, probability)
-    table.write(result)
+    result.per_image, result.region_sizes = table.arrays(), table.region_sizes()
+    for name in ("value", "rate"):
+        if name in table.grids:
+            result.curves[f"thresholds_{name}"] = table.grids[name].astype(np.float64)
+    _pimo_number(result, table)
     _image_numbers(result, image_scores, held_out, level)
     if defects is not None:
         _defect_numbers(result, scores, np.array(defects))
@@ -204,95 +208,7 @@ def default_memory() -> int:
     return min(limits) // 2
 
 
-class _Table:
-    """What is kept of each image: counts at thresholds that are common to all.
-
-    Parameters
-    ----------
-    grids : dict of str to numpy.ndarray
-        float32 thresholds: ``value``, ``rate``, ``deployable``, ``oracle``; each may be missing.
-    pimo : numpy.ndarray
-        float32, (Q,), descending: the thresholds of the curve of per-image overlap.
-    step : int
-        Every how many of them are kept for each image.
-    """
-
-    def __init__(self, grids: dict[str, np.ndarray], pimo: np.ndarray, step: int) -> None:
-        self.grids, self.pimo, self.step = grids, pimo, step
-        self.range = (np.inf, -np.inf)
-        self._thresholds = np.concatenate([*grids.values(), pimo[:0]])
-        self._rows: dict[str, list] = {name: [] for name in ("tp", "fp", "overlap", "recall", "peak", "sizes", "negatives")}
-        self._shared, self._recall, self._clean = np.zeros(len(pimo)), np.zeros(len(pimo)), 0
-
-    def add(self, part: Part) -> None:
-        """Keep the counts of one image."""
-        rows = self._rows
-        rows["fp"].append(at_least(part.normal, self._thresholds))
-        rows["tp"].append(at_least(part.defective, self._thresholds))
-        if part.clean:
-            self._shared += at_least(part.normal, self.pimo) / len(part.normal)
-            self._clean += 1
-            rows["overlap"].append(np.zeros(len(self.grids.get("rate", ())), np.float32))
-            rows["recall"].append(np.full(len(self.pimo[:: self.step]), np.nan, np.float32))
-        else:
-            above = np.append(np.cumsum(part.share[::-1])[::-1], 0.0)
-            rows["overlap"].append(above[np.searchsorted(part.defective, self.grids.get("rate", []))].astype(np.float32))
-            recall = at_least(part.defective, self.pimo) / len(part.defective)
-            self._recall += recall
-            rows["recall"].append(recall[:: self.step].astype(np.float32))
-        rows["peak"].append(part.high)
-        rows["sizes"].append(part.regions)
-        rows["negatives"].append(len(part.normal))
-        self.range = (min(self.range[0], part.low), max(self.range[1], part.high))
-
-    def write(self, result: Evaluation) -> None:
-        """Write the table into the result, with what follows from it: AUPIMO, and IoU per image."""
-        rows, kept = self._rows, result.per_image
-        tp, fp = np.array(rows["tp"]), np.array(rows["fp"])
-        kept["score"] = np.array(rows["peak"], np.float32)
-        kept["regions"] = np.array([len(s) for s in rows["sizes"]])
-        kept["positives"] = np.array([s.sum() for s in rows["sizes"]], np.int64)
-        kept["negatives"] = np.array(rows["negatives"])
-        result.region_sizes = np.concatenate(rows["sizes"])
-        defective = kept["positives"] > 0
-        stops = np.cumsum([len(g) for g in self.grids.values()])
-        for (name, grid), stop in zip(self.grids.items(), stops, strict=True):
-            found, false = tp[:, stop - len(grid) : stop], fp[:, stop - len(grid) : stop]
-            if name in ("value", "rate"):
-                result.curves[f"thresholds_{name}"] = grid.astype(np.float64)
-                kept[f"tp_{name}"], kept[f"fp_{name}"] = found, false
-        if "rate" in self.grids:
-            kept["overlap_rate"] = np.array(rows["overlap"])
-        columns = {name: int(stop) - 1 for name, stop in zip(self.grids, stops, strict=True) if len(self.grids[name]) == 1}
-        if "oracle" not in columns and len(self._thresholds):  # bounded: the best of the grids
-            columns["oracle"] = int(np.argmax(tp.sum(axis=0) / (kept["positives"].sum() + fp.sum(axis=0) + 1e-300)))
-        for name in ("oracle", "deployable"):
-            kept[f"iou_{name}"] = np.full(len(tp), np.nan)
-            if name in columns:
-                found, false = tp[defective, columns[name]], fp[defective, columns[name]]
-                kept[f"iou_{name}"][defective] = curves.iou(found, false, kept["positives"][defective])
-        self._write_pimo(result, defective)
-
-    def _write_pimo(self, result: Evaluation, defective: np.ndarray) -> None:
-        kept = result.per_image
-        kept["aupimo"] = np.full(len(defective), np.nan)
-        reason = _missing(int(defective.sum()), self._clean, "image")
-        smallest = 1 / curves.PIMO_RANGE[0]
-        sizes = kept["negatives"][~defective]
-        if reason is None and (self._clean * sizes < smallest).any():
-            reason = f"needs {smallest:,.0f} pixels in normal images to resolve a rate of {curves.PIMO_RANGE[0]:g}"
-        if reason:
-            result.undefined(["aupimo"], reason)
-            return
-        shared = np.append(0.0, self._shared / self._clean)
-        mean = self._recall / defective.sum()
-        result.values["aupimo"] = float(curves.log_area(shared, np.append(mean[0], mean)))
-        recall = np.array(self._rows["recall"])[defective]
-        thinned = np.append(0.0, shared[1 :: self.step])
-        kept["aupimo"][defective] = curves.log_area(thinned, np.column_stack([recall[:, 0], recall]))
-
-
-def _reduce(parts: Iterable[Part], result: Evaluation, deployable: float, memory: int) -> tuple[Scores, _Table]:
+def _reduce(parts: Iterable[Part], result: Evaluation, deployable: float, memory: int) -> tuple[Scores, ImageTable]:
     """Read the parts once, and once more where they do not fit into the memory."""
     kept: list[Part] = []
     sketch: Sketch | None = None
@@ -315,16 +231,16 @@ def _reduce(parts: Iterable[Part], result: Evaluation, deployable: float, memory
         if exact.positives and exact.negatives:
             c = exact.counts()
             grids["oracle"] = c.thresholds[[curves.iou(c.tp, c.fp, c.positives).argmax()]]
-        table = _Table(grids, exact.pimo_thresholds() if exact.clean else np.empty(0, np.float32), 1)
+        table = ImageTable(grids, exact.pimo_thresholds() if exact.clean else np.empty(0, np.float32), 1)
         for part in kept:
             table.add(part)
         return exact, table
     result.mode = "bounded"
     grids = _grids(sketch, result, sketch.low, sketch.high) | fixed
-    axis = _value_thresholds(sketch.low, sketch.high, result.scaled, VALUE_AXIS)
+    axis = value_thresholds(sketch.low, sketch.high, result.scaled, VALUE_AXIS)
     binned = Binned(np.unique(np.concatenate([sketch.edges(), axis, *fixed.values()])))
     pimo = sketch.pimo_thresholds(binned.edges) if sketch.clean.any() else np.empty(0, np.float32)
-    table = _Table(grids, pimo, max(1, len(pimo) // _PIMO_POINTS))
+    table = ImageTable(grids, pimo, max(1, len(pimo) // _PIMO_POINTS))
     del sketch
     for part in parts:
         binned.add(part)
@@ -334,18 +250,11 @@ def _reduce(parts: Iterable[Part], result: Evaluation, deployable: float, memory
 
 def _grids(scores: Exact | Sketch, result: Evaluation, low: float, high: float) -> dict[str, np.ndarray]:
     grids = {}
-    if len(axis := _value_thresholds(low, high, result.scaled, VALUE_GRID)):
+    if len(axis := value_thresholds(low, high, result.scaled, VALUE_GRID)):
         grids["value"] = axis
     if np.any(scores.clean):
         grids["rate"] = scores.rate_thresholds(RATE_GRID)
     return grids
-
-
-def _value_thresholds(low: float, high: float, scaled: bool, axis: np.ndarray) -> np.ndarray:
-    """Return thresholds on the map's value, float32: `axis` itself, or stretched over the scores; none if those are infinite."""
-    if not scaled:
-        return axis.astype(np.float32)
-    return (low + axis * (high - low)).astype(np.float32) if np.isfinite(high - low) else np.empty(0, np.float32)
 
 
 def _missing(positives: int, negatives: int, what: str) -> str | None:
@@ -413,12 +322,11 @@ def _rates(result: Evaluation, prefix: str, which: str, tp: int, fp: int, positi
         result.undefined([f"{prefix}precision_{which}"], "nothing reaches the threshold")
 
 
-def _axis_numbers(result: Evaluation, scores: Scores, table: _Table, probability: bool) -> None:
+def _axis_numbers(result: Evaluation, scores: Scores, table: ImageTable, probability: bool) -> None:
     """Write mean IoU and width on both axes, and IoU at 0.5."""
     reason = _missing(scores.positives, scores.negatives, "pixel")
-    low, high = table.range
     axes = {
-        "": (_value_thresholds(low, high, not probability, VALUE_AXIS), "the maps hold infinite values"),
+        "": (value_thresholds(table.low, table.high, not probability, VALUE_AXIS), "the maps hold infinite values"),
         "_fpr": (scores.rate_thresholds(RATE_AXIS) if scores.clean else np.empty(0), "no normal image in the test set"),
     }
     for axis, (thresholds, unusable) in axes.items():
@@ -429,11 +337,23 @@ def _axis_numbers(result: Evaluation, scores: Scores, table: _Table, probability
         iou = curves.iou(tp, fp, scores.positives)
         result.values[f"iou_mean{axis}"] = float(iou.mean())
         result.values[f"iou_width{axis}"] = float((iou >= WIDTH_SHARE * result.values["iou_max"]).mean())
-        result.curves[f"iou{axis}"] = iou[:: _RATE_STEP if axis else _VALUE_STEP]
+        result.curves[f"iou{axis}"] = iou[:: RATE_STEP if axis else VALUE_STEP]
     if probability and not reason:
         result.values["iou_0.5"] = float(result.curves["iou"][len(VALUE_GRID) // 2])
     else:
         result.undefined(["iou_0.5"], reason or "the map is no probability")
+
+
+def _pimo_number(result: Evaluation, table: ImageTable) -> None:
+    defective = int((result.per_image["positives"] > 0).sum())
+    finest = curves.PIMO_RANGE[0]
+    reason = _missing(defective, table.clean, "image")
+    if reason is None and not table.resolves(finest):
+        reason = f"needs {1 / finest:,.0f} pixels in normal images to resolve a rate of {finest:g}"
+    if reason:
+        result.undefined(["aupimo"], reason)
+    else:
+        result.values["aupimo"] = table.aupimo()
 
 
 def _image_counts(defective: np.ndarray, normal: np.ndarray) -> Counts:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.metrics.suite import FPR_GRID, METRICS, RATE_CURVE, RECALL_GRID, VALUE_GRID
+from bench.metrics import FPR_GRID, METRICS, RATE_CURVE, RECALL_GRID, VALUE_GRID
 from bench.store import CellResult, Row, Run, slug
 
 TIMING = ["train_s", "predict_s", "images_per_s"]

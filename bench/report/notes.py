@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from bench.metrics.suite import METRICS, VERSION
+from bench.metrics import METRICS, VERSION
 from bench.report.frame import Results, plain
 from bench.store import Row
 

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
-from bench.metrics.suite import METRICS
+from bench.metrics import METRICS
 from bench.report.frame import GRIDS, Names, Number, Results, opened, plain, summarise
 from bench.report.render import DASH
 from bench.report.tables import SUMMARY, THRESHOLDS, cell_text, percent

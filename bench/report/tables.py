@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from bench.metrics.suite import METRICS
+from bench.metrics import METRICS
 from bench.report import notes
 from bench.report.frame import Names, Number, Results, number_of, plain, summarise
 from bench.report.render import DASH, Cell, Line, Table

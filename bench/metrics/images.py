@@ -1,0 +1,109 @@
+"""What is kept of each image: counts at thresholds that are common to all, and its own numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.metrics import curves
+from bench.metrics.counts import Part, at_least
+
+
+class ImageTable:
+    """Counts of each image at common thresholds.
+
+    Parameters
+    ----------
+    grids : dict of str to numpy.ndarray
+        float32 thresholds: ``value``, ``rate``, and of one number ``deployable``, ``oracle``; each may be missing.
+    pimo : numpy.ndarray
+        float32, (Q,), descending: the thresholds of the curve of per-image overlap.
+    step : int
+        Every how many of the latter are kept for each image.
+
+    Attributes
+    ----------
+    low, high : float
+        The smallest and the largest score.
+    clean : int
+        Images without a defective pixel.
+    """
+
+    def __init__(self, grids: dict[str, np.ndarray], pimo: np.ndarray, step: int) -> None:
+        self.grids, self.pimo, self.step = grids, pimo, step
+        self.low, self.high, self.clean = np.inf, -np.inf, 0
+        self._thresholds = np.concatenate([*grids.values(), pimo[:0]])
+        self._rate = grids.get("rate", pimo[:0])
+        self._shared, self._recall = np.zeros(len(pimo)), np.zeros(len(pimo))
+        self._rows: dict[str, list] = {name: [] for name in ("tp", "fp", "overlap", "recall", "peak", "sizes", "negatives")}
+
+    def add(self, part: Part) -> None:
+        """Keep the counts of one image."""
+        recall = np.full(len(self.pimo), np.nan)
+        if part.clean:
+            self.clean += 1
+            self._shared += at_least(part.normal, self.pimo) / len(part.normal)
+        else:
+            recall = at_least(part.defective, self.pimo) / len(part.defective)
+            self._recall += recall
+        share_above = np.append(np.cumsum(part.share[::-1])[::-1], 0.0)
+        row = {
+            "tp": at_least(part.defective, self._thresholds),
+            "fp": at_least(part.normal, self._thresholds),
+            "overlap": share_above[np.searchsorted(part.defective, self._rate)].astype(np.float32),
+            "recall": recall[:: self.step].astype(np.float32),
+            "peak": part.high,
+            "sizes": part.regions,
+            "negatives": len(part.normal),
+        }
+        for name, value in row.items():
+            self._rows[name].append(value)
+        self.low, self.high = min(self.low, part.low), max(self.high, part.high)
+
+    def region_sizes(self) -> np.ndarray:
+        """Return the pixels of every region, int64, image by image."""
+        return np.concatenate(self._rows["sizes"])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return one array per number with a row for each image, as `Evaluation.per_image` describes them."""
+        tp, fp = np.array(self._rows["tp"]), np.array(self._rows["fp"])
+        positives = np.array([sizes.sum() for sizes in self._rows["sizes"]], np.int64)
+        defective = positives > 0
+        kept: dict[str, np.ndarray] = {
+            "score": np.array(self._rows["peak"], np.float32),
+            "positives": positives,
+            "negatives": np.array(self._rows["negatives"], np.int64),
+            "regions": np.array([len(sizes) for sizes in self._rows["sizes"]], np.int64),
+        }
+        columns: dict[str, int] = {}
+        stop = 0
+        for name, grid in self.grids.items():
+            start, stop = stop, stop + len(grid)
+            if name in ("value", "rate"):
+                kept[f"tp_{name}"], kept[f"fp_{name}"] = tp[:, start:stop], fp[:, start:stop]
+            else:
+                columns[name] = start
+        if "rate" in self.grids:
+            kept["overlap_rate"] = np.array(self._rows["overlap"])
+        if "oracle" not in columns and stop:  # in bounded mode it is found too late: the best of the grids
+            columns["oracle"] = int(np.argmax(tp.sum(axis=0) / (max(1, positives.sum()) + fp.sum(axis=0))))
+        for name in ("oracle", "deployable"):
+            kept[f"iou_{name}"] = np.full(len(tp), np.nan)
+            if name in columns:
+                column = columns[name]
+                kept[f"iou_{name}"][defective] = curves.iou(tp[defective, column], fp[defective, column], positives[defective])
+        kept["aupimo"] = np.full(len(tp), np.nan)
+        if defective.any() and self.clean and self.resolves(curves.PIMO_RANGE[0]):
+            recall = np.array(self._rows["recall"])[defective]
+            shared = self._shared[:: self.step] / self.clean
+            kept["aupimo"][defective] = curves.log_area(np.append(0.0, shared), np.column_stack([recall[:, 0], recall]))
+        return kept
+
+    def resolves(self, rate: float) -> bool:
+        """Return whether one pixel of a normal image counts for no more than `rate` in the shared false-positive rate."""
+        pairs = zip(self._rows["negatives"], self._rows["sizes"], strict=True)
+        return all(rate * self.clean * pixels >= 1 - 1e-9 for pixels, sizes in pairs if len(sizes) == 0)
+
+    def aupimo(self) -> float:
+        """Return the mean over defective images of the area under the curve of per-image overlap."""
+        mean = self._recall / (len(self._rows["sizes"]) - self.clean)
+        return float(curves.log_area(np.append(0.0, self._shared / self.clean), np.append(mean[0], mean)))
