@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from bench.errors import DataError
 from bench.maps import Predicted, Stream, to_original, write_maps
 from bench.metrics import evaluate
 from bench.plan import Cell
@@ -152,19 +153,16 @@ def write_cell(
 
     Raises
     ------
-    ValueError
-        If a map holds NaN.
+    DataError
+        If a map holds NaN, or is no probability where it should be.
     """
-    evaluation = evaluate(
-        test.maps,
-        test.masks,
-        test.scores,
-        held_out.maps,
-        held_out.scores,
-        probability,
-        [item.name for item in test.items],
-        defects=[item.defect for item in test.items],
-    )
+    names, defects = [item.name for item in test.items], [item.defect for item in test.items]
+    try:
+        evaluation = evaluate(
+            test.maps, test.masks, test.scores, held_out.maps, held_out.scores, probability, names, defects=defects
+        )
+    except ValueError as error:
+        raise DataError(str(error)) from error
     good = sum(item.is_good for item in test.items)
     sizes = evaluation.region_sizes
     record |= {

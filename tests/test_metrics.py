@@ -523,10 +523,14 @@ def test_keys_keep_the_order(x):
     np.testing.assert_array_equal(x[np.argsort(keys, kind="stable")], np.sort(x))
 
 
-def test_maps_that_can_be_read_once_only_are_refused():
+def test_what_is_wrong_is_refused():
     maps, masks = larger_case(np.random.default_rng(0))
     with pytest.raises(ValueError, match="read more than once"):
         evaluate((m for m in maps), masks)
+    with pytest.raises(ValueError, match="normal_maps that can be read more than once"):
+        evaluate(maps, masks, normal_maps=(m for m in maps))
+    with pytest.raises(ValueError, match=r"in 0..1, but the maps hold -"):
+        evaluate(maps, masks, probability=True)
     with pytest.raises(ValueError, match="as many masks as maps"):
         evaluate(maps, masks[:-1])
     with pytest.raises(ValueError, match="as many maps as masks"):

@@ -143,6 +143,9 @@ def test_what_is_wrong_is_named_and_costs_its_category_only(bench, scored, tmp_p
         tifffile.imwrite(wrong, array)
         assert score(bench, scored, maps, "--category", "widget", "--out", "t") == 1
         assert message in bench.err and "001.tiff" in bench.err
+    tifffile.imwrite(wrong, np.full((40, 48), 7.5, np.float32))
+    assert score(bench, scored, maps, "--category", "widget", "--out", "t", "--probability") == 1
+    assert "Expected probabilities in 0..1" in bench.err and "Traceback" not in bench.err
     wrong.write_bytes(b"nothing")
     assert score(bench, scored, maps, "--category", "widget", "--out", "t") == 1 and "cannot be read" in bench.err
     assert score(bench, scored, tmp_path / "nowhere") == 2 and "there is none at" in bench.err

@@ -176,6 +176,12 @@ def part(scores: np.ndarray, mask: np.ndarray, kind: str = "", where: str = "") 
     return Part(kind, normal, defective[order], (1 / sizes)[labels[order]], sizes, low, high)
 
 
+def check_repeatable(what: str, given: Iterable) -> None:
+    """Raise ValueError if something can be iterated once only."""
+    if iter(given) is given:
+        raise ValueError(f"Expected {what} that can be read more than once (a list, say), but got an iterator.")
+
+
 class Parts:
     """The images of a test set as parts, one at a time, as often as wanted.
 
@@ -199,9 +205,8 @@ class Parts:
         kinds: Sequence[str] | None = None,
         names: Sequence[str] | None = None,
     ) -> None:
-        for what, given in (("maps", maps), ("masks", masks)):
-            if iter(given) is given:
-                raise ValueError(f"Expected {what} that can be read more than once (a list, say), but got an iterator.")
+        check_repeatable("maps", maps)
+        check_repeatable("masks", masks)
         self.maps, self.masks, self.kinds, self.names = maps, masks, kinds, names
 
     def __iter__(self) -> Iterator[Part]:

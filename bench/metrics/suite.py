@@ -167,7 +167,8 @@ def evaluate(
     Raises
     ------
     ValueError
-        If a map holds NaN or differs in shape from its mask, or the lengths differ.
+        If a map holds NaN, differs in shape from its mask, or is no probability where it should be; if the lengths
+        differ; or if maps or masks can be read once only.
 
     Examples
     --------
@@ -179,7 +180,9 @@ def evaluate(
     """
     result = Evaluation(scaled=not probability)
     threshold, peaks = pixel_threshold(normal_maps, allowed_fpr) if normal_maps is not None else (np.nan, np.empty(0))
-    scores, table = _reduce(Parts(maps, masks, defects, names), result, threshold, memory or default_memory())
+    scores, table = _reduce(Parts(maps, masks, defects, names), result, threshold, default_memory() if memory is None else memory)
+    if probability and not (table.low >= -1e-5 and table.high <= 1 + 1e-5):  # interpolation may round beyond
+        raise ValueError(f"Expected probabilities in 0..1, but the maps hold {table.low:g}..{table.high:g}.")
     held_out = peaks if normal_scores is None else np.asarray(normal_scores, np.float32)
     _pixel_numbers(result, scores)
     _threshold_numbers(result, scores, threshold, "no held-out normal images" if len(peaks) == 0 else "no finite threshold")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from bench.metrics.counts import allowed, just_above
+from bench.metrics.counts import allowed, check_repeatable, just_above
 
 
 def pixel_threshold(normal_maps: Iterable[np.ndarray], rate: float) -> tuple[float, np.ndarray]:
@@ -30,8 +30,9 @@ def pixel_threshold(normal_maps: Iterable[np.ndarray], rate: float) -> tuple[flo
     Raises
     ------
     ValueError
-        If a map holds NaN.
+        If a map holds NaN, or the maps can be read once only.
     """
+    check_repeatable("normal_maps", normal_maps)
     pixels = sum(m.size for m in normal_maps)
     if pixels == 0:
         return math.nan, np.empty(0, np.float32)
