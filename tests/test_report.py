@@ -16,6 +16,7 @@ from bench.metrics import VERSION as METRICS_VERSION
 from bench.report import console_table, write_report
 from bench.report.frame import Names, Number, Results, summarise
 from bench.report.gallery import Column, choose
+from bench.report.plots import iou_figure
 from bench.report.render import Cell, Line, Table, comma_separated, escape_latex, latex, markdown
 from bench.report.tables import cells, defect_table, metric_table, robustness_table, summary_table, threshold_table
 from bench.store import Row, Run, to_json
@@ -291,6 +292,28 @@ def test_figures_and_galleries_are_drawn(run: Run) -> None:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     line = (pixels[..., 0] < 60) & (pixels[..., 1] > 180) & (pixels[..., 2] > 200)
     assert line.sum() > 100, "no contour in its colour"
+
+
+def test_both_thresholds_are_marked_on_both_axes(run: Run) -> None:
+    add(run, "a", "wood", 0.4, values={"threshold_oracle": 0.25, "normal_fpr_oracle": 0.5, "normal_fpr_deployable": 1e-3})
+    add(run, "b", "wood", 0.8, values={"threshold_deployable": None})
+    figure = iou_figure(Results(run), [0], "wood")
+    assert figure is not None
+    value, rate = figure.axes
+    assert rate.get_xscale() == "log" and "false-positive rate" in rate.get_xlabel() and "map's value" in value.get_xlabel()
+    marks = [
+        {
+            (line.get_marker(), *map(float, (line.get_xdata()[0], line.get_ydata()[0])))
+            for line in ax.lines
+            if len(line.get_xdata()) == 1
+        }
+        for ax in figure.axes
+    ]
+    assert marks[0] == {("*", 0.25, 40.0), ("v", 0.7, 40.0), ("*", 0.5, 80.0)}
+    assert marks[1] >= {("*", 0.1, 40.0), ("v", 1e-3, 40.0)}  # what lies beyond the axis stands at its edge
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[:2] == ["a", "b"] and labels[2].startswith("oracle") and labels[3].startswith("deployable")
+    assert iou_figure(Results(run), [0, 0], "mean").axes[0].lines[-1].get_marker() not in ("*", "v")
 
 
 def test_a_gallery_shows_the_same_examples_for_all_and_each_ones_worst() -> None:
