@@ -170,7 +170,7 @@ def test_nan_and_shapes_are_errors_that_name_the_image():
     with pytest.raises(ValueError, match="image c has one"):
         evaluate(maps, masks, names=list("abcdef"))
     maps[2] = maps[2][:-1]
-    with pytest.raises(ValueError, match=r"image c, but got a map \(39, 50\) and a mask bool \(40, 50\)"):
+    with pytest.raises(ValueError, match=r"image c, but got a map float32 \(39, 50\) and a mask bool \(40, 50\)"):
         evaluate(maps, masks, names=list("abcdef"))
 
 
@@ -375,12 +375,22 @@ def test_conformal_threshold_keeps_its_level(n):
 def test_conformal_threshold_needs_enough_images():
     maps, masks = larger_case(np.random.default_rng(0))
     assert needed_scores(0.05) == 19 and needed_scores(0.1) == 9
+    assert evaluate(maps, masks, normal_scores=[np.inf] * 30).reasons["image_f1_deployable"] == "no finite threshold"
     result = evaluate(maps, masks, normal_scores=np.arange(18))
     assert np.isnan(result.values["image_recall_deployable"])
     assert result.reasons["image_recall_deployable"] == "needs 19 held-out normal images, but there are 18"
 
 
 # what is kept of each image
+
+
+def test_precision_over_recall():
+    maps, masks = larger_case(np.random.default_rng(15))
+    precision, recall, _ = precision_recall_curve(flat(masks), flat(maps))
+    curve = evaluate(maps, masks).curves["precision"]
+    for k in (1, 14, 28, 100, 113, 200):  # some of them rates that floats miss by a little
+        first = np.flatnonzero(recall * flat(masks).sum() >= k * flat(masks).sum() / 200 - 1e-6)[-1]
+        assert curve[k] == pytest.approx(precision[first])
 
 
 def test_counts_on_the_grids():
@@ -531,6 +541,20 @@ def test_what_is_wrong_is_refused():
         evaluate(maps, masks, normal_maps=(m for m in maps))
     with pytest.raises(ValueError, match=r"in 0..1, but the maps hold -"):
         evaluate(maps, masks, probability=True)
+    for options, message in [
+        ({"normal_maps": [np.zeros((0, 5))]}, "held-out normal image number 0"),
+        ({"normal_maps": [np.zeros((2, 5, 3))]}, "held-out normal image number 0"),
+        ({"names": ["a"]}, "one of names per map"),
+        ({"defects": ["a"]}, "one of defects per map"),
+        ({"image_scores": [1.0] * 5}, "one image score per map, 6, but got 5"),
+        ({"image_scores": np.ones((6, 1))}, "image_scores as one number per image"),
+        ({"normal_scores": [np.nan]}, "normal_scores as one number per image"),
+        ({"level": 0}, "level between 0 and 1"),
+        ({"allowed_fpr": -1}, "allowed_fpr in 0..1"),
+        ({"probability": True, "normal_maps": maps}, "0..1"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            evaluate([np.clip(m, 0, 1) for m in maps], masks, **options)
     with pytest.raises(ValueError, match="as many masks as maps"):
         evaluate(maps, masks[:-1])
     with pytest.raises(ValueError, match="as many maps as masks"):

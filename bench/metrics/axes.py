@@ -8,6 +8,7 @@ import numpy as np
 #: widths are taken over them.
 VALUE_AXIS = np.linspace(0, 1, 10001)
 RATE_AXIS = np.logspace(-5, -1, 4001)
+RATE_AXIS[::1000] = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1]  # exactly: a rate of 1e-5 allows one of 100,000 pixels
 VALUE_STEP, RATE_STEP = 50, 25
 #: What is kept of them for plots and for statistics per image; the rates go on to 1 so that ROC can be made of them.
 VALUE_GRID = VALUE_AXIS[::VALUE_STEP]

@@ -107,7 +107,8 @@ def at_least(ordered: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
 
 def just_above(scores: np.ndarray) -> np.ndarray:
     """Return the smallest thresholds above some float32 scores: the next numbers, NaN (nothing is >= it) above infinity."""
-    above = np.nextafter(scores, np.float32(np.inf), dtype=np.float32)
+    with np.errstate(over="ignore"):  # above the largest number is infinity
+        above = np.nextafter(scores, np.float32(np.inf), dtype=np.float32)
     return np.where(np.isposinf(scores), np.float32(np.nan), above)
 
 
@@ -157,10 +158,10 @@ def part(scores: np.ndarray, mask: np.ndarray, kind: str = "", where: str = "") 
         If the map holds NaN or differs in shape from its mask, or the mask is not bool; `where` names the image.
     """
     scores, mask = np.asarray(scores), np.asarray(mask)
-    if scores.ndim != 2 or scores.shape != mask.shape or mask.dtype != bool or scores.size == 0:
+    if scores.ndim != 2 or scores.shape != mask.shape or mask.dtype != bool or scores.size == 0 or scores.dtype.kind not in "fiub":
         raise ValueError(
-            f"Expected a map (H, W) and a bool mask of its shape for image {where}, but got a map {scores.shape} and a mask "
-            f"{mask.dtype} {mask.shape}."
+            f"Expected a map (H, W) of numbers and a bool mask of its shape for image {where}, but got a map {scores.dtype} "
+            f"{scores.shape} and a mask {mask.dtype} {mask.shape}."
         )
     scores = scores.astype(np.float32, copy=False)
     low, high = float(scores.min()), float(scores.max())
@@ -216,6 +217,9 @@ class Parts:
             mask = next(masks, None)
             if mask is None:
                 raise ValueError(f"Expected as many masks as maps, but got only {number - 1} masks.")
+            for what, given in (("defects", self.kinds), ("names", self.names)):
+                if given is not None and len(given) < number:
+                    raise ValueError(f"Expected one of {what} per map, but got only {len(given)}.")
             where = f"number {number - 1}" if self.names is None else self.names[number - 1]
             yield part(scores, mask, "" if self.kinds is None else self.kinds[number - 1], where)
         if number == 0 or next(masks, None) is not None:

@@ -178,12 +178,17 @@ def evaluate(
     >>> round(r.values["pixel_auroc"], 3), r.values["iou_max"], r.reasons["image_auroc"]
     (0.667, 0.5, 'no normal image in the test set')
     """
+    if not 0 <= allowed_fpr <= 1 or not 0 < level < 1:
+        raise ValueError(f"Expected allowed_fpr in 0..1 and level between 0 and 1, but got {allowed_fpr} and {level}.")
     result = Evaluation(scaled=not probability)
+    kinds = None if defects is None else [str(kind) for kind in defects]
     threshold, peaks = pixel_threshold(normal_maps, allowed_fpr) if normal_maps is not None else (np.nan, np.empty(0))
-    scores, table = _reduce(Parts(maps, masks, defects, names), result, threshold, default_memory() if memory is None else memory)
+    scores, table = _reduce(Parts(maps, masks, kinds, names), result, threshold, default_memory() if memory is None else memory)
     if probability and not (table.low >= -1e-5 and table.high <= 1 + 1e-5):  # interpolation may round beyond
         raise ValueError(f"Expected probabilities in 0..1, but the maps hold {table.low:g}..{table.high:g}.")
-    held_out = peaks if normal_scores is None else np.asarray(normal_scores, np.float32)
+    if probability and (peaks > 1 + 1e-5).any():
+        raise ValueError(f"Expected probabilities in 0..1, but the held-out normal maps reach {peaks.max():g}.")
+    held_out = peaks if normal_scores is None else _checked_scores("normal_scores", normal_scores)
     _pixel_numbers(result, scores)
     _threshold_numbers(result, scores, threshold, "no held-out normal images" if len(peaks) == 0 else "no finite threshold")
     _axis_numbers(result, scores, table, probability)
@@ -193,8 +198,8 @@ def evaluate(
             result.curves[f"thresholds_{name}"] = table.grids[name].astype(np.float64)
     _pimo_number(result, table)
     _image_numbers(result, image_scores, held_out, level)
-    if defects is not None:
-        _defect_numbers(result, scores, np.array(defects))
+    if kinds is not None:
+        _defect_numbers(result, scores, np.array(kinds))
     return result
 
 
@@ -284,7 +289,7 @@ def _pixel_numbers(result: Evaluation, scores: Scores) -> None:
         "f1_max": float(f1.max()),
         "threshold_oracle": float(c.thresholds[iou.argmax()]),
     }
-    level = np.searchsorted(c.tp, np.ceil(RECALL_GRID * c.positives).clip(1))
+    level = np.searchsorted(c.tp, np.ceil(RECALL_GRID * c.positives - 1e-6).clip(1))
     result.curves |= {
         "fpr": FPR_GRID,
         "roc": np.interp(FPR_GRID, *curves.roc_curve(c)),
@@ -359,6 +364,13 @@ def _pimo_number(result: Evaluation, table: ImageTable) -> None:
         result.values["aupimo"] = table.aupimo()
 
 
+def _checked_scores(what: str, scores: Sequence[float] | np.ndarray) -> np.ndarray:
+    checked = np.asarray(scores, np.float32)
+    if checked.ndim != 1 or np.isnan(checked).any():
+        raise ValueError(f"Expected {what} as one number per image without NaN, but got an array {checked.shape} or NaN in it.")
+    return checked
+
+
 def _image_counts(defective: np.ndarray, normal: np.ndarray) -> Counts:
     """Return the counts of image scores, as of pixels."""
     ones = np.ones(len(defective))
@@ -370,10 +382,10 @@ def _image_numbers(
 ) -> None:
     kept = result.per_image
     if image_scores is not None:
-        kept["score"] = np.asarray(image_scores, np.float32)
+        kept["score"] = _checked_scores("image_scores", image_scores)
     scores, defective = kept["score"], kept["positives"] > 0
-    if len(scores) != len(defective) or np.isnan(scores).any() or np.isnan(held_out).any():
-        raise ValueError(f"Expected one image score per map, {len(defective)}, without NaN, but got {len(scores)}.")
+    if len(scores) != len(defective):
+        raise ValueError(f"Expected one image score per map, {len(defective)}, but got {len(scores)}.")
     found, normal = scores[defective], scores[~defective]
     reason = _missing(len(found), len(normal), "image")
     if reason:
@@ -389,8 +401,9 @@ def _image_numbers(
         }
     result.values["image_threshold_deployable"] = image_threshold(held_out, level)
     if np.isnan(result.values["image_threshold_deployable"]):
-        needed = f"needs {needed_scores(level)} held-out normal images, but there are {len(held_out)}"
-        result.undefined(["image_threshold_deployable"], needed)
+        few = f"needs {needed_scores(level)} held-out normal images, but there are {len(held_out)}"
+        enough = len(held_out) >= needed_scores(level)
+        result.undefined(["image_threshold_deployable"], "no finite threshold" if enough else few)
     for which in ("oracle", "deployable"):
         threshold = result.values[f"image_threshold_{which}"]
         missing = result.reasons.get(f"image_threshold_{which}") or reason
@@ -416,7 +429,7 @@ def _defect_numbers(result: Evaluation, scores: Scores, defects: np.ndarray) -> 
         numbers["image_auroc"] = curves.auroc(_image_counts(own, normal)) if len(normal) else np.nan
         for which in ("oracle", "deployable"):
             level = np.searchsorted(-c.thresholds, -np.float32(result.values[f"threshold_{which}"]), side="right")
-            numbers[f"recall_{which}"] = np.append(0, c.tp)[level] / c.positives
+            numbers[f"recall_{which}"] = float(np.append(0, c.tp)[level] / c.positives)
             image_threshold_ = np.float32(result.values[f"image_threshold_{which}"])
             numbers[f"image_recall_{which}"] = float((own >= image_threshold_).mean())
             for name, at in ((f"recall_{which}", f"threshold_{which}"), (f"image_recall_{which}", f"image_threshold_{which}")):

@@ -33,23 +33,27 @@ def pixel_threshold(normal_maps: Iterable[np.ndarray], rate: float) -> tuple[flo
         If a map holds NaN, or the maps can be read once only.
     """
     check_repeatable("normal_maps", normal_maps)
-    pixels = sum(m.size for m in normal_maps)
+    pixels = 0
+    for number, scores in enumerate(normal_maps):
+        if np.ndim(scores) != 2 or np.size(scores) == 0:
+            raise ValueError(f"Expected a map (H, W) for held-out normal image number {number}, but got {np.shape(scores)}.")
+        pixels += np.size(scores)
     if pixels == 0:
         return math.nan, np.empty(0, np.float32)
-    number = int(allowed(rate, pixels))
+    kept = int(allowed(rate, pixels))
     top = np.empty(0, np.float32)
     peaks: list[np.float32] = []
     smallest = np.float32(np.inf)
     for scores in normal_maps:
-        flat = scores.astype(np.float32, copy=False).ravel()
+        flat = np.asarray(scores, np.float32).ravel()
         peaks.append(flat.max())
         if np.isnan(peaks[-1]):
             raise ValueError(f"Expected maps without NaN, but held-out normal image number {len(peaks) - 1} has one.")
         smallest = min(smallest, flat.min())
-        top = np.concatenate([top, flat[flat > top[0]] if len(top) > number else flat])
-        if len(top) > number:
-            top = np.partition(top, len(top) - 1 - number)[len(top) - 1 - number :]
-    threshold = just_above(top[:1])[0] if len(top) > number else smallest
+        top = np.concatenate([top, flat[flat > top[0]] if len(top) > kept else flat])
+        if len(top) > kept:
+            top = np.partition(top, len(top) - 1 - kept)[len(top) - 1 - kept :]
+    threshold = just_above(top[:1])[0] if len(top) > kept else smallest
     return float(threshold), np.array(peaks, np.float32)
 
 
