@@ -98,7 +98,7 @@ def choose_folder(path: Path) -> Path:
     """
     if path.exists() and not path.is_dir():
         raise UsageError(f"Expected a folder for the results, but '{path}' is a file; give another --out.")
-    if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).exists():
+    if path.is_dir() and not (path / MANIFEST).exists() and any(inside.name != "logs" for inside in path.iterdir()):
         raise UsageError(f"Expected an empty folder or one of an earlier run, but '{path}' holds other files; give another --out.")
     try:
         store = path.resolve().parent / STORE_NAME

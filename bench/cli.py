@@ -92,13 +92,15 @@ def _add_score(score: argparse.ArgumentParser) -> None:
                        "not in the test set (train/good/...) give thresholds: they must not have been trained on")  # fmt: skip
     score.add_argument("--normal-maps", type=Path, metavar="DIR", help="folder of these maps, if they are elsewhere")
     score.add_argument("--scores", type=Path, metavar="FILE.csv", help="image scores, columns name and score (default: "
-                       "scores.csv beside the maps, or the largest value of each map)")  # fmt: skip
+                       "scores.csv in the folder of maps or of the category, else the largest value of each map)")  # fmt: skip
     score.add_argument("--probability", action=argparse.BooleanOptionalAction, help="whether the maps are probabilities "
                        "(default: what maps.json beside them says, else not)")  # fmt: skip
     score.add_argument("--name", help="the name in tables (default: that of the folder)")
-    score.add_argument("--seed", type=int, help="the seed that the maps were made with (default: 0, or the run's first)")
+    score.add_argument("--seed", type=int, help="the seed that the maps were made with, one of the run's (default: what maps.json "
+                       "says, else the run's first, else 0)")  # fmt: skip
     place = score.add_mutually_exclusive_group()
-    place.add_argument("--add-to", type=Path, metavar="RUN", help="an existing run, beside whose methods the maps are shown")
+    place.add_argument("--add-to", type=Path, metavar="RUN", help="an existing run, beside whose methods the maps are shown: "
+                       "same --dataset, images and categories")  # fmt: skip
     place.add_argument("--out", type=Path, help="folder of a run of its own (default: results/scored-NAME)")
 
 

@@ -132,6 +132,8 @@ def run_one(current: Run, row: Row, cell: Cell, found: Inspected, title: str, ar
     row.result = current.store.get(row.method, row.key)
     assert row.result is not None
     row.status, row.error = "done", ""
+    if arguments.save_maps:
+        out.line(f"  maps: {row.result.folder / 'maps'}")
     numbers = ", ".join(f"{n} {row.result.value(n):.3f}" for n in ("pixel_auroc", "iou_max", "image_auroc"))
     out.line(f"  {numbers}; {time.perf_counter() - began:.0f} s")
 
@@ -186,58 +188,95 @@ def report_command(arguments: Namespace) -> int:
 
 def score_command(arguments: Namespace) -> int:
     """Score maps that any tool saved, in a run of their own or beside the methods of another."""
-    from bench.score import SCORED, Source, check_layout, score_category
+    from bench.score import SCORED, Source, score_category
 
     out = console(arguments)
+    earlier = Run.load(arguments.add_to) if arguments.add_to else None
     _, dataset, _ = open_dataset(arguments)
+    if earlier and earlier.info["dataset"] != dataset.label:
+        raise UsageError(f"The run '{earlier.path}' is on {earlier.info['dataset']}, not on {dataset.label}; name it by --dataset.")
     categories = choose_categories(dataset, arguments.category)
     source = Source(arguments.maps, dataset.categories(), arguments.normal_maps, arguments.scores, arguments.probability)
-    for path in filter(None, (source.maps, source.normal_maps)):
-        if not path.is_dir():
-            raise UsageError(f"Expected a folder of maps, but there is none at '{path}'.")
-        check_layout(path, source.categories, categories)
-    if source.scores and not source.scores.is_file():
-        raise UsageError(f"Expected a CSV file of image scores, but there is none at '{source.scores}'.")
-    name = arguments.name or source.maps.resolve().name
-    current = run_to_score_in(arguments, dataset, name)
-    seed = arguments.seed if arguments.seed is not None else current.info["seeds"][0]
-    rows = [Row(name, SCORED, dataset.label, category, seed) for category in categories]
-    if any(row.variant == name and row.method != SCORED for row in current.rows):
-        raise UsageError(f"'{name}' is a method of the run '{current.path}'; give the maps another --name.")
-    again = {(row.variant, row.category, row.seed) for row in rows}
-    current.rows = [row for row in current.rows if (row.variant, row.category, row.seed) not in again] + rows
+    source.check(categories)
+    name = " ".join((arguments.name if arguments.name is not None else source.maps.resolve().name).split())
+    if not name:
+        raise UsageError("Expected a name that can be seen in --name, but got a blank one.")
+    if arguments.seed is not None:
+        parse_seeds(str(arguments.seed))
+    noted = source.about(categories[0]).get("seed")
+    seed = next((s for s in (arguments.seed, noted, *(earlier.info["seeds"] if earlier else [])) if s is not None), 0)
+    current = earlier or run_of_its_own(arguments, dataset, name, seed)
     inspected = inspect_all(dataset, categories, current.store, arguments.exclude, out)
-    for row in rows:
-        found = inspected[row.category]
-        if isinstance(found, str):
-            row.error = found
+    if earlier:
+        check_same_test_sets(earlier, name, SCORED, seed, inspected)
+    current.info["excluded"] = sorted(n for found in inspected.values() if isinstance(found, Inspected) for n in found.excluded)
+    command = "python run_bench.py " + shlex.join(sys.argv[1:])
+    failed = 0
+    for category, found in inspected.items():
+        row = Row(name, SCORED, dataset.label, category, seed, error=found if isinstance(found, str) else "")
+        if isinstance(found, Inspected):
+            try:
+                scored = score_category(source, found, dataset.label, seed, current.store, command)
+                row.key, row.status = scored.key, "done"
+                row.result = current.store.get(SCORED, row.key)
+                out.line(f"{category} {name}: {scored.summary}")
+                for remark in scored.remarks:
+                    out.error(f"note: {category}: {remark}")
+            except Exception as error:  # the boundary of a cell: it must cost nothing but itself
+                fail(current, row, f"{category} {name}", error, out)
+        failed += row.result is None
+        same = [r for r in current.rows if (r.variant, r.category, r.seed) == (name, category, seed)]
+        if row.result is None and any(r.result for r in same):
+            out.error(f"  what '{name}' had for {category} before is kept")
             continue
-        try:
-            command = "python run_bench.py " + shlex.join(sys.argv[1:])
-            row.key, unused = score_category(source, found, dataset.label, seed, current.store, command)
-            row.result, row.status, row.error = current.store.get(SCORED, row.key), "done", ""
-        except Exception as error:  # the boundary of a cell: it must cost nothing but itself
-            fail(current, row, f"{row.category} {name}", error, out)
-            continue
-        maps = row.result.record["maps"] if row.result else {}
-        out.line(f"{row.category} {name}: scored, {maps['normals']} maps of normal images for thresholds")
-        if unused:
-            out.error(f"note: {len(unused)} files fit no image of '{row.category}', e.g. '{unused[0]}'")
+        current.rows = [r for r in current.rows if r not in same] + [row]
+    if failed == len(inspected):
+        out.error(f"nothing was scored; '{current.path}' is as it was")
+        return 1
     current.save()
-    return finish(current, arguments.allow_partial, out)
+    return max(finish(current, arguments.allow_partial, out), int(failed > 0))
 
 
-def run_to_score_in(arguments: Namespace, dataset: Dataset, name: str) -> Run:
-    """Return the run that ``--add-to`` names, or a new one."""
-    if arguments.add_to is None:
-        path = choose_folder(arguments.out or Path("results") / slug(f"scored-{name}"))
-        seeds = [arguments.seed or 0]
-        synthetic = dataset.root is None
-        return Run(path, {"dataset": dataset.label, "profile": None, "synthetic": synthetic, "seeds": seeds, "commit": commit()[0]})
-    current = Run.load(arguments.add_to)
-    if current.info["dataset"] != dataset.label:
-        raise UsageError(f"The run '{current.path}' is on {current.info['dataset']}, not on {dataset.label}; name it by --dataset.")
-    return current
+def run_of_its_own(arguments: Namespace, dataset: Dataset, name: str, seed: int) -> Run:
+    """Return a new run for scored maps; one of trained methods is never written over."""
+    path = choose_folder(arguments.out or Path("results") / slug(f"scored-{name}"))
+    if (path / MANIFEST).exists() and "holdout" in Run.load(path).info:
+        raise UsageError(f"'{path}' holds a run of methods; show the maps beside them with --add-to, or give another --out.")
+    info = {
+        "command": "python run_bench.py " + shlex.join(sys.argv[1:]),
+        "dataset": dataset.label,
+        "profile": None,
+        "synthetic": dataset.root is None,
+        "seeds": [seed],
+        "commit": commit()[0],
+    }
+    return Run(path, info)
+
+
+def check_same_test_sets(run: Run, name: str, scored: str, seed: int, inspected: dict[str, Inspected | str]) -> None:
+    """Check that maps may stand beside the methods of a run: its categories, seeds and images, and a name of their own.
+
+    Raises
+    ------
+    UsageError
+        If not: means would be over other cells, or numbers over other images.
+    """
+    if any(row.variant == name and row.method != scored for row in run.rows):
+        raise UsageError(f"'{name}' is a method of the run '{run.path}'; give the maps another --name.")
+    if seed not in run.info["seeds"]:
+        raise UsageError(
+            f"The run '{run.path}' has the seeds {run.info['seeds']}, not {seed}; give the maps one of them by --seed."
+        )
+    for category, found in inspected.items():
+        rows = [row for row in run.rows if row.category == category]
+        if not rows:
+            raise UsageError(f"The run '{run.path}' has no category '{category}'; name those that it has by --category.")
+        contents = {row.result.record["content"] for row in rows if row.result}
+        if isinstance(found, Inspected) and contents and found.content not in contents:
+            left = f"; it left out {', '.join(run.info['excluded'])}" if run.info.get("excluded") else ""
+            raise UsageError(
+                f"The images of '{category}' are not those of the run '{run.path}'{left}. Give the same --data-root and --exclude."
+            )
 
 
 def list_command(arguments: Namespace) -> int:

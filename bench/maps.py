@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from PIL import Image
 from bench.errors import DataError
 from bench.store import to_json, write_atomically
 from datasets.base import Item
+from datasets.images import EXTENSIONS as IMAGE_EXTENSIONS
 
 EXTENSIONS = (".tiff", ".tif", ".npy", ".npz", ".png")
 SCORES, ABOUT = "scores.csv", "maps.json"
@@ -101,19 +104,22 @@ def read_map(path: Path) -> np.ndarray:
     """
     try:
         values = _read(path)
-    except (OSError, ValueError, SyntaxError, EOFError, tifffile.TiffFileError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, zipfile.BadZipFile, tifffile.TiffFileError) as error:
         raise DataError(f"Expected a map in '{path}', but it cannot be read ({' '.join(str(error).split())}).") from error
-    squeezed = values[0] if values.ndim == 3 and values.shape[0] == 1 else values
-    squeezed = squeezed[..., 0] if squeezed.ndim == 3 and squeezed.shape[2] == 1 else squeezed
+    squeezed = values
+    while squeezed.ndim > 2 and 1 in (squeezed.shape[0], squeezed.shape[-1]):
+        squeezed = squeezed[0] if squeezed.shape[0] == 1 else squeezed[..., 0]
     if squeezed.ndim != 2 or squeezed.size == 0:
         raise DataError(f"Expected a map (H, W) in '{path}', but got an array {values.shape}; a coloured picture is no map.")
     if squeezed.dtype in (np.uint8, np.uint16):
         return squeezed.astype(np.float32) / np.float32(np.iinfo(squeezed.dtype).max)
     if not np.issubdtype(squeezed.dtype, np.floating):
         raise DataError(f"Expected floats or unsigned numbers of 8 or 16 bit in '{path}', but got {squeezed.dtype}.")
-    result = squeezed.astype(np.float32)
-    if np.isnan(result).any():
-        raise DataError(f"Expected a map without NaN, but '{path}' has one.")
+    with np.errstate(over="ignore"):
+        result = squeezed.astype(np.float32)
+    if not np.isfinite(result).all():
+        row, column = np.argwhere(~np.isfinite(result))[0]
+        raise DataError(f"Expected finite numbers in '{path}', but row {row}, column {column} has {squeezed[row, column]}.")
     return result
 
 
@@ -123,6 +129,8 @@ def _read(path: Path) -> np.ndarray:
         return tifffile.imread(path)
     if kind == ".png":
         with Image.open(path) as image:
+            if image.mode != "L" and not image.mode.startswith("I"):
+                raise ValueError(f"a coloured picture is no map, its mode is {image.mode}")
             array = np.asarray(image)
             return array.astype(np.uint16) if image.mode == "I" and array.min() >= 0 and array.max() < 65536 else array
     loaded = np.load(path, allow_pickle=False)
@@ -135,28 +143,23 @@ def _read(path: Path) -> np.ndarray:
 
 
 class Names:
-    """Finds what belongs to an item by its name ``test/crack/003``, or by less of it (``crack/003``, ``003``) where that is plain.
+    """Finds what belongs to an item: what its name ``test/crack/003`` ends (``x/test/crack/003``), or is the end of (``003``).
 
     Parameters
     ----------
-    known : sequence of str
-        The names of all items of the category: what bears the full name of one belongs to no other.
     found : sequence of str
         Names of files, without extension, ``/`` between folders.
     what : str
         For messages: ``"map"``.
     """
 
-    def __init__(self, known: Sequence[str], found: Sequence[str], what: str) -> None:
+    def __init__(self, found: Sequence[str], what: str) -> None:
         self._what = what
-        self._by_end: dict[tuple[str, ...], list[str]] = {}
-        items = {tuple(name.split("/")) for name in known}
-        for name in found:
-            parts = tuple(name.split("/"))
-            ends = [parts[-n:] for n in range(len(parts), 0, -1)]
-            owner = next((end for end in ends if end in items), None)
-            for end in [owner] if owner else ends:
-                self._by_end.setdefault(end, []).append(name)
+        self._whole = {tuple(name.split("/")): name for name in found}
+        self._ends: dict[tuple[str, ...], list[str]] = {}
+        for parts, name in self._whole.items():
+            for n in range(len(parts)):
+                self._ends.setdefault(parts[n:], []).append(name)
         self._taken: dict[str, str] = {}
 
     @property
@@ -173,21 +176,28 @@ class Names:
             If several fit, or what fits belongs to another item already.
         """
         parts = tuple(item.split("/"))
-        for n in range(len(parts), len(parts) - 1 if whole else 0, -1):
-            fitting = self._by_end.get(parts[-n:], [])
-            if len(fitting) > 1:
-                raise DataError(
-                    f"Expected one {self._what} for '{item}', but '{fitting[0]}' and '{fitting[1]}' both fit; remove one."
-                )
-            if fitting:
-                other = self._taken.setdefault(fitting[0], item)
-                if other != item:
-                    raise DataError(
-                        f"The {self._what} '{fitting[0]}' fits both '{other}' and '{item}'; put it into a folder "
-                        f"'{'/'.join(parts[:-1])}', or name it '{item}'."
-                    )
-                return fitting[0]
-        return None
+        fitting = list(self._ends.get(parts, []))
+        if not whole:
+            fitting += [self._whole[parts[n:]] for n in range(1, len(parts)) if parts[n:] in self._whole]
+        if len(fitting) > 1:
+            raise DataError(f"Expected one {self._what} for '{item}', but '{fitting[0]}' and '{fitting[1]}' both fit; remove one.")
+        if not fitting:
+            return None
+        other = self._taken.setdefault(fitting[0], item)
+        if other != item:
+            raise DataError(
+                f"The {self._what} '{fitting[0]}' fits both '{other}' and '{item}'; put it into a folder "
+                f"'{'/'.join(parts[:-1])}' below the category's, as '{item}'."
+            )
+        return fitting[0]
+
+
+def without_extension(name: str) -> str:
+    """Return a name without the extensions of maps and images: ``003.jpg.npy`` and ``003`` are the same."""
+    stem = PurePosixPath(name)
+    while stem.suffix.lower() in (*EXTENSIONS, *IMAGE_EXTENSIONS):
+        stem = stem.with_suffix("")
+    return stem.as_posix()
 
 
 def list_maps(folder: Path) -> dict[str, Path]:
@@ -199,13 +209,15 @@ def list_maps(folder: Path) -> dict[str, Path]:
         If two files differ in their extension only.
     """
     files: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in EXTENSIONS or path.name.startswith(".") or not path.is_file():
-            continue
-        name = path.relative_to(folder).with_suffix("").as_posix()
-        if name in files:
-            raise DataError(f"Expected one map per name, but there are '{files[name]}' and '{path}'; remove one.")
-        files[name] = path
+    for root, folders, names in os.walk(folder, followlinks=True):
+        folders.sort()
+        for path in sorted(Path(root) / name for name in names):
+            if path.suffix.lower() not in EXTENSIONS or path.name.startswith("."):
+                continue
+            name = without_extension(path.relative_to(folder).as_posix())
+            if name in files:
+                raise DataError(f"Expected one map per name, but there are '{files[name]}' and '{path}'; remove one.")
+            files[name] = path
     return files
 
 
@@ -218,11 +230,11 @@ def read_scores(path: Path) -> dict[str, float]:
         If it has other columns, a score is no finite number, or a name comes twice.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             table = csv.DictReader(file)
             if not {"name", "score"} <= set(table.fieldnames or ()):
                 raise DataError(f"Expected the columns name and score in '{path}', but got {', '.join(table.fieldnames or ())}.")
-            rows = [(str(row["name"]), str(row["score"])) for row in table]
+            rows = [(without_extension(str(row["name"])), str(row["score"])) for row in table]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"Expected image scores in '{path}', but it cannot be read ({error}).") from error
     scores: dict[str, float] = {}
@@ -233,15 +245,18 @@ def read_scores(path: Path) -> dict[str, float]:
             value = np.nan
         if not np.isfinite(value) or name in scores:
             raise DataError(f"Expected one finite score per name in '{path}', but '{name}' has '{text}'.")
-        scores[Path(name).with_suffix("").as_posix() if Path(name).suffix.lower() in EXTENSIONS else name] = value
+        scores[name] = value
     return scores
 
 
 def read_about(folder: Path) -> dict[str, Any]:
     """Return what `write_maps` noted of the maps in a folder, {} where there is no note."""
     try:
-        return json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError as error:
         raise DataError(f"Expected JSON in '{folder / ABOUT}', but it cannot be read ({error}); delete it.") from error
+    if not isinstance(about, dict) or not isinstance(about.get("probability", False), bool):
+        raise DataError(f"Expected what --save-maps writes in '{folder / ABOUT}', but it has another form; delete it.")
+    return about

@@ -178,17 +178,17 @@ def test_summary_and_footnotes_say_how_the_numbers_came_about(run: Run) -> None:
 
 def test_both_thresholds_are_told_apart(run: Run) -> None:
     few = {name: None for name in AT_BOTH if name.startswith("image_") and name.endswith("deployable")}
-    reasons = {"image_f1_deployable": "needs 19 held-out normal images, but there are 6"}
-    add(run, "a", "wood", 0.5, values={"iou_deployable": 0.25, "fpr_deployable": 0.00123})
+    reasons = {"image_threshold_deployable": "needs 19 held-out normal images, but there are 6"}
+    add(run, "a", "wood", 0.5, values={"iou_deployable": 0.25, "fpr_deployable": 0.00123, "image_threshold_deployable": 12.5})
     add(run, "b", "wood", 0.4, values={"precision_deployable": None, **few}, reasons=reasons)
     table = threshold_table(Results(run), [0], "wood", "thresholds_wood")
-    assert table.header == ["method", "IoU", "F1", "precision", "recall", "false-positive rate"]
+    assert table.header == ["method", "threshold", "IoU", "F1", "precision", "recall", "false-positive rate"]
     rows = {(line.group.split(" (")[0], line.cells[0].text): [c.text for c in line.cells[1:]] for line in table.lines}
-    assert rows["Pixels, oracle threshold", "a"] == ["50.0"] * 4 + ["50.00"]
-    assert rows["Pixels, deployable threshold", "a"] == ["25.0", "50.0", "50.0", "50.0", "0.12"]
-    assert rows["Pixels, deployable threshold", "b"][2] == "–"
-    assert rows["Images, deployable threshold", "a"] == ["", "50.0", "50.0", "50.0", "50.00"]
-    assert rows["Images, deployable threshold", "b"] == ["", "–", "–", "–", "–"]
+    assert rows["Pixels, oracle threshold", "a"] == ["0.5", *["50.0"] * 4, "50.00"]
+    assert rows["Pixels, deployable threshold", "a"] == ["0.7", "25.0", "50.0", "50.0", "50.0", "0.12"]
+    assert rows["Pixels, deployable threshold", "b"][3] == "–"
+    assert rows["Images, deployable threshold", "a"] == ["12.5", "", "50.0", "50.0", "50.0", "50.00"]
+    assert rows["Images, deployable threshold", "b"] == ["–", "", "–", "–", "–", "–"]
     assert any("needs 19 held-out normal images" in note for note in table.notes)
     bold = {line.cells[0].text for line in table.lines for c in line.cells if c.bold and line.group.startswith("Pixels, deploy")}
     assert bold == {"a", "b"}  # a in F1, b in IoU
@@ -213,9 +213,17 @@ def test_defect_types_have_recall_and_regions_sizes(run: Run) -> None:
 
 def test_where_numbers_come_from_is_said(run: Run) -> None:
     add(run, "a", "wood", 0.5, identity={"metrics": METRICS_VERSION}, mode="exact")
-    add(run, "tool", "wood", 0.5, maps={"normals": 7}, mode="bounded", identity={"metrics": METRICS_VERSION - 1})
+    add(
+        run,
+        "tool",
+        "wood",
+        0.5,
+        maps={"normals": 7, "folder": "/maps_of/tool", "image_scores": "its own"},
+        mode="bounded",
+        identity={"metrics": METRICS_VERSION - 1},
+    )
     notes = " ".join(pixel_auroc(run).notes)
-    assert "Scored from saved maps, not trained here: tool: with maps of 7 normal images" in notes
+    assert "Scored from saved maps" in notes and "tool: maps of '/maps_of/tool', its own, 7 maps of normal images" in notes
     assert "Scores counted in bins (numbers within 1e-4): tool." in notes
     assert f"another version of the metrics than {METRICS_VERSION}: tool: {METRICS_VERSION - 1}." in notes
 

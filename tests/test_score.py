@@ -15,7 +15,7 @@ from PIL import Image
 
 from bench.cli import main
 from bench.errors import DataError
-from bench.maps import Names, read_map, read_scores, to_original
+from bench.maps import Names, list_maps, read_map, read_scores, to_original, without_extension
 from tests.conftest import make_category
 
 
@@ -59,7 +59,7 @@ def test_saved_maps_give_the_numbers_of_their_run(bench, scored):
     for method in ("pixel_stats", "random"):
         maps = cell_of(bench.folder, method) / "maps"
         assert score(bench, scored, maps, "--add-to", "r", "--name", f"again-{method}") == 0, bench.err
-        assert "24 maps of normal images" in bench.out
+        assert "24 maps of normal images" in bench.out and "scores.csv" in bench.out
         run = bench.folder / "r"
         trained, again = values(run, method), values(run, f"again-{method}")
         assert all(math.isfinite(trained[name]) for name in ("iou_deployable", "image_recall_deployable", "iou_mean_fpr"))
@@ -113,12 +113,19 @@ def test_layouts(bench, scored, tmp_path):
     assert score(bench, scored, official.parent, "--out", "a") == 0, bench.err
     found = values(bench.folder / "a", "official")
     assert found["pixel_auroc"] == values(bench.folder / "r", "pixel_stats")["pixel_auroc"]
-    assert math.isnan(found["iou_deployable"]) and "no held-out normal images" in bench.out + (
-        bench.folder / "a" / "tables" / "summary.md").read_text()  # fmt: skip
+    assert math.isnan(found["iou_deployable"]) and "no deployable threshold" in bench.out
+    assert "no held-out normal images" in (bench.folder / "a" / "tables" / "summary.md").read_text()
     shutil.copytree(source / "train", tmp_path / "normals" / "train")
     assert score(bench, scored, official.parent, "--out", "b", "--normal-maps", tmp_path / "normals") == 0, bench.err
     trained = values(bench.folder / "r", "pixel_stats")
     assert values(bench.folder / "b", "official")["iou_deployable"] == trained["iou_deployable"]
+
+    shutil.copytree(source / "test" / "good", tmp_path / "wrong" / "good")  # test images passed off as others
+    assert score(bench, scored, official.parent, "--out", "w", "--normal-maps", tmp_path / "wrong") == 1
+    assert "must not come from test images" in bench.err and not (bench.folder / "w" / "run.json").exists()
+    shutil.copytree(source / "test", tmp_path / "none" / "test")
+    assert score(bench, scored, official.parent, "--out", "w", "--normal-maps", tmp_path / "none") == 1
+    assert "none of its 6 map files fits" in bench.err
 
     flat = tmp_path / "flat"  # defect types only, some files too many
     shutil.copytree(source / "test", flat)
@@ -132,12 +139,14 @@ def test_what_is_wrong_is_named_and_costs_its_category_only(bench, scored, tmp_p
     maps = tmp_path / "tool"
     shutil.copytree(cell_of(bench.folder) / "maps", maps / "widget")
     assert score(bench, scored, maps, "--out", "s") == 1
-    assert "gadget" in bench.err and "e.g. 'test/good/000'" in bench.err
+    assert "gadget" in bench.err and "e.g. 'test/good/000'; no .tiff" in bench.err
     assert math.isfinite(values(bench.folder / "s", "tool")["pixel_auroc"])
+    assert score(bench, scored, maps / "widget", "--category", "gadget") == 2 and "name of another category" in bench.err
     wrong = maps / "widget" / "test" / "spot" / "001.tiff"
     for array, message in [
         (np.zeros((40, 48, 3), np.uint8), "a coloured picture is no map"),
-        (np.full((40, 48), np.nan, np.float32), "without NaN"),
+        (np.full((40, 48), np.nan, np.float32), "row 0, column 0 has nan"),
+        (np.full((48, 40), 1, np.float32), "the other way round"),
         (np.zeros((40, 48), np.int32), "got int32"),
     ]:
         tifffile.imwrite(wrong, array)
@@ -149,9 +158,47 @@ def test_what_is_wrong_is_named_and_costs_its_category_only(bench, scored, tmp_p
     wrong.write_bytes(b"nothing")
     assert score(bench, scored, maps, "--category", "widget", "--out", "t") == 1 and "cannot be read" in bench.err
     assert score(bench, scored, tmp_path / "nowhere") == 2 and "there is none at" in bench.err
-    assert score(bench, scored, maps / "widget") == 2 and "--category" in bench.err  # whose maps are these?
+    (maps / "widget").rename(maps / "it")
+    assert score(bench, scored, maps / "it") == 2 and "--category" in bench.err  # whose maps are these?
     make_category(tmp_path / "others")
     assert score(bench, tmp_path / "others", maps, "--add-to", "r") == 2 and "is on data, not on others" in bench.err
+
+
+def test_beside_a_run_stands_only_what_may(bench, scored, tmp_path):
+    """Other seeds, categories or images would spoil the means of all methods; a failure takes nothing away."""
+    maps = cell_of(bench.folder) / "maps"
+    make_category(scored, "gadget")
+    before = (bench.folder / "r" / "results.csv").read_text()
+
+    def refused(message, *more):
+        assert score(bench, scored, maps, "--add-to", "r", *more) == 2 and message in bench.err, bench.err
+
+    refused("has the seeds [0], not 7", "--category", "widget", "--seed", 7)
+    refused("no category 'gadget'", "--category", "gadget")
+    refused("are not those of the run", "--category", "widget", "--exclude", "widget/test/good/000")
+    refused("a blank one", "--category", "widget", "--name", " ")
+    refused("whole numbers", "--category", "widget", "--seed", "-1")
+    assert score(bench, scored, maps, "--category", "widget", "--out", "r") == 2 and "--add-to" in bench.err
+    assert (bench.folder / "r" / "results.csv").read_text() == before
+    assert score(bench, scored, maps, "--category", "widget", "--add-to", "r", "--name", "mine") == 0, bench.err
+    good = values(bench.folder / "r", "mine")
+    (maps / "test" / "good" / "000.tiff").unlink()
+    assert score(bench, scored, maps, "--category", "widget", "--add-to", "r", "--name", "mine") == 1
+    assert "is kept" in bench.err and values(bench.folder / "r", "mine") == pytest.approx(good, nan_ok=True)
+
+
+def test_maps_of_a_run_know_what_they_are_of(bench, scored):
+    maps = cell_of(bench.folder) / "maps"
+    about = json.loads((maps / "maps.json").read_text())
+    for change in ({"seed": 3}, {"category": "gadget"}, {"dataset": "mvtec_ad"}):
+        (maps / "maps.json").write_text(json.dumps(about | change))
+        assert score(bench, scored, maps, "--out", "s", "--seed", 0) == 1 and "their maps.json says" in bench.err
+    (maps / "maps.json").write_text(json.dumps(about | {"seed": 3}))
+    assert score(bench, scored, maps, "--out", "s") == 0
+    assert [c["seed"] for c in json.loads((bench.folder / "s" / "run.json").read_text())["cells"]] == [3]
+    for text in ("[]", '{"probability": "false"}', "{"):
+        (maps / "maps.json").write_text(text)
+        assert score(bench, scored, maps, "--out", "s") == 1 and "maps.json" in bench.err
 
 
 def test_image_scores_of_a_file(bench, scored, tmp_path):
@@ -163,7 +210,13 @@ def test_image_scores_of_a_file(bench, scored, tmp_path):
     assert score(bench, scored, maps, "--scores", table, "--out", "s") == 0, bench.err
     assert values(bench.folder / "s", "tool")["image_auroc"] == 0
     table.write_text("name,score\n" + "".join(f"{n},1\n" for n in names[1:]))
-    assert score(bench, scored, maps, "--scores", table, "--out", "s") == 1 and "has none" in bench.err
+    assert score(bench, scored, maps, "--scores", table, "--out", "s") == 1 and "some have none" in bench.err
+    table.write_bytes(b"\xef\xbb\xbfname,score\n" + "".join(f"widget/{n},1\ngadget/{n},2\n" for n in names).encode())
+    make_category(scored, "gadget")
+    shutil.copytree(maps, tmp_path / "both" / "widget")
+    shutil.copy(table, tmp_path / "both" / "scores.csv")
+    assert score(bench, scored, tmp_path / "both", "--category", "widget", "--out", "b") == 0, bench.err
+    assert values(bench.folder / "b", "both")["image_auroc"] == 0.5 and "scores.csv" in bench.out
     for text in ("a,b\n1,2\n", "name,score\nx,1\nx,2\n", "name,score\nx,nan\n", "name,score\nx\n"):
         table.write_text(text)
         with pytest.raises(DataError, match="Expected"):
@@ -173,24 +226,28 @@ def test_image_scores_of_a_file(bench, scored, tmp_path):
 # names
 
 
-def test_names_are_matched_by_as_much_as_is_needed():
+def test_names_are_matched_by_as_much_as_there_is():
     items = ["test/crack/003", "test/hole/003", "test/good/000", "train/good/000"]
-    names = Names(items, ["x/test/crack/003", "hole/003", "train/good/000"], "map")
+    names = Names(["x/test/crack/003", "hole/003", "train/good/000", "other/good/000"], "map")
     assert names.find("test/crack/003") == "x/test/crack/003"
     assert names.find("test/hole/003") == "hole/003"
-    assert names.find("test/good/000") is None  # the training image's map is not that of the test image
+    assert names.find("test/good/000") is None  # neither the training image's map nor one of another folder
     assert names.find("train/good/000", whole=True) == "train/good/000"
     assert names.taken == {"x/test/crack/003", "hole/003", "train/good/000"}
+    short = Names(["good/000"], "map")
+    assert short.find("train/good/000", whole=True) is None and short.find(items[2]) == "good/000"
 
 
 def test_plain_names_serve_one_image_only():
     items = ["test/crack/003", "test/hole/003"]
-    names = Names(items, ["003"], "map")
+    names = Names(["003"], "map")
     assert names.find(items[0]) == "003"
     with pytest.raises(DataError, match="fits both 'test/crack/003' and 'test/hole/003'"):
         names.find(items[1])
-    with pytest.raises(DataError, match="both fit"):
-        Names(items, ["a/003", "b/003"], "map").find(items[0])
+    for two in (["a/test/crack/003", "b/test/crack/003"], ["test/crack/003", "crack/003"]):
+        with pytest.raises(DataError, match="both fit"):
+            Names(two, "map").find(items[0])
+    assert without_extension("a.b/003.jpg.npy") == "a.b/003" and without_extension("003.png") == without_extension("003")
 
 
 # files
@@ -209,6 +266,27 @@ def test_nothing_is_unpickled(tmp_path):
     np.savez(tmp_path / "m.npz", a=np.zeros((2, 2)), b=np.zeros((2, 2)))
     with pytest.raises(DataError, match="it holds a, b"):
         read_map(tmp_path / "m.npz")
+    (tmp_path / "m.npz").write_bytes(b"PK\x03\x04 cut short")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_map(tmp_path / "m.npz")
+    for mode in ("RGB", "P", "LA"):
+        Image.new(mode, (4, 5)).save(tmp_path / "m.png")
+        with pytest.raises(DataError, match="coloured picture"):
+            read_map(tmp_path / "m.png")
+    np.save(tmp_path / "m.npy", np.ones((1, 1, 4, 5)))
+    assert read_map(tmp_path / "m.npy").shape == (4, 5)
+    for value in (np.inf, 1e300):
+        np.save(tmp_path / "m.npy", np.array([[0, value]]))
+        with pytest.raises(DataError, match="row 0, column 1 has"):
+            read_map(tmp_path / "m.npy")
+
+
+def test_links_to_folders_are_followed(tmp_path):
+    (tmp_path / "real").mkdir()
+    np.save(tmp_path / "real" / "000.npy", np.zeros((2, 2)))
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps" / "crack").symlink_to(tmp_path / "real", target_is_directory=True)
+    assert list(list_maps(tmp_path / "maps")) == ["crack/000"]
 
 
 def test_small_maps_are_brought_to_the_size_of_their_image(bench, scored, tmp_path):
@@ -237,3 +315,5 @@ def test_small_maps_are_brought_to_the_size_of_their_image(bench, scored, tmp_pa
     assert {n: one[n] for n in one if not n.startswith("image_")} == pytest.approx(
         {n: two[n] for n in two if not n.startswith("image_")}, abs=0, nan_ok=True
     )
+    assert one["image_threshold_oracle"] != two["image_threshold_oracle"]  # the maximum before it is brought to its image's size
+    assert one["image_auroc"] == values(bench.folder / "r", "pixel_stats")["image_auroc"]

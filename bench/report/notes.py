@@ -88,15 +88,19 @@ def origin(results: Results) -> list[str]:
     """Return whose maps were made elsewhere, and whose numbers are not of this version, or not exact."""
     among = [row for row, _ in results.done]
     given = [
-        (f"with maps of {m['normals']} normal images for thresholds", row) for row, r in results.done if (m := r.record.get("maps"))
+        (f"maps of '{plain(m['folder'])}', {plain(m['image_scores'])}, {m['normals']} maps of normal images for thresholds", row)
+        for row, result in results.done
+        if (m := result.record.get("maps"))
     ]
     older = [(str(v), row) for row, r in results.done if (v := (r.record.get("identity") or {}).get("metrics", VERSION)) != VERSION]
     bounded = [("", row) for row, r in results.done if r.record.get("mode") == "bounded"]
-    return [
-        *([f"Scored from saved maps, not trained here: {'; '.join(_by_reason(given, among))}."] if given else []),
-        *([f"Evaluated by another version of the metrics than {VERSION}: {'; '.join(_by_reason(older, among))}."] if older else []),
-        *([f"Scores counted in bins (numbers within 1e-4): {_where([row for _, row in bounded], among)}."] if bounded else []),
-    ]
+    head = "Scored from saved maps, not trained here (that their normal images were not trained on is their owner's word)"
+    sentences = {
+        head: _by_reason(given, among),
+        f"Evaluated by another version of the metrics than {VERSION}": _by_reason(older, among),
+        "Scores counted in bins (numbers within 1e-4)": [_where([row for _, row in bounded], among)] if bounded else [],
+    }
+    return [f"{sentence}: {'; '.join(entries)}." for sentence, entries in sentences.items() if entries]
 
 
 def scaled(results: Results) -> list[str]:

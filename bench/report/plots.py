@@ -132,16 +132,18 @@ def iou_figure(results: Results, members: list[int], what: str) -> Figure | None
     panels["iou_fpr"].xaxis.set_major_formatter(_power)
     if len(members) == 1:
         for which, marker in THRESHOLD_MARKS.items():
-            for i in range(len(results.variants)):
-                _mark(results, panels, i, members[0], which, marker)
+            marked = [_mark(results, panels, i, members[0], which, marker) for i in range(len(results.variants))]
+            if not any(marked):
+                continue
             handles.append(panels["iou"].plot([], [], color="0.4", linestyle="", markersize=9, marker=marker)[0])
             labels.append(THRESHOLDS[which])
     _legend(figure, handles, labels)
     return figure
 
 
-def _mark(results: Results, panels: dict[str, Axes], variant: int, category: int, which: str, marker: str) -> None:
-    """Mark a threshold of each seed on both axes; what lies beyond an axis stands at its edge."""
+def _mark(results: Results, panels: dict[str, Axes], variant: int, category: int, which: str, marker: str) -> bool:
+    """Mark a threshold of each seed on both axes, if there is one; what lies beyond an axis stands at its edge."""
+    marked = False
     for seed in results.seeds:
         result = results.get(results.variants[variant], results.categories[category], seed)
         if result is None:
@@ -158,6 +160,8 @@ def _mark(results: Results, panels: dict[str, Axes], variant: int, category: int
                 inside = min(max(x, GRIDS[axis][0]), GRIDS[axis][-1])
                 style = {"color": _style(variant)["color"], "markeredgecolor": "black", "markeredgewidth": 0.7}
                 panels[axis].plot(inside, height, marker=marker, markersize=9, clip_on=False, zorder=5, **style)
+                marked = True
+    return marked
 
 
 @dataclass(frozen=True)

@@ -172,6 +172,9 @@ def threshold_table(results: Results, members: list[int], what: str, file: str) 
     for prefix, whose in (("", "Pixels"), ("image_", "Images")):
         for which, threshold in THRESHOLDS.items():
             columns = []
+            if len(members) == 1:
+                at = [summarise(block) for block in results.values(f"{prefix}threshold_{which}")[:, members]]
+                columns.append(cells(at, results.allow_partial, plain_number, best=False))
             for number in AT_THRESHOLD:
                 if prefix and number == "iou":
                     columns.append([Cell("")] * len(results.variants))
@@ -179,18 +182,23 @@ def threshold_table(results: Results, members: list[int], what: str, file: str) 
                 numbers = [summarise(block) for block in results.values(f"{prefix}{number}_{which}")[:, members]]
                 form = small_percent if number == "fpr" else percent
                 columns.append(cells(numbers, results.allow_partial, form, best=number in ("iou", "f1")))
-            undefined += [f"{prefix}f1_{which}", f"{prefix}precision_{which}"]
+            undefined += [f"{prefix}threshold_{which}", f"{prefix}precision_{which}"]
             lines += [
                 Line([Cell(plain(variant)), *(column[i] for column in columns)], f"{whose}, {threshold}")
                 for i, variant in enumerate(results.variants)
             ]
     own = [
         "Deployable thresholds keep to what a user has: pixels, the smallest with a false-positive rate of at most 1e-3 on "
-        "held-out normal images; images, the conformal quantile of their scores at level 0.05. False-positive rate: of all "
+        "held-out normal images; images, the conformal quantile of their scores at level 0.05. Thresholds are in units of the "
+        "map, or of the image score. False-positive rate: of all "
         "normal pixels, or of normal images, of the test set.",
     ]
     return Table(
-        file, f"At both thresholds: {what} (%)", ["method", *AT_THRESHOLD.values()], lines, _notes(results, lines, own, undefined)
+        file,
+        f"At both thresholds: {what} (%)",
+        ["method", *["threshold"] * (len(members) == 1), *AT_THRESHOLD.values()],
+        lines,
+        _notes(results, lines, own, undefined),
     )
 
 
@@ -251,6 +259,7 @@ def defect_table(results: Results, category: str, file: str) -> Table | None:
                 "Each defect type against all normal pixels (pixel AUROC) or normal images (image AUROC) of the category; "
                 f"recall: the share of its own pixels or images that reach the threshold.{_regions(results, category)}"
             ],
+            [f"{prefix}threshold_{which}" for prefix in ("", "image_") for which in THRESHOLDS],
         ),
     )
 
