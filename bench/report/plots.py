@@ -23,7 +23,7 @@ from bench.store import slug
 #: Okabe and Ito's colours, told apart with every kind of colour vision; the pale ones last.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#F0E442"]
 DASHES: list[Any] = ["-", (0, (6, 2)), (0, (2, 1.5)), "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (10, 3)), (0, (1, 1))]
-MARKERS = "osD^vPX*<>"
+MARKERS = "osD^PX<>"  # neither of THRESHOLD_MARKS
 BARS_PER_ROW = 36
 THRESHOLD_MARKS = {"oracle": "*", "deployable": "v"}
 
