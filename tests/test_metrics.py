@@ -159,6 +159,8 @@ def test_undefined_is_nan_with_a_reason():
     for result, reason in ((none, "no defective"), (everything, "no normal")):
         for name in RANK:
             assert np.isnan(result.values[name]) and reason in result.reasons[name], name
+    for memory in (None, 1):
+        assert np.isnan(evaluate(maps, [np.ones_like(m) for m in masks], memory=memory).per_image["iou_oracle"]).all()
     scaled = evaluate(maps, masks)
     assert np.isnan(scaled.values["iou_0.5"]) and "no probability" in scaled.reasons["iou_0.5"]
     assert np.isnan(scaled.values["iou_deployable"]) and "held-out" in scaled.reasons["iou_deployable"]
@@ -294,6 +296,19 @@ def test_aupimo_by_integrating_numerically(digits):
         assert result.per_image["aupimo"][i] == pytest.approx(expected, abs=2e-4)
     assert np.isnan(result.per_image["aupimo"][:2]).all()
     assert result.values["aupimo"] == pytest.approx(np.nanmean(result.per_image["aupimo"]))
+
+
+@pytest.mark.parametrize("memory", [None, 1], ids=["exact", "bounded"])
+@pytest.mark.parametrize("top", [1.0, np.inf])
+def test_aupimo_where_many_share_the_top_score(memory, top):
+    """A third of all pixels tie at the top: the curve is a straight line from nothing to there."""
+    masks = [np.zeros((400, 500), bool), np.zeros((60, 60), bool)]
+    masks[1][10:20, 10:40] = True
+    maps = [np.where(np.arange(m.size).reshape(m.shape) % 3, 0.25, top) for m in masks]
+    low, high = PIMO_RANGE
+    result = evaluate(maps, masks, memory=memory)
+    assert result.values["aupimo"] == pytest.approx((high - low) / np.log(high / low), rel=1e-2)
+    assert result.per_image["aupimo"][1] == pytest.approx(result.values["aupimo"], rel=1e-2)
 
 
 def test_aupimo_needs_normal_pixels():

@@ -84,8 +84,9 @@ class ImageTable:
                 columns[name] = start
         if "rate" in self.grids:
             kept["overlap_rate"] = np.array(self._rows["overlap"])
-        if "oracle" not in columns and stop:  # in bounded mode it is found too late: the best of the grids
-            columns["oracle"] = int(np.argmax(tp.sum(axis=0) / (max(1, positives.sum()) + fp.sum(axis=0))))
+        if "oracle" not in columns and stop and positives.any() and kept["negatives"].any():
+            # in bounded mode it is found too late: the best of the grids
+            columns["oracle"] = int(np.argmax(tp.sum(axis=0) / (positives.sum() + fp.sum(axis=0))))
         for name in ("oracle", "deployable"):
             kept[f"iou_{name}"] = np.full(len(tp), np.nan)
             if name in columns:
@@ -95,7 +96,8 @@ class ImageTable:
         if defective.any() and self.clean and self.resolves(curves.PIMO_RANGE[0]):
             recall = np.array(self._rows["recall"])[defective]
             shared = self._shared[:: self.step] / self.clean
-            kept["aupimo"][defective] = curves.log_area(np.append(0.0, shared), np.column_stack([recall[:, 0], recall]))
+            nothing = np.zeros((len(recall), 1))
+            kept["aupimo"][defective] = curves.log_area(np.append(0.0, shared), np.column_stack([nothing, recall]))
         return kept
 
     def resolves(self, rate: float) -> bool:
@@ -106,4 +108,4 @@ class ImageTable:
     def aupimo(self) -> float:
         """Return the mean over defective images of the area under the curve of per-image overlap."""
         mean = self._recall / (len(self._rows["sizes"]) - self.clean)
-        return float(curves.log_area(np.append(0.0, self._shared / self.clean), np.append(mean[0], mean)))
+        return float(curves.log_area(np.append(0.0, self._shared / self.clean), np.append(0.0, mean)))

@@ -89,7 +89,8 @@ class Evaluation:
         (`FPR_GRID`); ``precision`` over `RECALL_GRID`; ``thresholds_value`` and ``thresholds_rate``, the thresholds of
         the grids per image.
     per_image : dict of str to numpy.ndarray
-        For M images: ``score``; ``iou_oracle``, ``iou_deployable`` and ``aupimo`` (NaN without defect); ``positives``,
+        For M images: ``score``; ``iou_oracle`` (in bounded mode at the best threshold of the grids), ``iou_deployable`` and
+        ``aupimo`` (NaN without defect); ``positives``,
         ``negatives``, ``regions``, int64; counts >= t on the grids of both axes, int64, ``tp_value`` and ``fp_value`` (M, 201),
         ``tp_rate`` and ``fp_rate`` (M, 196); ``overlap_rate``, float32 (M, 196), the sum over regions of the share >= t.
         Numbers made of the grids are to be called so.
