@@ -104,14 +104,14 @@ def read_map(path: Path) -> np.ndarray:
     """
     try:
         values = _read(path)
-    except (OSError, ValueError, SyntaxError, EOFError, zipfile.BadZipFile, tifffile.TiffFileError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, zipfile.BadZipFile, RuntimeError, tifffile.TiffFileError) as error:
         raise DataError(f"Expected a map in '{path}', but it cannot be read ({' '.join(str(error).split())}).") from error
     squeezed = values
     while squeezed.ndim > 2 and 1 in (squeezed.shape[0], squeezed.shape[-1]):
         squeezed = squeezed[0] if squeezed.shape[0] == 1 else squeezed[..., 0]
     if squeezed.ndim != 2 or squeezed.size == 0:
         raise DataError(f"Expected a map (H, W) in '{path}', but got an array {values.shape}; a coloured picture is no map.")
-    if squeezed.dtype in (np.uint8, np.uint16):
+    if squeezed.dtype.kind == "u" and squeezed.dtype.itemsize <= 2:
         return squeezed.astype(np.float32) / np.float32(np.iinfo(squeezed.dtype).max)
     if not np.issubdtype(squeezed.dtype, np.floating):
         raise DataError(f"Expected floats or unsigned numbers of 8 or 16 bit in '{path}', but got {squeezed.dtype}.")

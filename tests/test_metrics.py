@@ -232,15 +232,16 @@ def test_numbers_per_defect_type_are_against_all_normals():
     assert sum(d["images"] for d in result.defects.values()) == 4
 
 
-def test_per_image_iou_at_the_oracle_threshold():
+def test_per_image_iou_at_both_thresholds():
     maps, masks = larger_case(np.random.default_rng(3))
-    result = evaluate(maps, masks)
-    t = result.values["threshold_oracle"]
-    for m, g, value in zip(maps, masks, result.per_image["iou_oracle"], strict=True):
-        if g.any():
-            assert value == pytest.approx(((m >= t) & g).sum() / ((m >= t) | g).sum())
-        else:
-            assert np.isnan(value)
+    for which, memory in (("oracle", None), ("deployable", None), ("deployable", 1)):
+        result = evaluate(maps, masks, normal_maps=maps[:1], allowed_fpr=0.05, memory=memory)
+        t = np.float32(result.values[f"threshold_{which}"])
+        for m, g, value in zip(maps, masks, result.per_image[f"iou_{which}"], strict=True):
+            if g.any():
+                assert value == pytest.approx(((m >= t) & g).sum() / ((m >= t) | g).sum())
+            else:
+                assert np.isnan(value)
 
 
 # the axis of the false-positive rate, and AUPIMO
@@ -309,6 +310,21 @@ def test_aupimo_where_many_share_the_top_score(memory, top):
     result = evaluate(maps, masks, memory=memory)
     assert result.values["aupimo"] == pytest.approx((high - low) / np.log(high / low), rel=1e-2)
     assert result.per_image["aupimo"][1] == pytest.approx(result.values["aupimo"], rel=1e-2)
+
+
+def test_aupimo_of_bounded_mode_with_ties_and_mixed_sizes():
+    """Coarse scores leave long steps in the curve of each image; a small normal image counts as much as a large one."""
+    rng = np.random.default_rng(16)
+    for step in (0.25, 1):
+        masks = [np.zeros(s, bool) for s in [(400, 500), (330, 320), (330, 310)]] + [np.zeros((50, 60), bool) for _ in range(4)]
+        for mask in masks[3:]:
+            mask[10:30, 10:40] = True
+        maps = [np.round((rng.normal(size=m.shape) * (1 + (i == 1)) + 5 * m) / step) * step for i, m in enumerate(masks)]
+        exact, bounded = evaluate(maps, masks), evaluate(maps, masks, memory=1)
+        assert 0.01 < exact.values["aupimo"]
+        assert bounded.values["aupimo"] == pytest.approx(exact.values["aupimo"], abs=1e-4)
+        np.testing.assert_allclose(bounded.per_image["aupimo"], exact.per_image["aupimo"], atol=1e-4)
+        assert np.nanmean(bounded.per_image["aupimo"]) == pytest.approx(bounded.values["aupimo"], abs=1e-4)
 
 
 def test_aupimo_needs_normal_pixels():
@@ -507,6 +523,7 @@ def test_bounded_mode_keeps_few_scores_apart(case):
     maps, masks = case
     exact, bounded = evaluate(maps, masks, normal_maps=maps), evaluate(maps, masks, normal_maps=maps, memory=1)
     assert exact.reasons == bounded.reasons
+    assert set(exact.reasons) == {name for name, value in exact.values.items() if np.isnan(value)}
     for name in exact.values.keys() - {"threshold_oracle"}:  # in bounded mode an edge, with the same counts
         assert bounded.values[name] == pytest.approx(exact.values[name], abs=1e-9, nan_ok=True), name
 

@@ -254,7 +254,7 @@ def test_plain_names_serve_one_image_only():
 
 
 def test_integers_are_scaled_by_their_type(tmp_path):
-    for kind in (np.uint8, np.uint16):
+    for kind in (np.uint8, np.uint16, np.dtype(">u2")):
         np.save(tmp_path / "m.npy", np.array([[0, np.iinfo(kind).max]], kind))
         np.testing.assert_array_equal(read_map(tmp_path / "m.npy"), np.array([[0, 1]], np.float32))
 
@@ -264,6 +264,12 @@ def test_nothing_is_unpickled(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         read_map(tmp_path / "m.npy")
     np.savez(tmp_path / "m.npz", a=np.zeros((2, 2)), b=np.zeros((2, 2)))
+    tifffile.imwrite(tmp_path / "m.tiff", np.random.default_rng(0).random((64, 64)).astype(np.float32), compression="zlib")
+    spoilt = bytearray((tmp_path / "m.tiff").read_bytes())
+    spoilt[-3000:-2000] = bytes(1000)
+    (tmp_path / "m.tiff").write_bytes(spoilt)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_map(tmp_path / "m.tiff")
     with pytest.raises(DataError, match="it holds a, b"):
         read_map(tmp_path / "m.npz")
     (tmp_path / "m.npz").write_bytes(b"PK\x03\x04 cut short")

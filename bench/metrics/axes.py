@@ -23,4 +23,6 @@ def value_thresholds(low: float, high: float, scaled: bool, axis: np.ndarray) ->
     """Return thresholds on the map's value, float32: `axis` itself, or stretched over the scores; none if those are infinite."""
     if not scaled:
         return axis.astype(np.float32)
-    return (low + axis * (high - low)).astype(np.float32) if np.isfinite(high - low) else np.empty(0, np.float32)
+    if not np.isfinite(high - low):
+        return np.empty(0, np.float32)
+    return np.where(axis == 1, high, low + axis * (high - low)).astype(np.float32)

@@ -161,7 +161,7 @@ def part(scores: np.ndarray, mask: np.ndarray, kind: str = "", where: str = "") 
     if scores.ndim != 2 or scores.shape != mask.shape or mask.dtype != bool or scores.size == 0 or scores.dtype.kind not in "fiub":
         raise ValueError(
             f"Expected a map (H, W) of numbers and a bool mask of its shape for image {where}, but got a map {scores.dtype} "
-            f"{scores.shape} and a mask {mask.dtype} {mask.shape}."
+            f"{scores.shape} and a mask {mask.dtype} {mask.shape}; a mask of other numbers becomes bool by mask > 0."
         )
     scores = scores.astype(np.float32, copy=False)
     low, high = float(scores.min()), float(scores.max())

@@ -29,28 +29,28 @@ class ImageTable:
     """
 
     def __init__(self, grids: dict[str, np.ndarray], pimo: np.ndarray, step: int) -> None:
-        self.grids, self.pimo, self.step = grids, pimo, step
+        self.grids, self.pimo = grids, pimo
         self.low, self.high, self.clean = np.inf, -np.inf, 0
         self._thresholds = np.concatenate([*grids.values(), pimo[:0]])
         self._rate = grids.get("rate", pimo[:0])
         self._shared, self._recall = np.zeros(len(pimo)), np.zeros(len(pimo))
+        self._few = np.unique(np.append(np.arange(0, len(pimo), step), len(pimo) - 1))[: len(pimo)]  # the last one, too
         self._rows: dict[str, list] = {name: [] for name in ("tp", "fp", "overlap", "recall", "peak", "sizes", "negatives")}
 
     def add(self, part: Part) -> None:
         """Keep the counts of one image."""
-        recall = np.full(len(self.pimo), np.nan)
         if part.clean:
             self.clean += 1
             self._shared += at_least(part.normal, self.pimo) / len(part.normal)
         else:
             recall = at_least(part.defective, self.pimo) / len(part.defective)
             self._recall += recall
+            self._rows["recall"].append(recall[self._few].astype(np.float32))
         share_above = np.append(np.cumsum(part.share[::-1])[::-1], 0.0)
         row = {
             "tp": at_least(part.defective, self._thresholds),
             "fp": at_least(part.normal, self._thresholds),
             "overlap": share_above[np.searchsorted(part.defective, self._rate)].astype(np.float32),
-            "recall": recall[:: self.step].astype(np.float32),
             "peak": part.high,
             "sizes": part.regions,
             "negatives": len(part.normal),
@@ -94,10 +94,8 @@ class ImageTable:
                 kept[f"iou_{name}"][defective] = curves.iou(tp[defective, column], fp[defective, column], positives[defective])
         kept["aupimo"] = np.full(len(tp), np.nan)
         if defective.any() and self.clean and self.resolves(curves.PIMO_RANGE[0]):
-            recall = np.array(self._rows["recall"])[defective]
-            shared = self._shared[:: self.step] / self.clean
-            nothing = np.zeros((len(recall), 1))
-            kept["aupimo"][defective] = curves.log_area(np.append(0.0, shared), np.column_stack([nothing, recall]))
+            shared = np.append(0.0, self._shared[self._few] / self.clean)
+            kept["aupimo"][defective] = [curves.log_area(shared, np.append(0.0, recall)) for recall in self._rows["recall"]]
         return kept
 
     def resolves(self, rate: float) -> bool:

@@ -93,7 +93,8 @@ class Evaluation:
         ``aupimo`` (NaN without defect); ``positives``,
         ``negatives``, ``regions``, int64; counts >= t on the grids of both axes, int64, ``tp_value`` and ``fp_value`` (M, 201),
         ``tp_rate`` and ``fp_rate`` (M, 196); ``overlap_rate``, float32 (M, 196), the sum over regions of the share >= t.
-        Numbers made of the grids are to be called so.
+        Numbers made of the grids are to be called so. In bounded mode the thresholds of the rates are estimates: the rate
+        achieved is that of ``fp_rate`` on the normal images.
     defects : dict of str to dict
         Of each defect type, against all normal pixels or images of the category: ``images``, ``regions``, ``pixel_auroc``,
         ``aupro_0.3``, ``image_auroc``, and for both thresholds ``recall_S`` and ``image_recall_S``.
@@ -162,14 +163,20 @@ def evaluate(
         Probability with which the deployable threshold of images may call a normal image defective.
     memory : int, optional
         Bytes that exact mode may take; where it would take more, the mode is bounded: scores are counted in bins,
-        laid so that areas and maxima are within 1e-4, and the maps are read twice, one at a time. By default 4 GiB, or
-        half of the machine's memory if that is less.
+        laid so that areas and maxima are within 1e-4 (unless scores crowd on neighbouring float32 numbers), and the
+        maps are read twice, one at a time. By default 4 GiB, or half of the machine's memory if that is less.
+
+    Returns
+    -------
+    Evaluation
+        Every NaN in its ``values`` has a reason in its ``reasons``.
 
     Raises
     ------
     ValueError
         If a map holds NaN, differs in shape from its mask, or is no probability where it should be; if the lengths
-        differ; or if maps or masks can be read once only.
+        differ or scores are not one finite or infinite number per image; if maps or masks can be read once only; or if
+        `allowed_fpr` or `level` is out of its range.
 
     Examples
     --------
@@ -358,7 +365,9 @@ def _pimo_number(result: Evaluation, table: ImageTable) -> None:
     finest = curves.PIMO_RANGE[0]
     reason = _missing(defective, table.clean, "image")
     if reason is None and not table.resolves(finest):
-        reason = f"needs {1 / finest:,.0f} pixels in normal images to resolve a rate of {finest:g}"
+        reason = (
+            f"needs {1 / finest:,.0f} pixels in normal images (their number times the smallest) to resolve a rate of {finest:g}"
+        )
     if reason:
         result.undefined(["aupimo"], reason)
     else:
