@@ -15,7 +15,7 @@ from bench.errors import DataError, UsageError
 from bench.maps import EXTENSIONS, SCORES, Names, Predicted, Stream, list_maps, read_about, read_map, read_scores, to_original
 from bench.metrics import VERSION as METRICS_VERSION
 from bench.store import Store
-from datasets.base import Item
+from datasets.base import Category, Item
 
 #: The method of a scored cell, in the manifest and in results.csv.
 SCORED = "scored"
@@ -114,32 +114,11 @@ def score_category(source: Source, found: Inspected, dataset: str, seed: int, st
     for what, asked in (("dataset", dataset), ("category", category.name), ("seed", seed)):
         if about.get(what, asked) != asked:
             raise DataError(f"Expected maps of the {what} '{asked}', but their maps.json says '{about[what]}'.")
-    folder = source.of_category(source.maps, category.name)
-    files = list_maps(folder)
-    names = Names(list(files), "map")
-    tested = _pair(category.test, names, files)
-    missing = [item.name for item in category.test if item.name not in tested]
-    if missing:
-        there = f"{len(files)} map files are there, e.g. '{next(iter(files))}'" if files else f"no {', '.join(EXTENSIONS)} is there"
-        raise DataError(
-            f"Expected a map for each of the {len(category.test)} test images of '{category.name}' under '{folder}', but "
-            f"{len(missing)} have none, e.g. '{missing[0]}'; {there}. Name the files like the images."
-        )
-    normals = [*category.train, *category.validation]
-    if source.normal_maps is None:
-        given = _pair(normals, names, files, whole=True)
-    else:
-        others = list_maps(source.of_category(source.normal_maps, category.name))
-        given = _pair(normals, Names(list(others), "map"), others)
-        if not given:
-            raise DataError(
-                f"Expected maps of normal images outside the test set in '{source.normal_maps}', named like them (e.g. "
-                f"'{normals[0].name}'), but none of its {len(others)} map files fits."
-            )
-    unseen = [item for item in normals if item.name in given]
+    tested, given, unused = _find(source, category)
+    unseen = [item for item in (*category.train, *category.validation) if item.name in given]
     probability = bool(about.get("probability")) if source.probability is None else source.probability
     table, scores = source.scores_of(category.name)
-    remarks = [f"{n} files fit no image, e.g. '{one[0]}'" for one in [sorted(set(files) - names.taken)] if (n := len(one))]
+    remarks = [f"{len(unused)} files fit no image, e.g. '{unused[0]}'"] if unused else []
     test = _predicted(category.test, tested)
     held_out = _predicted(unseen, given)
     if table:
@@ -181,6 +160,33 @@ def score_category(source: Source, found: Inspected, dataset: str, seed: int, st
         f"{len(unseen)} maps of normal images for thresholds" if unseen else "no maps of normal images: no deployable threshold"
     )
     return Scored(key, f"{len(test.items)} maps scored, {image_scores}, {threshold}", remarks)
+
+
+def _find(source: Source, category: Category) -> tuple[dict[str, Path], dict[str, Path], list[str]]:
+    """Return the map files of the test images, those of normal images outside the test set, and what fits no image."""
+    folder = source.of_category(source.maps, category.name)
+    files = list_maps(folder)
+    names = Names(list(files), "map")
+    tested = _pair(category.test, names, files)
+    missing = [item.name for item in category.test if item.name not in tested]
+    if missing:
+        there = f"{len(files)} map files are there, e.g. '{next(iter(files))}'" if files else f"no {', '.join(EXTENSIONS)} is there"
+        raise DataError(
+            f"Expected a map for each of the {len(category.test)} test images of '{category.name}' under '{folder}', but "
+            f"{len(missing)} have none, e.g. '{missing[0]}'; {there}. Name the files like the images."
+        )
+    normals = [*category.train, *category.validation]
+    if source.normal_maps is None:
+        given = _pair(normals, names, files, whole=True)
+    else:
+        others = list_maps(source.of_category(source.normal_maps, category.name))
+        given = _pair(normals, Names(list(others), "map"), others)
+        if not given:
+            raise DataError(
+                f"Expected maps of normal images outside the test set in '{source.normal_maps}', named like them (e.g. "
+                f"'{normals[0].name}'), but none of its {len(others)} map files fits."
+            )
+    return tested, given, sorted(set(files) - names.taken)
 
 
 def _pair(items: list[Item], names: Names, files: dict[str, Path], whole: bool = False) -> dict[str, Path]:
