@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from bench.cost import multiply_adds, peak_memory
 from bench.errors import DataError
 from bench.maps import Predicted, Stream, to_original, write_maps
 from bench.metrics import evaluate
@@ -24,6 +25,8 @@ from methods.base import Method
 
 #: Longest side, in pixels, of what is kept of images and maps for galleries.
 THUMBNAIL = 160
+#: Share of the pixels whose mean is the image score ``map_top``.
+TOP = 0.002
 #: Points kept of a training curve.
 CURVE_POINTS = 200
 
@@ -58,6 +61,12 @@ def thumbnail(array: np.ndarray, resample: Image.Resampling = Image.Resampling.B
     return np.asarray(Image.fromarray(array).resize(size, resample))
 
 
+def scores_of_maps(maps: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return image scores made of maps (N, h, w): ``map_max``, and ``map_top``, the mean of the `TOP` hottest pixels."""
+    flat = maps.flatten(1)
+    return {"map_max": flat.amax(1), "map_top": flat.topk(max(1, round(TOP * flat.shape[1])), dim=1).values.mean(1)}
+
+
 class _Predictor:
     """Predicts items one batch at a time; keeps the maps as the method returned them, and the time of the method alone."""
 
@@ -71,6 +80,7 @@ class _Predictor:
         maps: list[np.ndarray] = []
         shapes: list[tuple[int, int]] = []
         scores: list[torch.Tensor] = []
+        others: dict[str, list[torch.Tensor]] = {}
         for start in range(0, len(items), config.batch_size):
             originals = [item.load_image() for item in items[start : start + config.batch_size]]
             batch = torch.stack([resize(image, config.image_size) for image in originals])
@@ -78,12 +88,16 @@ class _Predictor:
             prediction = self.method.predict(batch)
             self.seconds += time.perf_counter() - began
             self.images += len(batch)
-            scores.append(prediction.maps.flatten(1).amax(1) if prediction.scores is None else prediction.scores)
+            of_map = scores_of_maps(prediction.maps)
+            scores.append(of_map["map_max"] if prediction.scores is None else prediction.scores)
+            for name, values in (of_map | prediction.other_scores).items():
+                others.setdefault(name, []).append(values)
             maps += list(prediction.maps.numpy())
             shapes += [(image.shape[0], image.shape[1]) for image in originals]
             progress(len(maps), len(items))
         together = torch.cat(scores).numpy() if scores else np.empty(0, np.float32)
-        return Predicted(items, shapes, Stream(lambda i: to_original(maps[i], shapes[i]), len(maps)), together)
+        kept = {name: torch.cat(values).numpy() for name, values in others.items()}
+        return Predicted(items, shapes, Stream(lambda i: to_original(maps[i], shapes[i]), len(maps)), together, kept)
 
 
 def run_cell(cell: Cell, category: Category, store: Store, progress: Progress, save_maps: bool = False) -> None:
@@ -113,12 +127,14 @@ def run_cell(cell: Cell, category: Category, store: Store, progress: Progress, s
 
     images = torch.stack([resize(item.load_image(), config.image_size) for item in train])
     began = time.perf_counter()
-    method.fit(images, training)
+    with peak_memory(cell.device) as training_peak:
+        method.fit(images, training)
     train_seconds = time.perf_counter() - began
 
     predict = _Predictor(method)
-    unseen = predict(held_out, lambda done, total: progress("held-out", done, total, None))
-    test = predict(category.test, lambda done, total: progress("predict", done, total, None))
+    with peak_memory(cell.device) as prediction_peak:
+        unseen = predict(held_out, lambda done, total: progress("held-out", done, total, None))
+        test = predict(category.test, lambda done, total: progress("predict", done, total, None))
     record = {
         "identity": cell.identity,
         "method": cell.variant.method,
@@ -132,6 +148,10 @@ def run_cell(cell: Cell, category: Category, store: Store, progress: Progress, s
             "train_s": train_seconds,
             "predict_s": predict.seconds,
             "images_per_s": predict.images / max(predict.seconds, 1e-9),
+            "parameters": method.parameters(),
+            "multiply_adds": multiply_adds(method, images[:1]),
+            "train_peak_mib": training_peak.mib,
+            "predict_peak_mib": prediction_peak.mib,
         },
         "training_curve": curve,
         "provenance": provenance(cell.device),
@@ -168,6 +188,7 @@ def write_cell(
     record |= {
         "category": category.name,
         "group": category.group,
+        "positional": sorted(category.positional),
         "values": evaluation.values,
         "reasons": evaluation.reasons,
         "defects": evaluation.defects,
@@ -180,6 +201,9 @@ def write_cell(
     }
     arrays = {name: _compact(a) for name, a in (evaluation.curves | evaluation.per_image).items()}
     arrays["region_sizes"] = _compact(sizes)
+    for whose, predicted in (("score", test), ("held_out_score", held_out)):
+        own = {} if predicted.scores is None else {"": predicted.scores}
+        arrays |= {f"{whose}/{name}": values for name, values in (own | dict(predicted.other_scores)).items()}
     thumbnails = [thumbnail(map_) for map_ in test.maps]
     peak = max(float(np.abs(small).max()) for small in thumbnails)
     kind = np.float16 if 1e-2 < peak < 6e4 else np.float32

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.errors import BenchError, describe
 
-COMMANDS = ("run", "list", "report", "score")
+COMMANDS = ("run", "list", "report", "score", "preview")
 
 EPILOG = """\
 commands (the default is run):
@@ -18,6 +18,7 @@ commands (the default is run):
   run_bench.py list                 methods, datasets, categories found, profiles
   run_bench.py report results/NAME  tables and plots again from what is stored, nothing trained
   run_bench.py score --maps DIR     the same numbers for maps that any other tool saved
+  run_bench.py preview METHOD       a gallery of the synthetic anomalies that a method learns from
 
 examples:
   run_bench.py --methods anoseg,ae_recon --category all
@@ -28,7 +29,7 @@ examples:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     top = argparse.ArgumentParser(prog="run_bench.py")
-    sub = top.add_subparsers(dest="command", metavar="{run,list,report,score}")
+    sub = top.add_subparsers(dest="command", metavar="{run,list,report,score,preview}")
     data = argparse.ArgumentParser(add_help=False)
     data.add_argument("--dataset", default="synthetic", help="a dataset of `list`, or file.py:Class (default: the embedded one)")
     data.add_argument("--data-root", type=Path, help="folder of a real dataset (default: the environment's BENCH_DATA_ROOT)")
@@ -59,19 +60,23 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    run.add_argument(
+    what = run.add_mutually_exclusive_group()
+    what.add_argument(
         "--methods",
         default="anoseg,ae_recon,ae_ssim,gradcam,pixel_stats,random",
         help="names, wildcards (ae_*), "
         "file.py:Class, variants 'anoseg[coord=false,label=no-coord]', separated by commas (default: %(default)s)",
     )
+    what.add_argument(
+        "--experiment", metavar="NAME", help="a question of the paper, with its variants, table and figure: ablation, "
+        "coordinates, detection or robustness")  # fmt: skip
     run.add_argument("--seeds", default="0", help="separated by commas (default: 0)")
     run.add_argument("--profile", default="quick", help="demo, quick (default) or full; see `list`")
     run.add_argument(
         "--holdout", type=float, default=0.1, help="share of the training images held out for thresholds (default: 0.1)"
     )
     run.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
-    run.add_argument("--out", type=Path, help="folder of the run (default: results/<dataset>-<profile>)")
+    run.add_argument("--out", type=Path, help="folder of the run (default: results/<dataset>-<profile>[-<experiment>])")
     run.add_argument(
         "--save-maps", action="store_true", help="keep all maps as float32 TIFF; a cell stored without them runs again"
     )
@@ -79,6 +84,12 @@ def parser() -> argparse.ArgumentParser:
     sub.add_parser("list", parents=[data, voice], help="methods, datasets, categories found, profiles")
     report = sub.add_parser("report", parents=[voice, partial], help="tables and plots again from what is stored")
     report.add_argument("run", type=Path, help="folder of a run")
+    preview = sub.add_parser("preview", parents=[data, voice, images], help="synthetic anomalies that a method learns from")
+    preview.add_argument("method", help="a method of `list`")
+    preview.add_argument("--profile", default="quick", help="demo, quick (default) or full")
+    preview.add_argument("--number", type=int, default=24, help="how many (default: 24)")
+    preview.add_argument("--seed", type=int, default=0, help="which (default: 0)")
+    preview.add_argument("--out", type=Path, help="folder (default: results/preview-<method>)")
     _add_score(sub.add_parser("score", parents=[data, voice, partial, images], help="score maps that any tool saved"))
     return top
 

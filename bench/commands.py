@@ -1,4 +1,4 @@
-"""The commands: run, list, report, score."""
+"""The commands: run, list, report, score, preview."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from bench.choices import choose_categories, choose_device, choose_folder, open_
 from bench.console import Console
 from bench.content import Inspected, inspect
 from bench.errors import DataError, UsageError, describe
+from bench.experiments import EXPERIMENTS, find_experiment
 from bench.plan import PROFILES, Cell, Variant, match_methods, parse_methods, validated
 from bench.provenance import commit
 from bench.registry import nearest
@@ -33,6 +34,8 @@ def run_command(arguments: Namespace) -> int:
     out = console(arguments)
     if arguments.profile not in PROFILES:
         raise UsageError(f"Unknown profile '{arguments.profile}'. {nearest(arguments.profile, PROFILES)}")
+    if arguments.experiment:
+        arguments.methods = find_experiment(arguments.experiment).methods
     if not 0 <= arguments.holdout < 1:
         raise UsageError(f"Expected --holdout in 0..1 (below 1), but got {arguments.holdout}.")
     seeds = parse_seeds(arguments.seeds)
@@ -45,7 +48,7 @@ def run_command(arguments: Namespace) -> int:
         out.error(f"note: the settings of {unused} have no effect, as --methods does not name it")
     categories = choose_categories(dataset, arguments.category)
     device = choose_device(arguments.device)
-    path = choose_folder(arguments.out or Path("results") / slug(f"{dataset.label}-{arguments.profile}"))
+    path = choose_folder(arguments.out or Path("results") / slug(f"{dataset.label}-{arguments.profile}{f'-{arguments.experiment}' if arguments.experiment else ''}"))
     revision, dirty = commit()
     info = {
         "command": "python run_bench.py " + shlex.join(sys.argv[1:]),
@@ -56,6 +59,7 @@ def run_command(arguments: Namespace) -> int:
         "seeds": seeds,
         "device": device,
         "commit": revision and revision + " with uncommitted changes" * dirty,
+        "experiment": arguments.experiment,
     }
     where = "the embedded synthetic set" if name == "synthetic" else f"{dataset.label} in {dataset.root}"
     out.line(f"{len(variants)} methods, {len(categories)} categories of {where}, profile {arguments.profile}, on {device}")
@@ -279,6 +283,37 @@ def check_same_test_sets(run: Run, name: str, scored: str, seed: int, inspected:
             )
 
 
+def preview_command(arguments: Namespace) -> int:
+    """Write a gallery of the synthetic anomalies that a method learns from, for each category."""
+    import torch
+
+    from bench.cell import resize
+    from bench.report.gallery import write_examples
+
+    out = console(arguments)
+    if arguments.profile not in PROFILES:
+        raise UsageError(f"Unknown profile '{arguments.profile}'. {nearest(arguments.profile, PROFILES)}")
+    if arguments.number < 1:
+        raise UsageError(f"Expected at least 1 in --number, but got {arguments.number}.")
+    match_methods(arguments.method)
+    _, dataset, settings = open_dataset(arguments)
+    variants = parse_methods(arguments.method, arguments.profile, settings)
+    if len(variants) > 1:
+        raise UsageError(f"Expected one method, but '{arguments.method}' names {', '.join(v.label for v in variants)}.")
+    variant = variants[0]
+    folder = arguments.out or Path("results") / slug(f"preview-{variant.label}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for category in choose_categories(dataset, arguments.category):
+        items = dataset.load(category).train
+        images = torch.stack([resize(item.load_image(), variant.config.image_size) for item in items])
+        method = METHODS[variant.method].load()(variant.config, seed=arguments.seed, device="cpu")
+        made = method.examples(images, arguments.number)
+        path = folder / f"{slug(category)}.png"
+        write_examples(made.images.permute(0, 2, 3, 1).numpy(), made.masks.numpy(), f"{variant.label} on {category}", path)
+        out.result(f"{category}: {path}")
+    return 0
+
+
 def list_command(arguments: Namespace) -> int:
     """Print methods, datasets, the categories found, and profiles."""
     out = console(arguments)
@@ -301,6 +336,9 @@ def list_command(arguments: Namespace) -> int:
         kinds = sorted({item.defect for item in items.test if not item.is_good})
         counts = f"{len(items.train)} training, {good} normal and {len(items.test) - good} defective test images"
         out.result(f"  {category:<14}{counts}: {', '.join(kinds)}")
+    out.result("Experiments:")
+    for experiment, what in EXPERIMENTS.items():
+        out.result(f"  {experiment:<14}{what.summary}")
     out.result("Profiles:")
     for profile, summary in PROFILES.items():
         out.result(f"  {profile:<14}{summary}")

@@ -7,8 +7,8 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -60,12 +60,15 @@ class Predicted:
         float32, at these sizes.
     scores : numpy.ndarray or None
         float32, one per image; None for the maximum of each map.
+    other_scores : dict of str to numpy.ndarray
+        More image scores by name, for comparison.
     """
 
     items: Sequence[Item]
     shapes: Sequence[tuple[int, int]]
     maps: Stream
     scores: np.ndarray | None
+    other_scores: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def masks(self) -> Stream:

@@ -101,6 +101,8 @@ class Category:
         Normal images of their own for thresholds, where the source has such a folder.
     group : {"textures", "objects"} or None
         For the tables' groups, where it is known.
+    positional : frozenset of str
+        The defect types that are a normal part in a wrong place: only its position tells.
     """
 
     name: str
@@ -108,6 +110,7 @@ class Category:
     test: list[Item]
     validation: list[Item] = field(default_factory=list)
     group: Literal["textures", "objects"] | None = None
+    positional: frozenset[str] = frozenset()
 
     @property
     def items(self) -> list[Item]:

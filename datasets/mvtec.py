@@ -11,6 +11,8 @@ from datasets.base import GOOD, Category, Dataset, DatasetConfig, Item
 from datasets.images import list_images
 
 TEXTURES = frozenset({"carpet", "grid", "leather", "tile", "wood"})
+#: Defect types that are a normal part in a wrong place.
+POSITIONAL = {"transistor": frozenset({"misplaced"}), "cable": frozenset({"cable_swap"})}
 OBJECTS = frozenset({"bottle", "cable", "capsule", "hazelnut", "metal_nut", "pill", "screw", "toothbrush", "transistor", "zipper"})
 
 
@@ -96,7 +98,8 @@ class MVTecLayout(Dataset):
             "textures" if category in TEXTURES else "objects" if category in OBJECTS else None
         )
         validation = normal_items(folder / "validation" / GOOD, "validation/good")
-        return Category(category, unique_names(train, folder), unique_names(test, folder), validation, group)
+        positional = POSITIONAL.get(category, frozenset())
+        return Category(category, unique_names(train, folder), unique_names(test, folder), validation, group, positional)
 
 
 @DATASETS.register("mvtec_ad", aliases=("mvtec",))

@@ -451,6 +451,7 @@ class Subject:
     sizes: tuple[Size, ...]
     defects: tuple[str, ...]
     grey: bool = False
+    positional: frozenset[str] = frozenset()
 
 
 SUBJECTS = {
@@ -460,7 +461,7 @@ SUBJECTS = {
     "gasket": Subject(gasket, "objects", ((160, 160), (160, 200), (192, 176)), ("dust", "nick", "tear")),
     "flange": Subject(flange, "objects", ((192, 192),), ("missing_bolt", "rust", "scratch")),
     "blister": Subject(blister, "objects", ((160, 224),), ("broken", "hair", "missing", "wrong_colour")),
-    "circuit": Subject(circuit, "objects", ((256, 256),), ("misplaced", "scorch", "solder_bridge")),
+    "circuit": Subject(circuit, "objects", ((256, 256),), ("misplaced", "scorch", "solder_bridge"), positional=frozenset({"misplaced"})),
 }
 
 
@@ -561,7 +562,8 @@ class Synthetic(Dataset):
         test = items("test/good", config.test_good)
         for defect in SUBJECTS[category].defects:
             test += items(f"test/{defect}", config.per_defect, defect)
-        return Category(category, items("train/good", config.train), test, group=SUBJECTS[category].group)
+        subject = SUBJECTS[category]
+        return Category(category, items("train/good", config.train), test, group=subject.group, positional=subject.positional)
 
     def content(self) -> str:
         """Return the version of the images and the numbers of them."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import abc
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -81,10 +81,29 @@ class Prediction:
         float32, shape (N, h, w), higher = more anomalous; any h and w.
     scores : torch.Tensor or None
         float32, shape (N,), one per image; None lets the harness take the maximum of each map.
+    other_scores : dict of str to torch.Tensor
+        More image scores of that kind by name, each also higher = more anomalous: kept for comparison.
     """
 
     maps: torch.Tensor
     scores: torch.Tensor | None = None
+    other_scores: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Synthetic anomalies that a method learns from.
+
+    Attributes
+    ----------
+    images : torch.Tensor
+        uint8, (N, 3, H, W).
+    masks : torch.Tensor
+        float32, (N, H, W), 0..1: what is anomalous; 0.5 where that is left undecided.
+    """
+
+    images: torch.Tensor
+    masks: torch.Tensor
 
 
 class Method(abc.ABC):
@@ -161,15 +180,40 @@ class Method(abc.ABC):
         import torch
 
         self._check_images(images)
-        maps, scores = [], []
+        parts = []
         for batch in images.split(self.config.batch_size):
             with isolated_random_state(self.seed, self.device):
                 part = self._predict(batch.to(self.device))
             self._check_prediction(part, len(batch))
-            maps.append(part.maps.detach().cpu())
-            scores.append(part.scores.detach().cpu() if part.scores is not None else None)
-        own = [s for s in scores if s is not None]
-        return Prediction(torch.cat(maps), torch.cat(own) if len(own) == len(maps) else None)
+            parts.append(part)
+        scores = [part.scores.detach().cpu() for part in parts if part.scores is not None]
+        return Prediction(
+            torch.cat([part.maps.detach().cpu() for part in parts]),
+            torch.cat(scores) if len(scores) == len(parts) else None,
+            {name: torch.cat([part.other_scores[name].detach().cpu() for part in parts]) for name in parts[0].other_scores},
+        )
+
+    def examples(self, images: torch.Tensor, number: int) -> Examples:
+        """Return synthetic anomalies as `fit` would learn them from these images; needs no training.
+
+        Raises
+        ------
+        MethodError
+            If the images are not those of `fit`, or the method learns from none.
+        """
+        self._check_images(images)
+        with isolated_random_state(self.seed, self.device):
+            return self._examples(images, number)
+
+    def _examples(self, images: torch.Tensor, number: int) -> Examples:
+        raise MethodError(f"{type(self).__name__} learns from no synthetic anomalies, so there are none to show.")
+
+    def parameters(self) -> int:
+        """Return the number of learnt parameters of the networks among the attributes."""
+        import torch
+
+        networks = [value for value in vars(self).values() if isinstance(value, torch.nn.Module)]
+        return sum({id(p): p.numel() for network in networks for p in network.parameters()}.values())
 
     def save(self, path: Path) -> None:
         """Write `state` as safetensors."""
@@ -197,7 +241,8 @@ class Method(abc.ABC):
         import torch
 
         name = type(self).__name__
-        for what, values, shape in (("maps", part.maps, "(N, h, w)"), ("scores", part.scores, "(N,)")):
+        others = ((f"scores '{other}'", values, "(N,)") for other, values in part.other_scores.items())
+        for what, values, shape in (("maps", part.maps, "(N, h, w)"), ("scores", part.scores, "(N,)"), *others):
             if values is None and what == "scores":
                 continue
             if not isinstance(values, torch.Tensor) or values.dtype != torch.float32:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import matplotlib
 
-from bench.report import notes, plots, tables
+from bench.report import experiments, notes, plots, tables
 from bench.report.frame import Names, Results, defects_frame, results_frame
 from bench.report.gallery import write_gallery
 from bench.report.render import console, latex_document, write_text
@@ -36,12 +36,16 @@ def write_report(run: Run, *, allow_partial: bool = False) -> list[Path]:
     """
     results = Results(run, allow_partial)
     found = tables.all_tables(results)
+    said = experiments.answer(results)
+    found = [said.table, *found] if said else found
     files = [path for table in found for path in table.write(run.path / "tables")]
     files.append(write_text(run.path / "tables" / "all.tex", latex_document(found)))
     files.append(write_text(run.path / "results.csv", results_frame(run).to_csv(index=False, lineterminator="\n")))
     files.append(write_text(run.path / "defects.csv", defects_frame(run).to_csv(index=False, lineterminator="\n")))
     with matplotlib.rc_context({"text.parse_math": False}):  # names may hold dollar signs
         files += plots.write_plots(results, run.path / "plots")
+        if said and said.figure:
+            files += plots.save(said.figure, run.path / "plots", said.table.name)
         names = Names()
         files += [path for c in results.categories for path in write_gallery(results, c, run.path / "maps", names)]
     for folder, patterns in _KINDS.items():
@@ -57,9 +61,11 @@ def console_table(run: Run, *, allow_partial: bool = False) -> str:
     def fits(text: str) -> bool:
         return max(map(len, text.split("\n"))) <= room
 
+    said = experiments.answer(results)
     summaries = [tables.summary_table(results, tables.MAIN[:n]) for n in range(len(tables.MAIN), 1, -1)]
     summary = next((table for table in summaries if fits(console(table))), summaries[-1])
-    blocks = [summary.title, console(summary)]
+    blocks = [said.table.title, console(said.table), ""] if said else []
+    blocks += [summary.title, console(summary)]
     if fits(detail := console(tables.compact_table(results))):
         blocks += ["Pixel AUROC / IoU-max (%)", detail]
     return "\n\n".join([*blocks, *notes.failures(results)]) + "\n"

@@ -18,7 +18,7 @@ import pandas as pd
 from bench.metrics import FPR_GRID, METRICS, RATE_CURVE, RECALL_GRID, VALUE_GRID
 from bench.store import CellResult, Row, Run, slug
 
-TIMING = ["train_s", "predict_s", "images_per_s"]
+TIMING = ["train_s", "predict_s", "images_per_s", "parameters", "multiply_adds", "train_peak_mib", "predict_peak_mib"]
 GRIDS = {"iou": VALUE_GRID, "iou_fpr": RATE_CURVE, "roc": FPR_GRID, "pro": FPR_GRID, "precision": RECALL_GRID}
 
 

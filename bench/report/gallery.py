@@ -199,6 +199,35 @@ def write_gallery(results: Results, category: str, folder: Path, names: Names) -
     return paths
 
 
+def write_examples(images: np.ndarray, masks: np.ndarray, title: str, path: Path) -> Path:
+    """Write pictures of synthetic anomalies: image above mask, eight in a row.
+
+    Parameters
+    ----------
+    images : numpy.ndarray
+        uint8 (N, H, W, 3).
+    masks : numpy.ndarray
+        float (N, H, W), 0..1; 0.5 is undecided.
+    """
+    per_row, step = 8, PANEL + GAP
+    rows = math.ceil(len(images) / per_row)
+    width, top = 2 * GAP + min(len(images), per_row) * step, 0.42
+    height = top + 2 * rows * step + rows * GAP
+    figure = Figure(figsize=(max(width, 5.0), height))
+    ax = figure.add_axes((0, 0, 1, 1))
+    caption = "synthetic anomalies to learn from. Below each image its mask: white anomalous, grey left out of the loss"
+    lines = textwrap.wrap(f"{plain(title)}: {caption}.", int(max(width, 5.0) * 17))
+    ax.text(GAP, 0.04, "\n".join(lines), va="top", fontsize=7)
+    for i, (image, mask) in enumerate(zip(images, masks, strict=True)):
+        x, y = GAP + (i % per_row) * step, top + (i // per_row) * (2 * step + GAP)
+        _place(ax, image, x, y)
+        _place(ax, mask, x, y + step, cmap="gray", vmin=0, vmax=1)
+    ax.set(xlim=(0, max(width, 5.0)), ylim=(height, 0))
+    ax.axis("off")
+    _save(figure, path)
+    return path
+
+
 def _save(figure: Figure, path: Path) -> None:
     """Write a page as PNG with a palette, a third of the size."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -48,7 +48,8 @@ def _style(index: int) -> dict[str, Any]:
     }
 
 
-def _title(results: Results, what: str) -> str:
+def title_of(results: Results, what: str) -> str:
+    """Return a figure's title, with dataset, profile and seeds."""
     info = results.run.info
     seeds = f"{len(results.seeds)} seeds" if len(results.seeds) > 1 else f"seed {results.seeds[0]}"
     profile = info.get("profile", "unknown")
@@ -56,7 +57,7 @@ def _title(results: Results, what: str) -> str:
     return "\n".join("\n".join(textwrap.wrap(line, 90)) for line in text.split("\n"))
 
 
-def _legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
+def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
     """Put the legend below the axes, in as many columns as fit; a leading underscore would hide a label."""
     shown = [textwrap.shorten(plain(label), 60, placeholder="…") for label in labels]
     width = max(map(len, shown)) * 0.075 + 0.6
@@ -87,7 +88,8 @@ def _draw_curves(results: Results, ax: Axes, x: np.ndarray, block: np.ndarray, p
     return handles, labels
 
 
-def _axes(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+def axes(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+    """Return a figure with one pair of axes."""
     figure = Figure(figsize=(7, 5), layout="constrained")
     ax = figure.subplots()
     ax.set_title(title, fontsize=10)
@@ -116,7 +118,7 @@ def iou_figure(results: Results, members: list[int], what: str) -> Figure | None
     if not any(np.isfinite(block).any() for block in blocks.values()):
         return None
     figure = Figure(figsize=(10, 4.6), layout="constrained")
-    figure.suptitle(_title(results, f"IoU over the threshold, {what}{_band(results)}"), fontsize=10)
+    figure.suptitle(title_of(results, f"IoU over the threshold, {what}{_band(results)}"), fontsize=10)
     panels = dict(zip(blocks, figure.subplots(1, 2, sharey=True), strict=True))
     handles: list[Any] = []
     labels: list[str] = []
@@ -137,7 +139,7 @@ def iou_figure(results: Results, members: list[int], what: str) -> Figure | None
                 continue
             handles.append(panels["iou"].plot([], [], color="0.4", linestyle="", markersize=9, marker=marker)[0])
             labels.append(THRESHOLDS[which])
-    _legend(figure, handles, labels)
+    legend(figure, handles, labels)
     return figure
 
 
@@ -189,8 +191,8 @@ def rate_figure(results: Results, name: str) -> Figure | None:
     block, how = results.curves[name], RATES[name]
     if not np.isfinite(block).any():
         return None
-    title = _title(results, f"{how.title} of pixels, mean over categories{_band(results)}")
-    figure, ax = _axes(title, how.xlabel, how.ylabel)
+    title = title_of(results, f"{how.title} of pixels, mean over categories{_band(results)}")
+    figure, ax = axes(title, how.xlabel, how.ylabel)
     keep = (GRIDS[name] >= 0.9 * how.low) & (GRIDS[name] <= 1.1 * how.high)
     x = GRIDS[name][keep]
     handles, labels = _draw_curves(results, ax, x, block[..., keep], percent=False)
@@ -199,7 +201,7 @@ def rate_figure(results: Results, name: str) -> Figure | None:
         labels.append("chance")
         ax.set_xscale("log")
         ax.xaxis.set_major_formatter(_power)
-    _legend(figure, handles, labels)
+    legend(figure, handles, labels)
     ax.set_xlim(how.low, how.high)
     ax.set_ylim(0, 1.01)
     return figure
@@ -218,7 +220,7 @@ def bar_figure(results: Results, name: str) -> Figure:
     shown = [n for group in numbers for n in group]
     kept = "; (n/N): from n of N cells" if results.allow_partial else "; –: no value, or not from every cell"
     missing = "" if all(n.complete for n in shown) else kept
-    figure.suptitle(_title(results, f"{METRICS[name].title}{missing}"), fontsize=10)
+    figure.suptitle(title_of(results, f"{METRICS[name].title}{missing}"), fontsize=10)
     upright = count * per_row <= 10
     top = max([1.0, *(100 * (n.mean + np.nan_to_num(n.spread)) for n in shown if n.n)]) * (1.12 if upright else 1.3)
     room = max(6, int(11 * width / per_row))
@@ -233,7 +235,7 @@ def bar_figure(results: Results, name: str) -> Figure:
         ax.set_ylabel("percent")
         ax.grid(axis="y", color="0.9")
         ax.set_axisbelow(True)
-    _legend(figure, [bars for bars in axes[0].containers if isinstance(bars, BarContainer)], results.variants)
+    legend(figure, [bars for bars in axes[0].containers if isinstance(bars, BarContainer)], results.variants)
     return figure
 
 

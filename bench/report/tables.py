@@ -57,7 +57,8 @@ def cell_text(number: Number, allow_partial: bool, form: Form = percent) -> str:
     return form(number.mean) + (f" ± {form(number.spread)}" if math.isfinite(number.spread) else "")
 
 
-def _dataset(results: Results) -> str:
+def dataset_of(results: Results) -> str:
+    """Return the dataset's name."""
     return plain(results.run.info.get("dataset", "unknown"))
 
 
@@ -66,7 +67,7 @@ def small_percent(value: float) -> str:
     return f"{100 * value:.2f}"
 
 
-def _notes(
+def table_notes(
     results: Results, lines: list[Line], own: Sequence[str], undefined: Sequence[str] = (), on_value_axis: bool = False
 ) -> list[str]:
     """Return a table's own notes, and those that all have."""
@@ -99,10 +100,10 @@ def metric_table(results: Results, name: str, file: str) -> Table:
     lines.append(line("mean", list(range(len(results.categories))), rule=True))
     return Table(
         file,
-        f"{metric.title} (%) on {_dataset(results)}",
+        f"{metric.title} (%) on {dataset_of(results)}",
         ["category", *map(plain, results.variants)],
         lines,
-        _notes(results, lines, [f"{metric.title}: {metric.definition}."], [name], name in notes.ON_VALUE_AXIS),
+        table_notes(results, lines, [f"{metric.title}: {metric.definition}."], [name], name in notes.ON_VALUE_AXIS),
     )
 
 
@@ -111,39 +112,74 @@ def _count(results: Results) -> str:
     return f"{count} {'category' if count == 1 else 'categories'}"
 
 
-def _timing(results: Results) -> dict[str, np.ndarray]:
-    def milliseconds(result: CellResult) -> float:
-        rate = number_of((result.record.get("timing") or {}).get("images_per_s"))
-        return 1000 / rate if rate > 0 else math.nan
+#: The columns of the cost table: heading, name in a record's ``timing``, divisor.
+COSTS = [
+    ("training (s)", "train_s", 1),
+    ("images/s in prediction", "images_per_s", 1),
+    ("parameters (millions)", "parameters", 1e6),
+    ("multiply-adds per image (10^9)", "multiply_adds", 1e9),
+    ("peak memory in training (MiB)", "train_peak_mib", 1),
+    ("peak memory in prediction (MiB)", "predict_peak_mib", 1),
+]
 
-    def training(result: CellResult) -> float:
-        return number_of((result.record.get("timing") or {}).get("train_s"))
 
-    return {"training (s)": results.cube(training), "prediction (ms/image)": results.cube(milliseconds)}
+def _costs(results: Results) -> dict[str, np.ndarray]:
+    """Return what the cells cost, (V, C, S) by heading."""
+
+    def of(name: str, divisor: float) -> np.ndarray:
+        return results.cube(lambda result: number_of((result.record.get("timing") or {}).get(name)) / divisor)
+
+    return {heading: of(name, divisor) for heading, name, divisor in COSTS}
+
+
+def _cost_columns(results: Results, headings: Sequence[str]) -> dict[str, list[Cell]]:
+    costs = _costs(results)
+    numbers = {heading: [replace(summarise(block), spread=math.nan) for block in costs[heading]] for heading in headings}
+    return {heading: cells(column, results.allow_partial, plain_number, best=False) for heading, column in numbers.items()}
+
+
+def _devices(results: Results) -> str:
+    made = [result.record.get("provenance") or {} for _, result in results.done]
+    found = dict.fromkeys(f"{plain(p.get('device_name', ''))}, {p.get('threads', '?')} threads" for p in made if p.get("device_name"))
+    return "; ".join(found) or "unknown devices"
+
+
+def cost_table(results: Results) -> Table:
+    """Return what training and prediction cost, means over cells: variants by costs."""
+    columns = _cost_columns(results, [heading for heading, _, _ in COSTS])
+    lines = [
+        Line([Cell(plain(variant)), *(column[i] for column in columns.values())]) for i, variant in enumerate(results.variants)
+    ]
+    own = [
+        f"Per cell, on {_devices(results)}. Images/s: the method alone, in batches, without reading and resizing files. Multiply-adds: "
+        "convolutions and matrix products of one prediction. Peak memory: on CUDA what torch has allocated, else the whole process, "
+        "with torch itself and the images; a dash where the system does not tell.",
+        notes.setup(results),
+        *notes.failures(results),
+    ]
+    title = f"Cost on {dataset_of(results)}: means over {_count(results)}"
+    return Table("cost", title, ["method", *columns], lines, own)
 
 
 def summary_table(results: Results, names: Sequence[str] | None = None) -> Table:
     """Return the means over categories and seeds of the main (or some) metrics, and times: variants by numbers."""
     names = [name for name in results.metrics if name in (SUMMARY if names is None else names)]
     columns = {METRICS[name].title: _means(results, results.metrics[name]) for name in names}
-    for title, cube in _timing(results).items():
-        numbers = [replace(summarise(block), spread=math.nan) for block in cube]
-        columns[title] = cells(numbers, results.allow_partial, plain_number, best=False)
+    columns |= _cost_columns(results, ["training (s)", "images/s in prediction"])
     lines = [
         Line([Cell(plain(variant)), *(column[i] for column in columns.values())]) for i, variant in enumerate(results.variants)
     ]
-    devices = dict.fromkeys(plain((result.record.get("provenance") or {}).get("device_name", "")) for _, result in results.done)
     return Table(
         "summary",
-        f"Means over {_count(results)} of {_dataset(results)} (%), and times",
+        f"Means over {_count(results)} of {dataset_of(results)} (%), and times",
         ["method", *columns],
         lines,
-        _notes(
+        table_notes(
             results,
             lines,
             [
                 " ".join(f"{METRICS[name].title}: {METRICS[name].definition}." for name in names),
-                f"Times per cell, on {', '.join(filter(None, devices)) or 'unknown devices'}.",
+                f"Times per cell, on {_devices(results)}.",
             ],
             names,
             True,
@@ -198,7 +234,7 @@ def threshold_table(results: Results, members: list[int], what: str, file: str) 
         f"At both thresholds: {what} (%)",
         ["method", *["threshold"] * (len(members) == 1), *AT_THRESHOLD.values()],
         lines,
-        _notes(results, lines, own, undefined),
+        table_notes(results, lines, own, undefined),
     )
 
 
@@ -218,8 +254,8 @@ def robustness_table(results: Results) -> Table:
         "read it beside the mean, as a bad map can be wide.",
     ]
     names = ["iou_mean", "iou_mean_fpr"]
-    title = f"Threshold robustness on {_dataset(results)}: means over {_count(results)} (%)"
-    return Table("robustness", title, ["method", *columns], lines, _notes(results, lines, own, names, True))
+    title = f"Threshold robustness on {dataset_of(results)}: means over {_count(results)} (%)"
+    return Table("robustness", title, ["method", *columns], lines, table_notes(results, lines, own, names, True))
 
 
 #: What a table by defect type shows, with headings.
@@ -249,10 +285,10 @@ def defect_table(results: Results, category: str, file: str) -> Table | None:
         return None
     return Table(
         file,
-        f"{plain(category)} of {_dataset(results)} by defect type (%)",
+        f"{plain(category)} of {dataset_of(results)} by defect type (%)",
         ["defect type", "images", *map(plain, results.variants)],
         lines,
-        _notes(
+        table_notes(
             results,
             lines,
             [
@@ -277,16 +313,16 @@ def all_tables(results: Results) -> list[Table]:
     """Return the tables: summary, metrics, categories."""
     names = Names()
     names("all"), names("summary")
-    names("thresholds"), names("robustness")
+    names("thresholds"), names("robustness"), names("cost")
     metrics = [metric_table(results, name, names(name)) for name in results.metrics]
     everything = list(range(len(results.categories)))
-    at = [threshold_table(results, everything, f"means over {_count(results)} of {_dataset(results)}", "thresholds")]
+    at = [threshold_table(results, everything, f"means over {_count(results)} of {dataset_of(results)}", "thresholds")]
     if len(everything) > 1:
         for i, category in enumerate(results.categories):
-            what = f"{plain(category)} of {_dataset(results)}"
+            what = f"{plain(category)} of {dataset_of(results)}"
             at.append(threshold_table(results, [i], what, names(f"thresholds_{slug(category)}")))
     by_defect = [defect_table(results, category, names(f"defects_{slug(category)}")) for category in results.categories]
-    return [summary_table(results), robustness_table(results), *metrics, *at, *(table for table in by_defect if table)]
+    return [summary_table(results), robustness_table(results), cost_table(results), *metrics, *at, *(table for table in by_defect if table)]
 
 
 def compact_table(results: Results) -> Table:

@@ -33,20 +33,26 @@ class AnoSegConfig(TrainedConfig):
     detector: bool = Field(
         True, description="a classifier of (image, map) takes part in the image score; without it, the map's maximum"
     )
+    detector_map: bool = Field(True, description="the detector sees the map beside the image")
 
     # our additions
     varied_shapes: bool = Field(True, description="ours: scars, blobs and noise shapes beside rectangles")
     foreign_patches: bool = Field(True, description="ours: patches of other training images, rescaled, beside the image's own")
     synthetic_fill: bool = Field(True, description="ours: a part of the anomalies is filled with smooth random colour")
     deformation: bool = Field(True, description="ours: a part of the anomalies bends the image instead")
+    placement: bool = Field(True, description="ours: anomalies fall more often where the image has structure")
     blending: bool = Field(True, description="ours: opacities from faint to full and soft or seamless edges")
     visible_change: bool = Field(True, description="ours: the mask is kept only where the paste changes the image visibly")
     normal_augmentation: bool = Field(True, description="ours: slight shift, rotation and brightness changes of the normals")
+    restoration: bool = Field(True, description="ours: under anomalies, the reconstruction learns what was there before")
+    restoration_weight: float = Field(1.0, ge=0)
+    comparison: bool = Field(True, description="ours: the map's head sees the difference of image and reconstruction")
     weight_averaging: bool = Field(True, description="ours: predict with an exponential moving average of the weights")
 
     width: int = Field(16, ge=4, description="channels of the first level of the U-Net (ours)")
     epochs: int = Field(120, ge=1, description="passes over the training images, if steps is not given")
     min_steps: int = Field(1000, ge=0, description="updates, at least: for small training sets")
+    positive_weight: float = Field(1.0, gt=0)
     learning_rate: float = Field(2e-3, gt=0)
     smoothing: float = Field(1.0, ge=0, description="ours: sigma of the map's Gaussian smoothing, in pixels at 128 px")
 

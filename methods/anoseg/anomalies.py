@@ -1,246 +1,326 @@
-"""Synthetic anomalies of AnoSeg: hard augmentation, shapes, blending, masks; all on batches, on the training device.
+"""Synthetic anomalies of AnoSeg: hard augmentation, shapes, blending, labels; one image at a time, on its pixels as uint8.
 
-Known from the paper: hard augmentation (rotation, tile permutation, colour jitter) moves a normal image out of its
-distribution and a part of it is pasted on a normal image; the pasted region is the reference mask. Ours: everything else.
+Known from the paper: *hard augmentation* (rotation by 90 degrees, tile permutation, colour jitter) moves a normal image
+out of its distribution, a patch of it is pasted on a normal image, and the pasted region is the reference mask. Ours:
+everything else; each addition is a switch of the configuration.
+
+OpenCV works on the region of an anomaly only, most of them small, so that making a training image costs a few per cent
+of what the network needs for it.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-import torch.nn.functional as F
+import cv2
+import numpy as np
+from numpy.random import Generator
 
 if TYPE_CHECKING:
     from methods.anoseg import AnoSegConfig
 
+#: Labels of pixels. What a paste covers without changing it visibly is neither: the losses leave it out.
+NORMAL, ANOMALOUS, UNDECIDED = 0, 1, 2
 
-def uniform(n: int, low: float, high: float, like: torch.Tensor) -> torch.Tensor:
-    """Return n uniform values as (n, 1, 1, 1)."""
-    return torch.rand(n, 1, 1, 1, device=like.device) * (high - low) + low
+#: Share of training images with at least one, two and three anomalies (ours).
+ANOMALIES = (0.8, 0.4, 0.15)
+#: Areas of anomalies, as shares of the image, log-uniform: from a few pixels to a third (ours).
+AREA = (0.0004, 0.33)
+#: A change of 10 of 255 in any channel is visible (ours).
+VISIBLE = 10
 
 
-def chance(n: int, p: float, like: torch.Tensor) -> torch.Tensor:
-    """Return n booleans, each True with probability p, as (n, 1, 1, 1)."""
-    return torch.rand(n, 1, 1, 1, device=like.device) < p
+class Region(NamedTuple):
+    """Where an anomaly lies: a window of the image and the opacity of the anomaly in it.
+
+    Attributes
+    ----------
+    window : tuple of slice
+        Rows and columns of the image.
+    alpha : numpy.ndarray
+        float32, the window's shape, in 0..1.
+    size : float
+        Square root of the area aimed at, px.
+    """
+
+    window: tuple[slice, slice]
+    alpha: np.ndarray
+    size: float
 
 
-def warp(images: torch.Tensor, angle: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """Rotate by `angle` (radians), magnify by `scale` and shift (fraction of the side), mirrored at the borders.
+def log_uniform(rng: Generator, low: float, high: float) -> float:
+    """Return a value whose logarithm is uniform."""
+    return math.exp(rng.uniform(math.log(low), math.log(high)))
+
+
+def smooth_noise(rng: Generator, shape: tuple[int, int], cell: float, channels: int = 1) -> np.ndarray:
+    """Return smooth noise of about unit variance, float32 (H, W[, channels]), correlated over `cell` pixels."""
+    height, width = (max(2, math.ceil(side / cell) + 2) for side in shape)
+    coarse = rng.standard_normal((height, width, channels), np.float32)
+    fine = cv2.resize(coarse, (int(width * cell) + 1, int(height * cell) + 1), interpolation=cv2.INTER_CUBIC)
+    if fine.shape[0] < shape[0] or fine.shape[1] < shape[1]:
+        fine = cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC)
+    return fine[: shape[0], : shape[1]] * 1.4
+
+
+# --- hard augmentation (known) ------------------------------------------------------------------------------------------
+
+
+def permute_tiles(rng: Generator, image: np.ndarray) -> np.ndarray:
+    """Shuffle the 2x2 tiles of an image (S, S, 3) with an even side."""
+    half = image.shape[0] // 2
+    tiles = image.reshape(2, half, 2, half, 3).transpose(0, 2, 1, 3, 4).reshape(4, half, half, 3)
+    return tiles[rng.permutation(4)].reshape(2, 2, half, half, 3).transpose(0, 2, 1, 3, 4).reshape(image.shape)
+
+
+def colour_jitter(rng: Generator, patch: np.ndarray, grey: bool, strength: float = 1.0) -> np.ndarray:
+    """Change brightness and contrast of a patch, float32 (h, w, 3) in 0..255, and unless it is grey the balance of its channels."""
+    contrast = math.exp(rng.uniform(-0.7, 0.7) * strength)
+    shift = rng.uniform(-100, 100) * strength + (0.0 if grey else rng.uniform(-50, 50, 3).astype(np.float32) * strength)
+    mean = np.float32(patch.mean())
+    return (patch - mean) * np.float32(contrast) + (mean + np.float32(shift))
+
+
+# --- shapes -------------------------------------------------------------------------------------------------------------
+
+
+def place(rng: Generator, image: np.ndarray, seek_structure: bool) -> tuple[float, float]:
+    """Return a point (y, x): uniform, or of three points that where the image has most structure (ours).
+
+    On objects before a plain ground, most uniform points would lie beside the object.
+    """
+    side = image.shape[0]
+    points = rng.uniform(0, side, (3 if seek_structure and rng.random() < 0.7 else 1, 2))
+    if len(points) == 1:
+        return float(points[0, 0]), float(points[0, 1])
+    reach = max(3, side // 16)
+
+    def structure(point: np.ndarray) -> float:
+        y, x = (int(min(max(c, reach), side - reach)) for c in point)
+        return float(image[y - reach : y + reach : 2, x - reach : x + reach : 2, 1].std())
+
+    y, x = max(points, key=structure)
+    return float(y), float(x)
+
+
+def draw_region(rng: Generator, image: np.ndarray, config: AnoSegConfig) -> Region:
+    """Draw the region of an anomaly on an image (S, S, 3): a rectangle; with `varied_shapes` also a scar, a blob or shreds.
+
+    A region is {(u, v) : d(u, v) + noise < 1}, where d is 1 on the edge of a rotated rectangle or ellipse.
+    """
+    side = image.shape[0]
+    kind = rng.choice(["rectangle", "scar", "blob", "shreds"], p=[0.2, 0.25, 0.35, 0.2]) if config.varied_shapes else "rectangle"
+    area, aspect = side * side * log_uniform(rng, *AREA), log_uniform(rng, 0.3, 3.3)
+    if kind == "scar":
+        area, aspect = min(0.3 * area, 0.03 * side * side), 8 * max(aspect, 1 / aspect)
+    angle = rng.uniform(0, math.pi) if config.varied_shapes else 0.0
+    a, b = max(math.sqrt(area * aspect) / 2, 1.0), max(math.sqrt(area / aspect) / 2, 0.7)
+    cy, cx = place(rng, image, config.placement)
+    cos, sin = abs(math.cos(angle)), abs(math.sin(angle))
+    reach = 1.3 if config.varied_shapes else 1.0
+    ry, rx = reach * (a * sin + b * cos) + 2, reach * (a * cos + b * sin) + 2
+    if kind == "scar":
+        ry, rx = ry + 0.5 * a * cos, rx + 0.5 * a * sin
+    rows = slice(max(int(cy - ry), 0), min(int(cy + ry) + 1, side))
+    columns = slice(max(int(cx - rx), 0), min(int(cx + rx) + 1, side))
+    y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] - np.float32(cy)
+    x = np.arange(columns.start, columns.stop, dtype=np.float32)[None] - np.float32(cx)
+    u, v = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
+    if kind == "scar":
+        v = v + (rng.uniform(-0.5, 0.5) / a) * u * u
+    if kind in ("rectangle", "scar"):
+        distance = np.maximum(np.abs(u) / a, np.abs(v) / b)
+    else:
+        distance = np.sqrt((u / (1.13 * a)) ** 2 + (v / (1.13 * b)) ** 2)
+    if kind != "rectangle":
+        rough = {"scar": 0.3, "blob": 0.3, "shreds": 0.9}[kind]
+        distance = distance + rough * smooth_noise(rng, distance.shape, max(2.0, (b if kind == "scar" else math.sqrt(a * b)) * rng.uniform(0.3, 1)))
+    softness = log_uniform(rng, 1, 1 + 0.5 * b) if config.blending else 1.0  # width of the edge, px
+    return Region((rows, columns), np.clip((1 - distance) * (b / softness) + 0.5, 0, 1), math.sqrt(area))
+
+
+# --- what fills a region ------------------------------------------------------------------------------------------------
+
+
+def cut(rng: Generator, source: np.ndarray, region: Region, config: AnoSegConfig, grey: bool) -> np.ndarray:
+    """Cut a patch for a region from elsewhere in an image; hard augmented at times (known), rescaled and turned (ours).
+
+    Returns
+    -------
+    numpy.ndarray
+        float32 (h, w, 3), about 0..255.
+    """
+    side = source.shape[0]
+    (rows, columns), shape = region.window, region.alpha.shape
+    hard = config.hard_augmentation and rng.random() < 0.6
+    turns, scale = 0.0, 1.0
+    if hard:
+        turns = rng.integers(4) * math.pi / 2
+        if rng.random() < 0.4:
+            source = permute_tiles(rng, source)
+    if config.foreign_patches and rng.random() < 0.5:
+        scale = log_uniform(rng, 0.5, 2)
+        turns += rng.uniform(-math.pi / 4, math.pi / 4)
+    here = np.array([(columns.start + columns.stop) / 2, (rows.start + rows.stop) / 2])
+    near = config.foreign_patches and rng.random() < 0.35  # a part beside its place
+    there = here + rng.uniform(-0.2, 0.2, 2) * side if near else rng.uniform(0.1, 0.9, 2) * side
+    cos, sin = math.cos(turns) / scale, math.sin(turns) / scale
+    matrix = np.array([[cos, -sin, 0.0], [sin, cos, 0.0]])
+    matrix[:, 2] = there - matrix[:, :2] @ np.array([shape[1] / 2, shape[0] / 2])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    patch = cv2.warpAffine(source, matrix, shape[::-1], flags=flags, borderMode=cv2.BORDER_REFLECT_101).astype(np.float32)
+    return colour_jitter(rng, patch, grey, rng.random()) if hard and rng.random() < 0.7 else patch
+
+
+def fill(rng: Generator, here: np.ndarray, grey: bool) -> np.ndarray:
+    """Return smooth random colours with some structure, float32 (h, w, 3): stains, holes, dust, foreign matter (ours)."""
+    shape = here.shape[:2]
+    colour = rng.uniform(0, 255, 1 if grey else 3) if rng.random() < 0.5 else np.full(1, rng.uniform(0, 255))
+    out = np.broadcast_to(colour.astype(np.float32), (*shape, 3))
+    if min(shape) > 3:
+        cell = log_uniform(rng, 1.5, max(2.0, max(shape) / 3))
+        out = out + rng.uniform(0, 45) * smooth_noise(rng, shape, cell)[..., None]
+    return out
+
+
+def deform(rng: Generator, image: np.ndarray, region: Region) -> np.ndarray:
+    """Bend the image in a region: displace its pixels by smooth noise, float32 (h, w, 3) (ours)."""
+    (rows, columns), shape = region.window, region.alpha.shape
+    reach = log_uniform(rng, 2, max(3.0, min(0.5 * region.size, 0.12 * image.shape[0])))
+    field = smooth_noise(rng, shape, max(3.0, 0.4 * max(shape)), 2) * np.float32(reach)
+    field[..., 0] += np.arange(columns.start, columns.stop, dtype=np.float32)
+    field[..., 1] += np.arange(rows.start, rows.stop, dtype=np.float32)[:, None]
+    return cv2.remap(image, field, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101).astype(np.float32)  # type: ignore[call-overload]
+
+
+def retouch(rng: Generator, here: np.ndarray, grey: bool) -> np.ndarray:
+    """Change colours or sharpness of what is there, float32 (h, w, 3): stains, shadows, worn places (ours)."""
+    if rng.random() < 0.3 and min(here.shape[:2]) > 3:
+        size = 2 * int(rng.uniform(1, max(2, min(here.shape[:2]) / 4))) + 1
+        here = cv2.blur(here, (size, size), borderType=cv2.BORDER_REFLECT_101)
+        return here if rng.random() < 0.5 else colour_jitter(rng, here, grey, 0.3)
+    return colour_jitter(rng, here, grey, 0.7)
+
+
+def blend(rng: Generator, here: np.ndarray, patch: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Blend a patch into its surroundings, float32 (h, w, 3): at times seamlessly, at times faintly (ours).
+
+    Seamless: the patch takes on the low frequencies of the place, an approximation of Poisson blending (Perez et al. 2003).
+    """
+    if rng.random() < 0.35 and min(alpha.shape) > 3:
+        coarse = (max(2, alpha.shape[1] // 12), max(2, alpha.shape[0] // 12))
+        offset = cv2.resize(here - patch, coarse, interpolation=cv2.INTER_AREA)
+        patch = patch + cv2.resize(offset, alpha.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    opacity = 1.0 if rng.random() < 0.6 else rng.uniform(0.2, 1)
+    return here + (alpha * np.float32(opacity))[..., None] * (patch - here)
+
+
+# --- one anomaly, one image, one batch ----------------------------------------------------------------------------------
+
+
+def label_region(before: np.ndarray, after: np.ndarray, region: Region) -> np.ndarray:
+    """Return the labels of a region: anomalous where the change is visible, as a human would outline it (ours).
+
+    Gaps that are small beside the region are closed. The rest of what was pasted stays undecided.
 
     Parameters
     ----------
-    images : torch.Tensor
-        (N, C, H, W).
-    angle, scale : torch.Tensor
-        (N, 1, 1, 1).
-    shift : torch.Tensor
-        (N, 2).
+    before, after : numpy.ndarray
+        uint8 (h, w, 3).
     """
-    a, s = angle.flatten(), scale.flatten()
-    theta = torch.stack([torch.cos(a) / s, -torch.sin(a) / s, shift[:, 0], torch.sin(a) / s, torch.cos(a) / s, shift[:, 1]], 1)
-    grid = F.affine_grid(theta.view(-1, 2, 3), list(images.shape), align_corners=False)
-    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    change = cv2.blur(cv2.absdiff(before, after).max(2), (3, 3))
+    seen = (change > VISIBLE).astype(np.uint8)
+    reach = int(np.clip(0.15 * region.size, 1, 12))
+    border = cv2.copyMakeBorder(seen, reach, reach, reach, reach, cv2.BORDER_CONSTANT, value=0)
+    kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    closed = cv2.erode(cv2.dilate(border, kernel), kernel, borderType=cv2.BORDER_REPLICATE)[reach:-reach, reach:-reach]
+    labels = np.where(region.alpha > 0.02, np.uint8(UNDECIDED), np.uint8(NORMAL))
+    labels[(closed > 0) & (region.alpha > 0.25)] = ANOMALOUS
+    return labels
 
 
-def colour_jitter(images: torch.Tensor, strength: float, grey: bool) -> torch.Tensor:
-    """Change contrast, brightness and, unless the images are grey, the balance of the channels.
-
-    The strength varies from image to image, and a third keep their colours: only structure and place betray them.
+def paste(rng: Generator, image: np.ndarray, labels: np.ndarray, other: np.ndarray, config: AnoSegConfig, grey: bool) -> None:
+    """Put one synthetic anomaly on an image and its labels, in place.
 
     Parameters
     ----------
-    images : torch.Tensor
-        (N, 3, H, W) in 0..1.
-    strength : float
-        Largest change of brightness.
-    """
-    n = len(images)
-    amount = uniform(n, -0.5, 1, images).clamp(min=0)
-    mean = images.mean((2, 3), keepdim=True)
-    channels = 1 if grey else 3
-    shift = (torch.rand(n, channels, 1, 1, device=images.device) * 2 - 1) * strength * (1.0 if grey else 0.5)
-    brightness = uniform(n, -strength, strength, images) * (0.0 if grey else 1.0)
-    contrast = torch.exp(uniform(n, -0.7, 0.7, images) * amount)
-    return ((images - mean) * contrast + mean + (brightness + shift) * amount).clamp(0, 1)
-
-
-def hard_augment(images: torch.Tensor, grey: bool) -> torch.Tensor:
-    """Augment hard, as the paper does: rotation by 90-degree steps, permutation of 2x2 tiles, colour jitter.
-
-    Parameters
-    ----------
-    images : torch.Tensor
-        (N, 3, S, S) in 0..1.
-    """
-    out = []
-    half = images.shape[-1] // 2
-    for image, turns, permute in zip(images, torch.randint(4, (len(images),)), torch.rand(len(images)) < 0.5, strict=True):
-        turned = torch.rot90(image, int(turns), (1, 2))
-        if permute:
-            tiles = [turned[:, i : i + half, j : j + half] for i in (0, half) for j in (0, half)]
-            a, b, c, d = torch.randperm(4).tolist()
-            turned = torch.cat([torch.cat([tiles[a], tiles[b]], 2), torch.cat([tiles[c], tiles[d]], 2)], 1)
-        out.append(turned)
-    return colour_jitter(torch.stack(out), 0.4, grey)
-
-
-def smooth_noise(n: int, size: int, cells: list[int], like: torch.Tensor, channels: int = 1) -> torch.Tensor:
-    """Value noise of unit variance, shape (N, channels, size, size), as many cells per side as one of `cells`, per image."""
-    noise = torch.empty(n, channels, size, size, device=like.device)
-    pick = torch.randint(len(cells), (n,))
-    for k, c in enumerate(cells):
-        index = (pick == k).nonzero().flatten().to(like.device)
-        if len(index):
-            grid = torch.randn(len(index), channels, c + 3, c + 3, device=like.device)
-            noise[index] = F.interpolate(grid, size=(size, size), mode="bicubic", align_corners=True)
-    return noise / 0.7
-
-
-def shapes(n: int, size: int, varied: bool, like: torch.Tensor) -> torch.Tensor:
-    """Draw one soft region per image, shape (N, 1, size, size) in 0..1: rectangles, scars, blobs, noise shapes.
-
-    Areas are log-uniform from 0.1 % to 30 % of the image. A region is {u : d(u) + noise(u) < 1}, where d is 1 on
-    the edge of a rotated rectangle or ellipse.
-    """
-    axis = torch.linspace(-1, 1, size, device=like.device)
-    x, y = axis.view(1, 1, 1, -1), axis.view(1, 1, -1, 1)
-    cx, cy, angle = uniform(n, -1, 1, like), uniform(n, -1, 1, like), uniform(n, 0, math.pi, like)
-    area = torch.exp(uniform(n, math.log(1e-3), math.log(0.3), like))
-    aspect = torch.exp(uniform(n, math.log(0.3), math.log(3.3), like))
-    kind = torch.randint(4 if varied else 1, (n, 1, 1, 1), device=like.device)  # rectangle, scar, blob, noise
-    scar = kind == 1
-    area = torch.where(scar, (area * 0.3).clamp(max=0.03), area)
-    aspect = torch.where(scar, aspect.clamp(min=1) * 8, aspect)
-    a = torch.sqrt(area * aspect).clamp(min=2 / size)  # half axes; the side of the image is 2
-    b = torch.sqrt(area / aspect).clamp(min=1.2 / size)
-    u = (x - cx) * torch.cos(angle) + (y - cy) * torch.sin(angle)
-    v = (y - cy) * torch.cos(angle) - (x - cx) * torch.sin(angle)
-    v = torch.where(scar, v + uniform(n, -0.6, 0.6, like) * u * u / a.clamp(min=0.05), v)
-    box = torch.maximum((u / a).abs(), (v / b).abs())
-    ellipse = torch.sqrt((u / (1.13 * a)) ** 2 + (v / (1.13 * b)) ** 2)
-    distance = torch.where(kind >= 2, ellipse, box)
-    if varied:
-        noise = smooth_noise(n, size, [6, 12, 24], like)
-        distance = distance + torch.where(kind == 2, 0.35, torch.where(kind == 3, 1.0, torch.where(scar, 0.3, 0.0))) * noise
-        distance = torch.where(kind == 3, distance * 0.8 + 0.1, distance)
-    edge = (b * size / 2).clamp(max=20)  # with this steepness the region fades over about two pixels
-    if varied:
-        edge = edge * torch.exp(uniform(n, math.log(0.15), 0, like))
-    return torch.sigmoid((1 - distance) * 2 * edge)
-
-
-def paste(images: torch.Tensor, config: AnoSegConfig, grey: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Put one synthetic anomaly on each image.
-
-    Parameters
-    ----------
-    images : torch.Tensor
-        float, (N, 3, S, S) in 0..1.
+    image : numpy.ndarray
+        uint8 (S, S, 3).
+    labels : numpy.ndarray
+        uint8 (S, S).
+    other : numpy.ndarray
+        uint8 (S, S, 3), another normal image.
     config : AnoSegConfig
         Its switches say what takes part.
     grey : bool
         Whether the images have no colour; anomalies then have none either.
-
-    Returns
-    -------
-    images : torch.Tensor
-        With anomalies, (N, 3, S, S).
-    masks : torch.Tensor
-        bool, (N, 1, S, S).
     """
-    n, _, size, _ = images.shape
-    patch = images
-    if config.foreign_patches:
-        patch = torch.where(chance(n, 0.7, images), images[torch.randperm(n, device=images.device)], patch)
-    if config.hard_augmentation:
-        patch = hard_augment(patch, grey)
-    scale = torch.exp(uniform(n, -0.7, 0.7, images)) if config.foreign_patches else torch.ones(n, 1, 1, 1, device=images.device)
-    angle = uniform(n, -math.pi / 4, math.pi / 4, images) * chance(n, 0.5 if config.foreign_patches else 0.0, images)
-    patch = warp(patch, angle, scale, torch.rand(n, 2, device=images.device) * 2 - 1)
-    if config.synthetic_fill:
-        patch = torch.where(chance(n, 0.25, images), random_fill(images, grey), patch)
-    if config.deformation:
-        patch = torch.where(chance(n, 0.2, images), deform(images), patch)
-    alpha = shapes(n, size, config.varied_shapes, images)
-    region = alpha > 0.5
-    if config.blending:
-        low = F.avg_pool2d(F.avg_pool2d(images - patch, 9, 1, 4), 9, 1, 4)
-        patch = torch.where(chance(n, 0.25, images), (patch + low).clamp(0, 1), patch)  # seamless: the image's own colour
-        blended = images + alpha * uniform(n, 0.25, 1.3, images).clamp(max=1) * (patch - images)
+    region = draw_region(rng, image, config)
+    if region.alpha.size == 0:
+        return
+    before = image[region.window]
+    here = before.astype(np.float32)
+    choice = rng.random()
+    if config.synthetic_fill and choice < 0.2:
+        patch = fill(rng, here, grey)
+    elif config.synthetic_fill and choice < 0.3:
+        patch = retouch(rng, here, grey)
+    elif config.deformation and choice < 0.42:
+        patch = deform(rng, image, region)
     else:
-        blended = torch.where(region, patch, images)
+        patch = cut(rng, other if config.foreign_patches and rng.random() < 0.6 else image, region, config, grey)
+    if config.blending:
+        after = blend(rng, here, patch, region.alpha)
+    else:
+        after = np.where(region.alpha[..., None] > 0.5, patch, here)
+    after = np.clip(after, 0, 255).astype(np.uint8)
     if config.visible_change:
-        region = region & visible(blended - images)
-    return blended, region
+        new = label_region(before, after, region)
+    else:
+        new = np.where(region.alpha > 0.5, np.uint8(ANOMALOUS), np.uint8(NORMAL))
+    image[region.window] = after
+    old = labels[region.window]
+    labels[region.window] = np.where((old == ANOMALOUS) | (new == NORMAL), old, new)
 
 
-def deform(images: torch.Tensor) -> torch.Tensor:
-    """Bend the images: displace their pixels by smooth noise of up to a tenth of the side, (N, 3, S, S) in 0..1."""
-    n, _, size, _ = images.shape
-    field = smooth_noise(n, size, [4, 8, 16], images, 2) * uniform(n, 0.02, 0.12, images)
-    identity = torch.eye(2, 3, device=images.device).expand(n, 2, 3)
-    grid = F.affine_grid(identity, list(images.shape), align_corners=False) + field.permute(0, 2, 3, 1)
-    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+def augment_normal(rng: Generator, image: np.ndarray) -> np.ndarray:
+    """Shift, turn and scale slightly and change the brightness and contrast a little, uint8 (S, S, 3) (ours)."""
+    side = image.shape[0]
+    angle, scale = rng.uniform(-0.05, 0.05), math.exp(rng.uniform(-0.04, 0.04))
+    cos, sin = math.cos(angle) * scale, math.sin(angle) * scale
+    matrix = np.array([[cos, -sin, 0.0], [sin, cos, 0.0]])
+    centre = np.full(2, (side - 1) / 2)
+    matrix[:, 2] = centre + rng.uniform(-0.03, 0.03, 2) * side - matrix[:, :2] @ centre
+    moved = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    gain, bias = rng.uniform(0.93, 1.07), rng.uniform(-7, 7)
+    return cv2.LUT(moved, np.clip(np.arange(256) * gain + bias, 0, 255).astype(np.uint8))
 
 
-def visible(difference: torch.Tensor) -> torch.Tensor:
-    """Return where a paste changes the image visibly, closed over gaps, as bool (N, 1, S, S).
-
-    Parameters
-    ----------
-    difference : torch.Tensor
-        (N, 3, S, S), of images in 0..1.
-    """
-    width = difference.shape[-1] // 64 * 2 + 1
-    change = F.avg_pool2d(difference.abs().amax(1, keepdim=True), 3, 1, 1, count_include_pad=False)
-    grown = F.max_pool2d((change > 0.04).float(), width, 1, width // 2)
-    return -F.max_pool2d(-grown, width, 1, width // 2) > 0.5
-
-
-def random_fill(images: torch.Tensor, grey: bool) -> torch.Tensor:
-    """Return smooth random colours with some structure, (N, 3, S, S) in 0..1: stains, holes, dust, foreign matter."""
-    n, _, size, _ = images.shape
-    channels = 1 if grey else 3
-    base = torch.rand(n, 1, 1, 1, device=images.device)
-    tint = 0.0 if grey else (torch.rand(n, 3, 1, 1, device=images.device) - 0.5) * uniform(n, 0, 1, images)
-    noise = smooth_noise(n, size, [8, 24, 48], images, channels) * uniform(n, 0, 0.15, images)
-    return (base + tint + noise).expand(n, 3, size, size).clamp(0, 1)
-
-
-def augment_normal(images: torch.Tensor) -> torch.Tensor:
-    """Shift and rotate slightly and change the brightness and contrast a little, (N, 3, S, S) in 0..1 (ours)."""
-    n = len(images)
-    shift = (torch.rand(n, 2, device=images.device) * 2 - 1) * 0.04
-    moved = warp(images, uniform(n, -0.05, 0.05, images), torch.exp(uniform(n, -0.04, 0.04, images)), shift)
-    return (moved * uniform(n, 0.93, 1.07, images) + uniform(n, -0.03, 0.03, images)).clamp(0, 1)
-
-
-def training_batch(normals: torch.Tensor, config: AnoSegConfig, grey: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Make a training batch: a quarter of the images stays normal, the others carry one to three anomalies.
+def training_batch(
+    rng: Generator, images: np.ndarray, index: np.ndarray, config: AnoSegConfig, grey: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Make a training batch: a part of the images stays normal, the others carry one to three anomalies.
 
     Parameters
     ----------
-    normals : torch.Tensor
-        uint8, (N, 3, S, S).
+    images : numpy.ndarray
+        uint8 (M, S, S, 3), all normal training images.
+    index : numpy.ndarray
+        (N,), which of them make the batch.
 
     Returns
     -------
-    images : torch.Tensor
-        float, (N, 3, S, S) in 0..1.
-    masks : torch.Tensor
-        float, (N, 1, S, S), 0 or 1.
+    images, clean : numpy.ndarray
+        uint8 (N, S, S, 3), with the anomalies and before they were added.
+    labels : numpy.ndarray
+        uint8 (N, S, S): `NORMAL`, `ANOMALOUS` or `UNDECIDED`.
     """
-    images = normals.float() / 255
-    if config.normal_augmentation:
-        images = augment_normal(images)
-    n, _, size, _ = images.shape
-    masks = torch.zeros(n, 1, size, size, dtype=torch.bool, device=images.device)
-    some = torch.rand(n, device=images.device)
-    for p in (0.75, 0.35, 0.15):
-        index = (some < p).nonzero().flatten()
-        if len(index):
-            images[index], region = paste(images[index], config, grey)
-            masks[index] |= region
-    return images, masks.float()
+    clean = np.stack([augment_normal(rng, images[i]) if config.normal_augmentation else images[i] for i in index])
+    out, labels = clean.copy(), np.zeros(clean.shape[:3], np.uint8)
+    for image, label in zip(out, labels, strict=True):
+        some = rng.random()
+        for share in ANOMALIES:
+            if some < share:
+                paste(rng, image, label, images[rng.integers(len(images))], config, grey)
+    return out, clean, labels

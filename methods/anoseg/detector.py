@@ -11,10 +11,17 @@ from torch import nn
 
 
 class Detector(nn.Module):
-    """A small convolutional classifier of (image, map), normal against anomalous."""
+    """A small convolutional classifier of (image, map), normal against anomalous.
 
-    def __init__(self, width: int = 16) -> None:
+    Parameters
+    ----------
+    see_map : bool
+        Whether it sees the map; without, it is the plain image-level detector that the paper's fourth question compares.
+    """
+
+    def __init__(self, see_map: bool = True, width: int = 16) -> None:
         super().__init__()
+        self.see_map = see_map
         layers: list[nn.Module] = []
         for i, o in [(4, width), (width, 2 * width), (2 * width, 4 * width), (4 * width, 4 * width)]:
             layers += [nn.Conv2d(i, o, 3, 2, 1, bias=False), nn.BatchNorm2d(o), nn.ReLU(inplace=True)]
@@ -23,6 +30,7 @@ class Detector(nn.Module):
 
     def forward(self, images: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
         """Return logits (N,) for images (N, 3, H, W) in [-1, 1] and maps (N, 1, H, W) in 0..1."""
+        maps = maps if self.see_map else torch.zeros_like(maps)
         x = self.features(torch.cat([images, maps], 1))
         flat = maps.flatten(1)
         top = flat.topk(max(1, flat.shape[1] // 500), 1).values

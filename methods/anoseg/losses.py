@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 
-def segmentation_loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
+def segmentation_loss(logits: torch.Tensor, masks: torch.Tensor, decided: torch.Tensor, positive_weight: float = 1.0) -> torch.Tensor:
     """Pixel-wise loss between map and reference mask: cross-entropy plus soft Dice over the batch.
 
     The paper's pixel-wise loss is known, its norm is not. Cross-entropy calibrates the map; Dice (Milletari et al.
@@ -14,17 +14,26 @@ def segmentation_loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor
 
     Parameters
     ----------
-    logits, masks : torch.Tensor
-        (N, 1, H, W); the masks in 0..1.
+    logits, masks, decided : torch.Tensor
+        float, (N, 1, H, W); the masks 0 or 1, and 0 in `decided` what counts for nothing.
     """
-    probability = torch.sigmoid(logits)
+    entropy = F.binary_cross_entropy_with_logits(logits, masks, decided * (1 + (positive_weight - 1) * masks), reduction="sum") / (decided.sum() + 1)
+    probability = torch.sigmoid(logits) * decided
+    masks = masks * decided
     dice = 1 - (2 * (probability * masks).sum() + 1) / (probability.sum() + masks.sum() + 1)
-    return F.binary_cross_entropy_with_logits(logits, masks) + dice
+    return entropy + dice
 
 
-def reconstruction_loss(reconstruction: torch.Tensor, images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    """L1 between reconstruction and image on the normal region, i.e. where the mask is 0 (known; the norm is ours)."""
-    normal = 1 - masks
+def reconstruction_loss(reconstruction: torch.Tensor, images: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
+    """L1 between reconstruction and image on the normal region, i.e. where `normal` is 1 (known; the norm is ours).
+
+    Parameters
+    ----------
+    reconstruction, images : torch.Tensor
+        float, (N, 3, H, W).
+    normal : torch.Tensor
+        float, (N, 1, H, W), 0 or 1.
+    """
     return ((reconstruction - images).abs() * normal).sum() / (3 * normal.sum() + 1)
 
 

@@ -1,25 +1,16 @@
-"""AnoSeg from top to bottom: training of generator and discriminator, training of the detector, prediction."""
+"""AnoSeg from top to bottom: fit trains generator and detector on synthetic anomalies, predict gives maps and scores."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torchvision.transforms.functional import gaussian_blur
 
 from methods import base
-from methods._layers import batches
 from methods.anoseg import AnoSegConfig
-from methods.anoseg.anomalies import training_batch
+from methods.anoseg.batches import Batches
 from methods.anoseg.detector import Detector
-from methods.anoseg.losses import (
-    adversarial_loss,
-    discriminator_loss,
-    normal_pair,
-    reconstruction_loss,
-    segmentation_loss,
-)
-from methods.anoseg.network import Discriminator, Generator
+from methods.anoseg.network import Generator
+from methods.anoseg.training import train_detector, train_generator
 
 
 class AnoSeg(base.Method):
@@ -29,88 +20,49 @@ class AnoSeg(base.Method):
     probability = True
 
     def _build(self) -> None:
-        self.generator = (
-            Generator(self.config.width, self.config.coord).to(torch.device(self.device)).to(memory_format=torch.channels_last)
-        )
-        self.detector = Detector().to(self.device)
+        config = self.config
+        self.generator = Generator(config.width, config.coord, config.comparison)
+        self.generator.to(torch.device(self.device)).to(memory_format=torch.channels_last)
+        self.detector = Detector(config.detector_map).to(self.device)
 
     def _fit(self, images: torch.Tensor, progress: base.Progress) -> None:
         config = self.config
         self._build()
-        grey = bool((images.amax(1).int() - images.amin(1).int()).max() <= 8)
         steps = config.total_steps(len(images))
         detector_steps = steps // 8 if config.detector else 0
         total = steps + detector_steps
-        for step, loss in enumerate(self._fit_generator(images, steps, grey), 1):
-            progress(step, total, loss)
-        for step, loss in enumerate(self._fit_detector(images, detector_steps, grey), steps + 1):
-            progress(step, total, loss)
-
-    def _fit_generator(self, images, steps, grey):
-        """Train generator and discriminator in turn; yields the generator's loss."""
-        config, generator = self.config, self.generator.train()
-        discriminator = Discriminator().to(self.device)
-        optimiser = torch.optim.AdamW(generator.parameters(), config.learning_rate, weight_decay=1e-4)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=max(20, steps), pct_start=0.1)
-        opponent = torch.optim.Adam(discriminator.parameters(), 2e-4, betas=(0.5, 0.999))
-        average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(min(0.99, 1 - 10 / (steps + 10))), use_buffers=True)
-        for normals in batches(images, config.batch_size, steps, self.device):
-            x, masks = training_batch(normals, config, grey)
-            x = x * 2 - 1
-            logits, reconstruction = generator(x)
-            loss = segmentation_loss(logits, masks)
-            if config.reconstruction:
-                loss = loss + config.reconstruction_weight * reconstruction_loss(reconstruction, x, masks)
-            if config.adversarial:
-                fake = normal_pair(reconstruction, torch.sigmoid(logits))
-                loss = loss + config.adversarial_weight * adversarial_loss(discriminator(*fake))
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(generator.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-            average.update_parameters(generator)
-            if config.adversarial:
-                real = discriminator(*normal_pair(x, masks))
-                opponent_loss = discriminator_loss(real, discriminator(*(t.detach() for t in fake)))
-                opponent.zero_grad(set_to_none=True)
-                opponent_loss.backward()
-                opponent.step()
-            yield loss.item()
-        if config.weight_averaging:
-            generator.load_state_dict(average.module.state_dict())
-        generator.eval()
-
-    def _fit_detector(self, images, steps, grey):
-        """Train the detector on synthetic anomalies and the maps that the finished generator gives them."""
-        detector = self.detector.train()
-        optimiser = torch.optim.AdamW(detector.parameters(), 1e-3, weight_decay=1e-3)
-        for normals in batches(images, self.config.batch_size, steps, self.device):
-            x, masks = training_batch(normals, self.config, grey)
-            with torch.no_grad():
-                maps = self._maps(x)
-            target = masks.flatten(1).amax(1)
-            loss = F.binary_cross_entropy_with_logits(detector(x * 2 - 1, maps), target)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            optimiser.step()
-            yield loss.item()
-        detector.eval()
+        with Batches(images, config, self.seed, total, self.device) as batches:
+            for step, loss in enumerate(train_generator(self.generator, batches, steps, config, self.device), 1):
+                progress(step, total, loss)
+            learning = train_detector(self.detector, self._maps, batches, detector_steps, self.device)
+            for step, loss in enumerate(learning, steps + 1):
+                progress(step, total, loss)
 
     def _maps(self, images: torch.Tensor) -> torch.Tensor:
-        """Return smoothed maps (N, 1, S, S) in 0..1 for images in 0..1."""
-        maps = torch.sigmoid(self.generator(images * 2 - 1)[0])
+        """Return smoothed maps (N, 1, S, S) in 0..1 for images in [-1, 1]."""
+        with torch.no_grad():
+            maps = torch.sigmoid(self.generator(images)[0].float())
         sigma = self.config.smoothing * images.shape[-1] / 128
-        return gaussian_blur(maps, 2 * int(3 * sigma) + 1, sigma) if sigma > 0 else maps
+        return gaussian_blur(maps, 2 * int(3 * sigma) + 1, sigma).clamp(0, 1) if sigma > 0 else maps
 
     @torch.no_grad()
     def _predict(self, images: torch.Tensor) -> base.Prediction:
-        x = images.float() / 255
-        maps = self._maps(x).clamp(0, 1)
-        scores = None
-        if self.config.detector:
-            scores = (torch.sigmoid(self.detector(x * 2 - 1, maps)) + maps.flatten(1).amax(1)) / 2
-        return base.Prediction(maps.squeeze(1), scores)
+        x = images.float() / 127.5 - 1
+        maps = self._maps(x)
+        if not self.config.detector:
+            return base.Prediction(maps.squeeze(1))
+        detected = torch.sigmoid(self.detector(x, maps))
+        return base.Prediction(maps.squeeze(1), (detected + maps.flatten(1).amax(1)) / 2, {"detector": detected})
+
+    def _examples(self, images: torch.Tensor, number: int) -> base.Examples:
+        shown: list[tuple[torch.Tensor, torch.Tensor]] = []
+        with Batches(images, self.config, self.seed, number, "cpu") as batches:
+            for x, _, masks, decided in batches:
+                some = masks.flatten(1).amax(1) > 0
+                shown += zip(((x[some] + 1) * 127.5).round().byte(), (masks + 0.5 * (1 - decided))[some, 0], strict=True)
+                if len(shown) >= number:
+                    break
+        return base.Examples(*(torch.stack(part) for part in zip(*shown[:number], strict=True)))
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return the weights of generator and detector."""

@@ -46,29 +46,39 @@ class Generator(nn.Module):
         Whether coordinate channels are joined to the input.
     """
 
-    def __init__(self, width: int = 16, coord: bool = True) -> None:
+    def __init__(self, width: int = 16, coord: bool = True, comparison: bool = True) -> None:
         super().__init__()
-        self.coord = coord
+        self.coord, self.comparison = coord, comparison
         widths = [2 * width, 4 * width, 6 * width, 8 * width, 8 * width]
         inputs = [4 * (5 if coord else 3), *widths[:-1]]
         self.down = nn.ModuleList(block(i, o) for i, o in zip(inputs, widths, strict=True))
         self.up = nn.ModuleList(block(deep + skip, skip) for deep, skip in zip(widths[:0:-1], widths[-2::-1], strict=True))
-        self.head = nn.Conv2d(widths[0], 4 * 4, 1)
-        assert self.head.bias is not None
-        nn.init.constant_(self.head.bias[:4], -3.0)  # anomalies are rare: start from a map near 0.05
+        self.reconstruct = nn.Conv2d(widths[0], 4 * 3, 1)
+        self.compare = nn.Sequential(
+            nn.Conv2d(widths[0] + (2 * 4 * 3 if comparison else 0), widths[0], 3, padding=1, bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(inplace=True),
+        )
+        self.segment = nn.Conv2d(widths[0], 4, 1)
+        assert self.segment.bias is not None
+        nn.init.constant_(self.segment.bias, -3.0)  # anomalies are rare: start from a map near 0.05
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return map logits (N, 1, H, W) and the reconstruction (N, 3, H, W) for images (N, 3, H, W) in [-1, 1]."""
         x = torch.cat([images, coordinate_channels(images)], 1) if self.coord else images
-        x = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
+        x = folded = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
         skips = []
         for level, down in enumerate(self.down):
             x = down(F.max_pool2d(x, 2) if level else x)
             skips.append(x)
         for up, skip in zip(self.up, skips[-2::-1], strict=True):
             x = up(torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), skip], 1))
-        out = F.pixel_shuffle(self.head(x), 2)
-        return out[:, :1], torch.tanh(out[:, 1:])
+        reconstruction = torch.tanh(self.reconstruct(x))
+        if self.comparison:
+            difference = folded[:, : 4 * 3] - reconstruction
+            x = torch.cat([x, difference, difference.abs()], 1)
+        logits = self.segment(self.compare(x))
+        return F.pixel_shuffle(logits, 2), F.pixel_shuffle(reconstruction, 2)
 
 
 class Discriminator(nn.Module):

@@ -103,6 +103,14 @@ class CutPasteGradCAM(base.Method):
             scores = torch.sigmoid(log_odds(cam.outputs.detach()))
         return base.Prediction(torch.from_numpy(maps).float(), scores)
 
+    def _examples(self, images: torch.Tensor, number: int) -> base.Examples:
+        views, masks = [], []
+        for i in range(number):
+            image = images[torch.randint(len(images), ())].float() / 255
+            views.append((cutpaste, cutpaste_scar)[i % 2](image))
+            masks.append((views[-1] != image).any(0).float())
+        return base.Examples((torch.stack(views) * 255).round().byte(), torch.stack(masks))
+
     def state(self) -> dict[str, torch.Tensor]:
         """Return the weights."""
         return self.net.state_dict()

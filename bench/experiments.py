@@ -1,0 +1,83 @@
+"""The paper's questions as experiments: each a named set of variants over the same plan and store. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.errors import UsageError
+from bench.registry import nearest
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A question and the variants that answer it.
+
+    Attributes
+    ----------
+    summary : str
+        The question.
+    methods : str
+        The variants as typed after ``--methods``; `bench.report.experiments` has its table and figure.
+    """
+
+    summary: str
+    methods: str
+
+
+#: What is added to AnoSeg rung by rung, from pasted rectangles alone: a name and the switches that go on.
+LADDER: Sequence[tuple[str, tuple[str, ...]]] = (
+    ("paste only", ()),
+    ("+ hard augmentation", ("hard_augmentation",)),
+    ("+ adversarial, masked reconstruction", ("adversarial", "reconstruction")),
+    ("+ coordinates", ("coord",)),
+    ("+ varied shapes (ours)", ("varied_shapes",)),
+    ("+ foreign patches (ours)", ("foreign_patches",)),
+    ("+ fill, retouch (ours)", ("synthetic_fill",)),
+    ("+ deformation (ours)", ("deformation",)),
+    ("+ blending (ours)", ("blending",)),
+    ("+ visible change (ours)", ("visible_change",)),
+    ("+ placement (ours)", ("placement",)),
+    ("+ normal augmentation (ours)", ("normal_augmentation",)),
+    ("+ restoration (ours)", ("restoration",)),
+    ("+ comparison (ours)", ("comparison",)),
+    ("+ weight averaging (ours)", ("weight_averaging",)),
+)
+
+
+def ladder() -> str:
+    """Return the variants of AnoSeg that climb `LADDER`, each with all switches above its rung off."""
+    variants = []
+    for rung, (name, _) in enumerate(LADDER):
+        off = [switch for _, switches in LADDER[rung + 1 :] for switch in switches]
+        variants.append(f"anoseg[{''.join(f'{switch}=false,' for switch in off)}label={name.replace(',', ' and')}]")
+    return ",".join(variants)
+
+
+EXPERIMENTS = {
+    "ablation": Experiment("how much does each part contribute?", ladder()),
+    "coordinates": Experiment(
+        "how much do coordinates help where position decides?",
+        "anoseg[label=with coordinates],anoseg[coord=false,label=without coordinates]",
+    ),
+    "detection": Experiment(
+        "does the map improve the detection of defective images?",
+        "anoseg,anoseg[detector_map=false,label=anoseg without the map],ae_recon,gradcam",
+    ),
+    "robustness": Experiment(
+        "over which thresholds does the IoU stay high?", "anoseg,ae_recon,ae_ssim,gradcam,pixel_stats,random"
+    ),
+}
+
+
+def find_experiment(name: str) -> Experiment:
+    """Return the experiment that a user names.
+
+    Raises
+    ------
+    UsageError
+        If there is none of that name.
+    """
+    if name not in EXPERIMENTS:
+        raise UsageError(f"Unknown experiment '{name}'. {nearest(name, EXPERIMENTS)}")
+    return EXPERIMENTS[name]

@@ -1,0 +1,272 @@
+"""Answers to the paper's questions: for each experiment of `bench.experiments` one table and one figure, from the store alone."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from sklearn.metrics import roc_auc_score
+
+from bench.metrics import METRICS
+from bench.report.frame import Number, Results, number_of, opened, plain, summarise
+from bench.report.plots import COLOURS, MARKERS, axes, iou_figure, legend, title_of
+from bench.report.render import DASH, Cell, Line, Table
+from bench.report.tables import WIDTHS, cells, dataset_of, percent, table_notes
+from bench.store import CellResult, Row
+from datasets.base import GOOD
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an experiment says."""
+
+    table: Table
+    figure: Figure | None
+
+
+def answer(results: Results) -> Answer | None:
+    """Return the table and the figure of the run's experiment; None where it is none."""
+    name = results.run.info.get("experiment")
+    return _ANSWERS[name](results) if name in _ANSWERS else None
+
+
+def _difference(value: float) -> str:
+    return DASH if math.isnan(value) else f"{100 * value:+.1f}"
+
+
+# --- ablation -----------------------------------------------------------------------------------------------------------
+
+_ABLATION = ["pixel_auroc", "iou_max", "iou_0.5", "iou_deployable", "image_auroc"]
+
+
+def _ablation(results: Results) -> Answer:
+    """Return metrics rung by rung, means over categories; each rung has all that stands above it."""
+    everything = list(range(len(results.categories)))
+    numbers = {name: [summarise(block) for block in results.metrics[name][:, everything]] for name in _ABLATION}
+    columns = {METRICS[name].title: cells(numbers[name], results.allow_partial) for name in _ABLATION}
+    gains = {name: np.diff([n.mean if n.complete else math.nan for n in numbers[name]], prepend=math.nan) for name in _ABLATION[:2]}
+    lines = [
+        Line(
+            [
+                Cell(plain(variant)),
+                *(column[i] for column in columns.values()),
+                *(Cell(_difference(gain[i])) for gain in gains.values()),
+            ]
+        )
+        for i, variant in enumerate(results.variants)
+    ]
+    own = ["Cumulative: each row adds one part to all rows above it. Gain: against the row above. (ours): not from the paper."]
+    header = ["variant", *columns, "gain, pixel AUROC", "gain, IoU-max"]
+    title = f"Ablation of AnoSeg on {dataset_of(results)}: means over {len(everything)} categories (%)"
+    table = Table("experiment_ablation", title, header, lines, table_notes(results, lines, own, _ABLATION, True))
+    return Answer(table, _rungs(results, numbers))
+
+
+def _rungs(results: Results, numbers: dict[str, list[Number]]) -> Figure:
+    height = 1.6 + 0.3 * len(results.variants)
+    figure, ax = axes(title_of(results, "Ablation: each row adds a part to those above it"), "percent, mean over categories", "")
+    figure.set_size_inches(7.5, height)
+    places = np.arange(len(results.variants))
+    handles = []
+    for i, name in enumerate(_ABLATION):
+        values = [100 * n.mean if n.complete or (results.allow_partial and n.n) else math.nan for n in numbers[name]]
+        spreads = [100 * np.nan_to_num(n.spread) for n in numbers[name]]
+        handles.append(
+            ax.errorbar(values, places, xerr=spreads, color=COLOURS[i], marker=MARKERS[i], markersize=6, linewidth=1, capsize=2)
+        )
+    ax.set_yticks(places, [plain(v) for v in results.variants], fontsize=8)
+    ax.invert_yaxis()
+    ax.set_xlim(0, 100)
+    legend(figure, handles, [METRICS[name].title for name in _ABLATION])
+    return figure
+
+
+# --- coordinates --------------------------------------------------------------------------------------------------------
+
+_BY_DEFECT = {"pixel_auroc": "Pixel AUROC", "aupro_0.3": "AUPRO@0.3", "image_auroc": "Image AUROC"}
+
+
+def _defects(results: Results) -> list[tuple[bool, int, str]]:
+    """Return (does position decide, index of the category, defect type): those where it does first."""
+    found = set()
+    for row, result in results.done:
+        positional = result.record.get("positional") or []
+        for defect in result.record.get("defects") or {}:
+            found.add((defect in positional, results.categories.index(row.category), defect))
+    return sorted(found, key=lambda key: (not key[0], *key[1:]))
+
+
+def _of_defect(results: Results, category: int, defect: str, name: str) -> list[Number]:
+    """Return a number of one defect type for every variant."""
+
+    def read(result: CellResult) -> float:
+        return number_of((result.record.get("defects") or {}).get(defect, {}).get(name))
+
+    return [summarise(block) for block in results.cube(read)[:, [category]]]
+
+
+def _coordinates(results: Results) -> Answer:
+    """Return metrics of each defect type with and without coordinates, those where position decides apart."""
+    lines, shown = [], []
+    for positional, category, defect in _defects(results):
+        row = []
+        for name in _BY_DEFECT:
+            numbers = _of_defect(results, category, defect, name)
+            row += cells(numbers, results.allow_partial)
+            if len(numbers) == 2:
+                row.append(Cell(_difference(numbers[0].mean - numbers[1].mean) if all(n.complete for n in numbers) else DASH))
+        group = "Position decides" if positional else "Position does not decide"
+        label = f"{plain(results.categories[category])}: {plain(defect)}"
+        lines.append(Line([Cell(label), *row], group))
+        shown.append((label, positional, _of_defect(results, category, defect, "pixel_auroc")))
+    heads = [*(plain(v) for v in results.variants), *(["gain"] if len(results.variants) == 2 else [])]
+    header = ["defect type", *(f"{title}, {head}" for title in _BY_DEFECT.values() for head in heads)]
+    own = [
+        "Each defect type against all normal pixels or images of its category. Position decides: a normal part in a wrong place, "
+        "as the dataset's adapter names it."
+    ]
+    table = Table("experiment_coordinates", f"Coordinates: {dataset_of(results)} by defect type (%)", header, lines,
+                  table_notes(results, lines, own))  # fmt: skip
+    return Answer(table, _dumbbells(results, shown))
+
+
+def _dumbbells(results: Results, shown: Sequence[tuple[str, bool, list[Number]]]) -> Figure | None:
+    if not shown:
+        return None
+    title = title_of(results, "Pixel AUROC by defect type; bold: position decides")
+    figure, ax = axes(title, "pixel AUROC (%)", "")
+    figure.set_size_inches(7, 1.7 + 0.28 * len(shown))
+    handles = []
+    for i in range(len(results.variants)):
+        values = [100 * n[i].mean if n[i].complete else math.nan for _, _, n in shown]
+        handles += ax.plot(values, range(len(shown)), linestyle="", marker=MARKERS[i], color=COLOURS[i], markersize=7, alpha=0.9)
+    for place, (_, _, numbers) in enumerate(shown):
+        means = [100 * n.mean for n in numbers if n.complete]
+        if means:
+            ax.plot([min(means), max(means)], [place, place], color="0.6", linewidth=1.2, zorder=1)
+    ax.set_yticks(range(len(shown)), [label for label, _, _ in shown], fontsize=8)
+    for text, (_, positional, _) in zip(ax.get_yticklabels(), shown, strict=True):
+        text.set_fontweight("bold" if positional else "normal")
+    ax.invert_yaxis()
+    legend(figure, handles, results.variants)
+    return figure
+
+
+# --- detection ----------------------------------------------------------------------------------------------------------
+
+Scores = tuple[np.ndarray, np.ndarray]  # of test and of held-out images
+
+
+def _scores(result: CellResult | None, name: str) -> Scores | None:
+    """Return stored image scores of the test and of the held-out images; None where there are none."""
+    if result is None:
+        return None
+    with opened(result) as arrays:
+        keys = [f"score/{name}", f"held_out_score/{name}"]
+        return (arrays[keys[0]], arrays[keys[1]]) if all(key in arrays for key in keys) else None
+
+
+def joined(parts: Sequence[Scores | None]) -> Scores | None:
+    """Return the sum of image scores, each in deviations from the mean of its held-out normal images.
+
+    None where one is missing, or where fewer than two held-out images tell a deviation.
+    """
+    sums = [np.zeros(1), np.zeros(1)]
+    for part in parts:
+        if part is None or len(part[1]) < 2:
+            return None
+        mean, deviation = part[1].mean(dtype=np.float64), part[1].std(ddof=1, dtype=np.float64)
+        scale = max(deviation, 1e-6 * max(abs(mean), 1e-12))
+        sums = [total + (values - mean) / scale for total, values in zip(sums, part, strict=True)]
+    return sums[0], sums[1]
+
+
+def _auroc(row: Row, scores: Scores | None) -> float:
+    if scores is None or row.result is None:
+        return math.nan
+    defective = np.array([defect != GOOD for _, defect in row.result.record["items"]])
+    return float(roc_auc_score(defective, scores[0])) if 0 < defective.sum() < len(defective) else math.nan
+
+
+def _detection(results: Results) -> Answer:
+    """Return the image AUROC of scores made with and without AnoSeg's map."""
+    found = {(row.variant, row.category, row.seed): row for row in results.run.rows}
+    with_map, without, *others = results.variants
+    of: dict[str, list[tuple[str, str]]] = {
+        "maximum of the map": [(with_map, "map_max")],
+        "mean of the map's top pixels": [(with_map, "map_top")],
+        "detector without the map": [(without, "detector")],
+        "detector with the map": [(with_map, "detector")],
+        "anoseg's own score": [(with_map, "")],
+    }
+    groups = dict.fromkeys(of, "AnoSeg")
+    for other in others:
+        for name, parts in {plain(other): [], f"{plain(other)} joined to the map": [(with_map, "map_top")]}.items():
+            of[name] = [*parts, (other, "")]
+            groups[name] = "Other detectors, alone and joined to AnoSeg's map"
+    cube = np.full((len(of), len(results.categories), len(results.seeds)), math.nan)
+    for (i, parts), (j, category), (k, seed) in itertools.product(*map(enumerate, (of.values(), results.categories, results.seeds))):
+        rows = [found.get((variant, category, seed)) for variant, _ in parts]
+        read = [_scores(row.result if row else None, name) for row, (_, name) in zip(rows, parts, strict=True)]
+        if rows[0] is not None:
+            cube[i, j, k] = _auroc(rows[0], joined(read) if len(read) > 1 else read[0])
+    columns = [[summarise(block) for block in cube[:, [j]]] for j in range(len(results.categories))]
+    columns.append([summarise(block) for block in cube])
+    shown = [cells(column, results.allow_partial) for column in columns]
+    lines = [Line([Cell(name), *(column[i] for column in shown)], groups[name]) for i, name in enumerate(of)]
+    own = [
+        "Image AUROC. Top pixels: the hottest 0.2 %. Joined: the sum of both image scores (of AnoSeg, the mean of the top pixels), "
+        "each in standard deviations from the mean of the held-out normal images; a dash where fewer than two are held out.",
+    ]
+    header = ["image score", *map(plain, results.categories), "mean"]
+    title = f"Detection: image AUROC (%) on {dataset_of(results)}"
+    table = Table("experiment_detection", title, header, lines, table_notes(results, lines, own))
+    return Answer(table, _bars_of_scores(results, list(of), columns[-1]))
+
+
+def _bars_of_scores(results: Results, names: list[str], means: list[Number]) -> Figure:
+    figure, ax = axes(title_of(results, "Detection of defective images, mean over categories"), "image AUROC (%)", "")
+    figure.set_size_inches(7, 1.3 + 0.34 * len(names))
+    values = [100 * n.mean if n.complete or (results.allow_partial and n.n) else 0.0 for n in means]
+    colours = [COLOURS[0] if "map" in name or name.startswith("anoseg") else COLOURS[1] for name in names]
+    colours = [COLOURS[2] if "joined" in name else colour for name, colour in zip(names, colours, strict=True)]
+    ax.barh(range(len(names)), values, color=colours, edgecolor="0.2", linewidth=0.4)
+    for place, (value, number) in enumerate(zip(values, means, strict=True)):
+        ax.text(value + 0.5, place, percent(number.mean) if value else DASH, va="center", fontsize=8)
+    ax.set_yticks(range(len(names)), names, fontsize=8)
+    ax.invert_yaxis()
+    low = min([v for v in values if v], default=0.0)
+    ax.set_xlim(max(0.0, 10 * math.floor(low / 10 - 0.5)), 104)
+    return figure
+
+
+# --- robustness ---------------------------------------------------------------------------------------------------------
+
+
+def _robustness(results: Results) -> Answer:
+    """Return mean IoU and widths on both axes for each category and over all."""
+    columns = ["iou_max", "iou_mean", "iou_width", "iou_mean_fpr", "iou_width_fpr"]
+    everything = list(range(len(results.categories)))
+    members = [*((plain(c), [i]) for i, c in enumerate(results.categories)), ("mean over categories", everything)]
+    lines = []
+    for title, where in members:
+        block = [
+            cells([summarise(b) for b in results.values(name)[:, where]], results.allow_partial, best=name not in WIDTHS)
+            for name in columns
+        ]
+        lines += [Line([Cell(plain(v)), *(column[i] for column in block)], title) for i, v in enumerate(results.variants)]
+    own = [
+        "Mean IoU over thresholds on the map's value 0..1 and on log10 of the false-positive rate on normal images, 1e-5..1e-1. "
+        "Width: the share of the axis on which IoU ≥ 0.9 IoU-max."
+    ]
+    header = ["method", *(METRICS[n].title if n in METRICS else WIDTHS[n] for n in columns)]
+    title = f"Threshold robustness by category on {dataset_of(results)} (%)"
+    table = Table("experiment_robustness", title, header, lines, table_notes(results, lines, own, ["iou_mean", "iou_mean_fpr"], True))
+    return Answer(table, iou_figure(results, everything, "mean over categories"))
+
+
+_ANSWERS = {"ablation": _ablation, "coordinates": _coordinates, "detection": _detection, "robustness": _robustness}
