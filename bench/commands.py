@@ -48,7 +48,11 @@ def run_command(arguments: Namespace) -> int:
         out.error(f"note: the settings of {unused} have no effect, as --methods does not name it")
     categories = choose_categories(dataset, arguments.category)
     device = choose_device(arguments.device)
-    path = choose_folder(arguments.out or Path("results") / slug(f"{dataset.label}-{arguments.profile}{f'-{arguments.experiment}' if arguments.experiment else ''}"))
+    path = choose_folder(
+        arguments.out
+        or Path("results")
+        / slug(f"{dataset.label}-{arguments.profile}{f'-{arguments.experiment}' if arguments.experiment else ''}")
+    )
     revision, dirty = commit()
     info = {
         "command": "python run_bench.py " + shlex.join(sys.argv[1:]),

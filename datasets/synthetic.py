@@ -461,7 +461,9 @@ SUBJECTS = {
     "gasket": Subject(gasket, "objects", ((160, 160), (160, 200), (192, 176)), ("dust", "nick", "tear")),
     "flange": Subject(flange, "objects", ((192, 192),), ("missing_bolt", "rust", "scratch")),
     "blister": Subject(blister, "objects", ((160, 224),), ("broken", "hair", "missing", "wrong_colour")),
-    "circuit": Subject(circuit, "objects", ((256, 256),), ("misplaced", "scorch", "solder_bridge"), positional=frozenset({"misplaced"})),
+    "circuit": Subject(
+        circuit, "objects", ((256, 256),), ("misplaced", "scorch", "solder_bridge"), positional=frozenset({"misplaced"})
+    ),
 }
 
 

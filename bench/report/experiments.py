@@ -209,7 +209,9 @@ def _detection(results: Results) -> Answer:
             of[name] = [*parts, (other, "")]
             groups[name] = "Other detectors, alone and joined to AnoSeg's map"
     cube = np.full((len(of), len(results.categories), len(results.seeds)), math.nan)
-    for (i, parts), (j, category), (k, seed) in itertools.product(*map(enumerate, (of.values(), results.categories, results.seeds))):
+    for (i, parts), (j, category), (k, seed) in itertools.product(
+        *map(enumerate, (of.values(), results.categories, results.seeds))
+    ):
         rows = [found.get((variant, category, seed)) for variant, _ in parts]
         read = [_scores(row.result if row else None, name) for row, (_, name) in zip(rows, parts, strict=True)]
         if rows[0] is not None:
@@ -265,7 +267,9 @@ def _robustness(results: Results) -> Answer:
     ]
     header = ["method", *(METRICS[n].title if n in METRICS else WIDTHS[n] for n in columns)]
     title = f"Threshold robustness by category on {dataset_of(results)} (%)"
-    table = Table("experiment_robustness", title, header, lines, table_notes(results, lines, own, ["iou_mean", "iou_mean_fpr"], True))
+    table = Table(
+        "experiment_robustness", title, header, lines, table_notes(results, lines, own, ["iou_mean", "iou_mean_fpr"], True)
+    )
     return Answer(table, iou_figure(results, everything, "mean over categories"))
 
 

@@ -140,7 +140,9 @@ def _cost_columns(results: Results, headings: Sequence[str]) -> dict[str, list[C
 
 def _devices(results: Results) -> str:
     made = [result.record.get("provenance") or {} for _, result in results.done]
-    found = dict.fromkeys(f"{plain(p.get('device_name', ''))}, {p.get('threads', '?')} threads" for p in made if p.get("device_name"))
+    found = dict.fromkeys(
+        f"{plain(p.get('device_name', ''))}, {p.get('threads', '?')} threads" for p in made if p.get("device_name")
+    )
     return "; ".join(found) or "unknown devices"
 
 
@@ -322,7 +324,14 @@ def all_tables(results: Results) -> list[Table]:
             what = f"{plain(category)} of {dataset_of(results)}"
             at.append(threshold_table(results, [i], what, names(f"thresholds_{slug(category)}")))
     by_defect = [defect_table(results, category, names(f"defects_{slug(category)}")) for category in results.categories]
-    return [summary_table(results), robustness_table(results), cost_table(results), *metrics, *at, *(table for table in by_defect if table)]
+    return [
+        summary_table(results),
+        robustness_table(results),
+        cost_table(results),
+        *metrics,
+        *at,
+        *(table for table in by_defect if table),
+    ]
 
 
 def compact_table(results: Results) -> Table:

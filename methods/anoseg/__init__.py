@@ -46,13 +46,15 @@ class AnoSegConfig(TrainedConfig):
     normal_augmentation: bool = Field(True, description="ours: slight shift, rotation and brightness changes of the normals")
     restoration: bool = Field(True, description="ours: under anomalies, the reconstruction learns what was there before")
     restoration_weight: float = Field(1.0, ge=0)
-    comparison: bool = Field(True, description="ours: the map's head sees the difference of image and reconstruction")
+    comparison: bool = Field(True, description="ours: a second small U-Net sees the difference of image and reconstruction")
     weight_averaging: bool = Field(True, description="ours: predict with an exponential moving average of the weights")
 
     width: int = Field(16, ge=4, description="channels of the first level of the U-Net (ours)")
     epochs: int = Field(120, ge=1, description="passes over the training images, if steps is not given")
     min_steps: int = Field(1000, ge=0, description="updates, at least: for small training sets")
-    positive_weight: float = Field(1.0, gt=0)
+    anomaly_weight: float = Field(
+        3.0, gt=0, description="ours: weight of anomalous pixels in the cross-entropy; above 1 the map is bolder"
+    )
     learning_rate: float = Field(2e-3, gt=0)
     smoothing: float = Field(1.0, ge=0, description="ours: sigma of the map's Gaussian smoothing, in pixels at 128 px")
 

@@ -25,8 +25,9 @@ NORMAL, ANOMALOUS, UNDECIDED = 0, 1, 2
 
 #: Share of training images with at least one, two and three anomalies (ours).
 ANOMALIES = (0.8, 0.4, 0.15)
-#: Areas of anomalies, as shares of the image, log-uniform: from a few pixels to a third (ours).
-AREA = (0.0004, 0.33)
+#: Areas of anomalies, as shares of the image (ours): most log-uniform from a few pixels to a tenth, the others, a part of
+#: `LARGE_SHARE`, uniform, so that whole parts go missing.
+SMALL, LARGE, LARGE_SHARE = (0.0004, 0.1), (0.05, 0.4), 0.25
 #: A change of 10 of 255 in any channel is visible (ours).
 VISIBLE = 10
 
@@ -111,7 +112,8 @@ def draw_region(rng: Generator, image: np.ndarray, config: AnoSegConfig) -> Regi
     """
     side = image.shape[0]
     kind = rng.choice(["rectangle", "scar", "blob", "shreds"], p=[0.2, 0.25, 0.35, 0.2]) if config.varied_shapes else "rectangle"
-    area, aspect = side * side * log_uniform(rng, *AREA), log_uniform(rng, 0.3, 3.3)
+    share = rng.uniform(*LARGE) if rng.random() < LARGE_SHARE else log_uniform(rng, *SMALL)
+    area, aspect = side * side * share, log_uniform(rng, 0.3, 3.3)
     if kind == "scar":
         area, aspect = min(0.3 * area, 0.03 * side * side), 8 * max(aspect, 1 / aspect)
     angle = rng.uniform(0, math.pi) if config.varied_shapes else 0.0
@@ -135,7 +137,9 @@ def draw_region(rng: Generator, image: np.ndarray, config: AnoSegConfig) -> Regi
         distance = np.sqrt((u / (1.13 * a)) ** 2 + (v / (1.13 * b)) ** 2)
     if kind != "rectangle":
         rough = {"scar": 0.3, "blob": 0.3, "shreds": 0.9}[kind]
-        distance = distance + rough * smooth_noise(rng, distance.shape, max(2.0, (b if kind == "scar" else math.sqrt(a * b)) * rng.uniform(0.3, 1)))
+        distance = distance + rough * smooth_noise(
+            rng, distance.shape, max(2.0, (b if kind == "scar" else math.sqrt(a * b)) * rng.uniform(0.3, 1))
+        )
     softness = log_uniform(rng, 1, 1 + 0.5 * b) if config.blending else 1.0  # width of the edge, px
     return Region((rows, columns), np.clip((1 - distance) * (b / softness) + 0.5, 0, 1), math.sqrt(area))
 
@@ -163,8 +167,11 @@ def cut(rng: Generator, source: np.ndarray, region: Region, config: AnoSegConfig
         scale = log_uniform(rng, 0.5, 2)
         turns += rng.uniform(-math.pi / 4, math.pi / 4)
     here = np.array([(columns.start + columns.stop) / 2, (rows.start + rows.stop) / 2])
-    near = config.foreign_patches and rng.random() < 0.35  # a part beside its place
-    there = here + rng.uniform(-0.2, 0.2, 2) * side if near else rng.uniform(0.1, 0.9, 2) * side
+    if config.foreign_patches and rng.random() < 0.35:  # from beside its place: a part is missing, doubled or moved
+        direction, distance = rng.uniform(0, 2 * math.pi), 0.03 * side + rng.uniform(0.3, 1.3) * region.size
+        there = here + distance * np.array([math.cos(direction), math.sin(direction)])
+    else:
+        there = rng.uniform(0.1, 0.9, 2) * side
     cos, sin = math.cos(turns) / scale, math.sin(turns) / scale
     matrix = np.array([[cos, -sin, 0.0], [sin, cos, 0.0]])
     matrix[:, 2] = there - matrix[:, :2] @ np.array([shape[1] / 2, shape[0] / 2])

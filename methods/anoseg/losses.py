@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 
 
-def segmentation_loss(logits: torch.Tensor, masks: torch.Tensor, decided: torch.Tensor, positive_weight: float = 1.0) -> torch.Tensor:
+def segmentation_loss(
+    logits: torch.Tensor, masks: torch.Tensor, decided: torch.Tensor, anomaly_weight: float = 1.0
+) -> torch.Tensor:
     """Pixel-wise loss between map and reference mask: cross-entropy plus soft Dice over the batch.
 
     The paper's pixel-wise loss is known, its norm is not. Cross-entropy calibrates the map; Dice (Milletari et al.
@@ -16,8 +18,11 @@ def segmentation_loss(logits: torch.Tensor, masks: torch.Tensor, decided: torch.
     ----------
     logits, masks, decided : torch.Tensor
         float, (N, 1, H, W); the masks 0 or 1, and 0 in `decided` what counts for nothing.
+    anomaly_weight : float
+        Weight of an anomalous pixel in the cross-entropy, beside 1 for a normal one (ours).
     """
-    entropy = F.binary_cross_entropy_with_logits(logits, masks, decided * (1 + (positive_weight - 1) * masks), reduction="sum") / (decided.sum() + 1)
+    weights = decided * (1 + (anomaly_weight - 1) * masks)
+    entropy = F.binary_cross_entropy_with_logits(logits, masks, weights, reduction="sum") / (decided.sum() + 1)
     probability = torch.sigmoid(logits) * decided
     masks = masks * decided
     dice = 1 - (2 * (probability * masks).sum() + 1) / (probability.sum() + masks.sum() + 1)

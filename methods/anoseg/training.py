@@ -49,11 +49,12 @@ def train_generator(
         with mixed_precision(device):
             logits, reconstruction = generator(x)
         logits, reconstruction = logits.float(), reconstruction.float()
-        loss = segmentation_loss(logits, masks, decided)
+        loss = segmentation_loss(logits, masks, decided, config.anomaly_weight)
+        normal = (1 - masks) * decided
         if config.reconstruction:
-            loss = loss + config.reconstruction_weight * reconstruction_loss(reconstruction, x, (1 - masks) * decided)
+            loss = loss + config.reconstruction_weight * reconstruction_loss(reconstruction, x, normal)
         if config.restoration:
-            loss = loss + config.restoration_weight * reconstruction_loss(reconstruction, clean, masks)
+            loss = loss + config.restoration_weight * reconstruction_loss(reconstruction, clean, 1 - normal)
         if config.adversarial:
             pair = normal_pair(reconstruction, torch.sigmoid(logits))
             with mixed_precision(device):
