@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -209,13 +208,13 @@ def _detection(results: Results) -> Answer:
             of[name] = [*parts, (other, "")]
             groups[name] = "Other detectors, alone and joined to AnoSeg's map"
     cube = np.full((len(of), len(results.categories), len(results.seeds)), math.nan)
-    for (i, parts), (j, category), (k, seed) in itertools.product(
-        *map(enumerate, (of.values(), results.categories, results.seeds))
-    ):
-        rows = [found.get((variant, category, seed)) for variant, _ in parts]
-        read = [_scores(row.result if row else None, name) for row, (_, name) in zip(rows, parts, strict=True)]
-        if rows[0] is not None:
-            cube[i, j, k] = _auroc(rows[0], joined(read) if len(read) > 1 else read[0])
+    for i, parts in enumerate(of.values()):
+        for j, category in enumerate(results.categories):
+            for k, seed in enumerate(results.seeds):
+                rows = [found.get((variant, category, seed)) for variant, _ in parts]
+                read = [_scores(row.result if row else None, name) for row, (_, name) in zip(rows, parts, strict=True)]
+                if rows[0] is not None:
+                    cube[i, j, k] = _auroc(rows[0], joined(read) if len(read) > 1 else read[0])
     columns = [[summarise(block) for block in cube[:, [j]]] for j in range(len(results.categories))]
     columns.append([summarise(block) for block in cube])
     shown = [cells(column, results.allow_partial) for column in columns]

@@ -153,9 +153,9 @@ def cost_table(results: Results) -> Table:
         Line([Cell(plain(variant)), *(column[i] for column in columns.values())]) for i, variant in enumerate(results.variants)
     ]
     own = [
-        f"Per cell, on {_devices(results)}. Images/s: the method alone, in batches, without reading and resizing files. Multiply-adds: "
-        "convolutions and matrix products of one prediction. Peak memory: on CUDA what torch has allocated, else the whole process, "
-        "with torch itself and the images; a dash where the system does not tell.",
+        f"Per cell, on {_devices(results)}. Images/s: the method alone, in batches, without reading and resizing files. "
+        "Multiply-adds: convolutions and matrix products of one prediction. Peak memory: on CUDA what torch has allocated, else "
+        "the whole process, with torch itself and the images; a dash where the system does not tell.",
         notes.setup(results),
         *notes.failures(results),
     ]

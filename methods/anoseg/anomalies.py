@@ -27,7 +27,9 @@ NORMAL, ANOMALOUS, UNDECIDED = 0, 1, 2
 ANOMALIES = (0.8, 0.4, 0.15)
 #: Areas of anomalies, as shares of the image (ours): most log-uniform from a few pixels to a tenth, the others, a part of
 #: `LARGE_SHARE`, uniform, so that whole parts go missing.
-SMALL, LARGE, LARGE_SHARE = (0.0004, 0.1), (0.05, 0.4), 0.25
+SMALL, LARGE, LARGE_SHARE = (0.0004, 0.1), (0.05, 0.4), 0.15
+#: Places among which `fitting_patch` chooses.
+CANDIDATES = 32
 #: A change of 10 of 255 in any channel is visible (ours).
 VISIBLE = 10
 
@@ -147,7 +149,36 @@ def draw_region(rng: Generator, image: np.ndarray, config: AnoSegConfig) -> Regi
 # --- what fills a region ------------------------------------------------------------------------------------------------
 
 
-def cut(rng: Generator, source: np.ndarray, region: Region, config: AnoSegConfig, grey: bool) -> np.ndarray:
+def fitting_patch(rng: Generator, here: np.ndarray, source: np.ndarray, region: Region) -> np.ndarray:
+    """Return of many places of an image the patch that fits best to the region's edge and differs inside, float32 (h, w, 3) (ours).
+
+    Without an edge that betrays it, only what is there does: a part is missing, doubled or in a wrong place, as in
+    exemplar-based inpainting (Criminisi et al. 2004).
+
+    Parameters
+    ----------
+    here : numpy.ndarray
+        float32 (h, w, 3), what is in the region's window.
+    """
+    height, width = region.alpha.shape
+    side = source.shape[0]
+    inside = np.argwhere(region.alpha > 0.7)
+    edge = np.argwhere((region.alpha > 0.02) & (region.alpha < 0.5))
+    tops = rng.integers(0, side - height + 1, CANDIDATES)
+    lefts = rng.integers(0, side - width + 1, CANDIDATES)
+    if len(inside) and len(edge):
+        difference = []
+        for points in (edge[rng.integers(len(edge), size=64)], inside[rng.integers(len(inside), size=64)]):
+            there = source[tops[:, None] + points[:, 0], lefts[:, None] + points[:, 1]].astype(np.float32)
+            difference.append(np.abs(there - here[points[:, 0], points[:, 1]]).mean((1, 2)))
+        misfit = (difference[0] + 2) / np.maximum(difference[1] - VISIBLE, 0.1)
+        best = int(misfit.argmin())
+    else:
+        best = 0
+    return source[tops[best] : tops[best] + height, lefts[best] : lefts[best] + width].astype(np.float32)
+
+
+def cut(rng: Generator, here: np.ndarray, source: np.ndarray, region: Region, config: AnoSegConfig, grey: bool) -> np.ndarray:
     """Cut a patch for a region from elsewhere in an image; hard augmented at times (known), rescaled and turned (ours).
 
     Returns
@@ -157,7 +188,9 @@ def cut(rng: Generator, source: np.ndarray, region: Region, config: AnoSegConfig
     """
     side = source.shape[0]
     (rows, columns), shape = region.window, region.alpha.shape
-    hard = config.hard_augmentation and rng.random() < 0.6
+    hard = config.hard_augmentation and rng.random() < 0.5
+    if not hard and config.matching and rng.random() < 0.7:
+        return fitting_patch(rng, here, source, region)
     turns, scale = 0.0, 1.0
     if hard:
         turns = rng.integers(4) * math.pi / 2
@@ -166,10 +199,10 @@ def cut(rng: Generator, source: np.ndarray, region: Region, config: AnoSegConfig
     if config.foreign_patches and rng.random() < 0.5:
         scale = log_uniform(rng, 0.5, 2)
         turns += rng.uniform(-math.pi / 4, math.pi / 4)
-    here = np.array([(columns.start + columns.stop) / 2, (rows.start + rows.stop) / 2])
+    centre = np.array([(columns.start + columns.stop) / 2, (rows.start + rows.stop) / 2])
     if config.foreign_patches and rng.random() < 0.35:  # from beside its place: a part is missing, doubled or moved
         direction, distance = rng.uniform(0, 2 * math.pi), 0.03 * side + rng.uniform(0.3, 1.3) * region.size
-        there = here + distance * np.array([math.cos(direction), math.sin(direction)])
+        there = centre + distance * np.array([math.cos(direction), math.sin(direction)])
     else:
         there = rng.uniform(0.1, 0.9, 2) * side
     cos, sin = math.cos(turns) / scale, math.sin(turns) / scale
@@ -183,12 +216,12 @@ def cut(rng: Generator, source: np.ndarray, region: Region, config: AnoSegConfig
 def fill(rng: Generator, here: np.ndarray, grey: bool) -> np.ndarray:
     """Return smooth random colours with some structure, float32 (h, w, 3): stains, holes, dust, foreign matter (ours)."""
     shape = here.shape[:2]
-    colour = rng.uniform(0, 255, 1 if grey else 3) if rng.random() < 0.5 else np.full(1, rng.uniform(0, 255))
-    out = np.broadcast_to(colour.astype(np.float32), (*shape, 3))
-    if min(shape) > 3:
-        cell = log_uniform(rng, 1.5, max(2.0, max(shape) / 3))
-        out = out + rng.uniform(0, 45) * smooth_noise(rng, shape, cell)[..., None]
-    return out
+    colour = rng.uniform(0, 255, 1 if grey or rng.random() < 0.5 else 3).astype(np.float32)
+    plain = np.broadcast_to(colour, (*shape, 3))
+    if min(shape) <= 3:
+        return plain
+    cell = log_uniform(rng, 1.5, max(2.0, max(shape) / 3))
+    return plain + np.float32(rng.uniform(0, 45)) * smooth_noise(rng, shape, cell)[..., None]
 
 
 def deform(rng: Generator, image: np.ndarray, region: Region) -> np.ndarray:
@@ -276,11 +309,8 @@ def paste(rng: Generator, image: np.ndarray, labels: np.ndarray, other: np.ndarr
     elif config.deformation and choice < 0.42:
         patch = deform(rng, image, region)
     else:
-        patch = cut(rng, other if config.foreign_patches and rng.random() < 0.6 else image, region, config, grey)
-    if config.blending:
-        after = blend(rng, here, patch, region.alpha)
-    else:
-        after = np.where(region.alpha[..., None] > 0.5, patch, here)
+        patch = cut(rng, here, other if config.foreign_patches and rng.random() < 0.6 else image, region, config, grey)
+    after = blend(rng, here, patch, region.alpha) if config.blending else np.where(region.alpha[..., None] > 0.5, patch, here)
     after = np.clip(after, 0, 255).astype(np.uint8)
     if config.visible_change:
         new = label_region(before, after, region)
