@@ -201,9 +201,10 @@ def write_cell(
     }
     arrays = {name: _compact(a) for name, a in (evaluation.curves | evaluation.per_image).items()}
     arrays["region_sizes"] = _compact(sizes)
+    if held_out.scores is not None:
+        arrays["held_out_score"] = held_out.scores
     for whose, predicted in (("score", test), ("held_out_score", held_out)):
-        own = {} if predicted.scores is None else {"": predicted.scores}
-        arrays |= {f"{whose}/{name}": values for name, values in (own | dict(predicted.other_scores)).items()}
+        arrays |= {f"{whose}/{name}": values for name, values in predicted.other_scores.items()}
     thumbnails = [thumbnail(map_) for map_ in test.maps]
     peak = max(float(np.abs(small).max()) for small in thumbnails)
     kind = np.float16 if 1e-2 < peak < 6e4 else np.float32

@@ -84,7 +84,7 @@ class CellResult:
 
     @cached_property
     def arrays(self) -> Mapping[str, np.ndarray]:
-        """The arrays: ``iou``, ``fpr``, ``roc``, ``pro``, ``score``, ``iou_oracle`` and ``map/<i>``, read one by one.
+        """The arrays of an evaluation, ``held_out_score``, ``score/<name>``, ``held_out_score/<name>`` and ``map/<i>``.
 
         ``map/<i>`` is the map of test image i, float16 or float32, reduced to at most `bench.cell.THUMBNAIL` px.
         """

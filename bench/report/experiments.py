@@ -161,11 +161,11 @@ Scores = tuple[np.ndarray, np.ndarray]  # of test and of held-out images
 
 
 def _scores(result: CellResult | None, name: str) -> Scores | None:
-    """Return stored image scores of the test and of the held-out images; None where there are none."""
+    """Return stored image scores of the test and of the held-out images, the method's own for ""; None where there are none."""
     if result is None:
         return None
     with opened(result) as arrays:
-        keys = [f"score/{name}", f"held_out_score/{name}"]
+        keys = [f"{whose}/{name}".rstrip("/") for whose in ("score", "held_out_score")]
         return (arrays[keys[0]], arrays[keys[1]]) if all(key in arrays for key in keys) else None
 
 
