@@ -33,7 +33,6 @@ LADDER: Sequence[tuple[str, tuple[str, ...]]] = (
     ("+ coordinates", ("coord",)),
     ("+ varied shapes (ours)", ("varied_shapes",)),
     ("+ foreign patches (ours)", ("foreign_patches",)),
-    ("+ matching (ours)", ("matching",)),
     ("+ fill, retouch (ours)", ("synthetic_fill",)),
     ("+ deformation (ours)", ("deformation",)),
     ("+ blending (ours)", ("blending",)),

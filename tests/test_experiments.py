@@ -86,7 +86,7 @@ def test_scores_are_joined_in_deviations_of_normal_images():
     assert both is not None
     assert both[0].tolist() == [-1.0, 3.0] and both[1].tolist() == [-2.0, 0.0, 2.0]
     assert joined([one, None]) is None and joined([one, (np.array([1.0]), np.array([1.0]))]) is None
-    constant = joined([(np.array([1.0, 2.0]), np.array([1.0, 1.0])), one])
+    constant = joined([(np.array([1.0, 2.0]), np.ones(3)), one])
     assert constant is not None and np.isfinite(constant[0]).all()
 
 

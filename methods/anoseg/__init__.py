@@ -38,7 +38,6 @@ class AnoSegConfig(TrainedConfig):
     # our additions
     varied_shapes: bool = Field(True, description="ours: scars, blobs and noise shapes beside rectangles")
     foreign_patches: bool = Field(True, description="ours: patches of other training images, rescaled, beside the image's own")
-    matching: bool = Field(True, description="ours: a part of the patches is chosen to fit its new surroundings")
     synthetic_fill: bool = Field(True, description="ours: a part of the anomalies is filled with smooth random colour")
     deformation: bool = Field(True, description="ours: a part of the anomalies bends the image instead")
     placement: bool = Field(True, description="ours: anomalies fall more often where the image has structure")

@@ -25,11 +25,8 @@ NORMAL, ANOMALOUS, UNDECIDED = 0, 1, 2
 
 #: Share of training images with at least one, two and three anomalies (ours).
 ANOMALIES = (0.8, 0.4, 0.15)
-#: Areas of anomalies, as shares of the image (ours): most log-uniform from a few pixels to a tenth, the others, a part of
-#: `LARGE_SHARE`, uniform, so that whole parts go missing.
-SMALL, LARGE, LARGE_SHARE = (0.0004, 0.1), (0.05, 0.4), 0.15
-#: Places among which `fitting_patch` chooses.
-CANDIDATES = 32
+#: Areas of anomalies, as shares of the image, log-uniform: from a few pixels to a third (ours).
+AREA = (0.0004, 0.33)
 #: A change of 10 of 255 in any channel is visible (ours).
 VISIBLE = 10
 
@@ -114,8 +111,7 @@ def draw_region(rng: Generator, image: np.ndarray, config: AnoSegConfig) -> Regi
     """
     side = image.shape[0]
     kind = rng.choice(["rectangle", "scar", "blob", "shreds"], p=[0.2, 0.25, 0.35, 0.2]) if config.varied_shapes else "rectangle"
-    share = rng.uniform(*LARGE) if rng.random() < LARGE_SHARE else log_uniform(rng, *SMALL)
-    area, aspect = side * side * share, log_uniform(rng, 0.3, 3.3)
+    area, aspect = side * side * log_uniform(rng, *AREA), log_uniform(rng, 0.3, 3.3)
     if kind == "scar":
         area, aspect = min(0.3 * area, 0.03 * side * side), 8 * max(aspect, 1 / aspect)
     angle = rng.uniform(0, math.pi) if config.varied_shapes else 0.0
@@ -149,36 +145,7 @@ def draw_region(rng: Generator, image: np.ndarray, config: AnoSegConfig) -> Regi
 # --- what fills a region ------------------------------------------------------------------------------------------------
 
 
-def fitting_patch(rng: Generator, here: np.ndarray, source: np.ndarray, region: Region) -> np.ndarray:
-    """Return of many places of an image the patch that fits best to the region's edge and differs inside, float32 (h, w, 3) (ours).
-
-    Without an edge that betrays it, only what is there does: a part is missing, doubled or in a wrong place, as in
-    exemplar-based inpainting (Criminisi et al. 2004).
-
-    Parameters
-    ----------
-    here : numpy.ndarray
-        float32 (h, w, 3), what is in the region's window.
-    """
-    height, width = region.alpha.shape
-    side = source.shape[0]
-    inside = np.argwhere(region.alpha > 0.7)
-    edge = np.argwhere((region.alpha > 0.02) & (region.alpha < 0.5))
-    tops = rng.integers(0, side - height + 1, CANDIDATES)
-    lefts = rng.integers(0, side - width + 1, CANDIDATES)
-    if len(inside) and len(edge):
-        difference = []
-        for points in (edge[rng.integers(len(edge), size=64)], inside[rng.integers(len(inside), size=64)]):
-            there = source[tops[:, None] + points[:, 0], lefts[:, None] + points[:, 1]].astype(np.float32)
-            difference.append(np.abs(there - here[points[:, 0], points[:, 1]]).mean((1, 2)))
-        misfit = (difference[0] + 2) / np.maximum(difference[1] - VISIBLE, 0.1)
-        best = int(misfit.argmin())
-    else:
-        best = 0
-    return source[tops[best] : tops[best] + height, lefts[best] : lefts[best] + width].astype(np.float32)
-
-
-def cut(rng: Generator, here: np.ndarray, source: np.ndarray, region: Region, config: AnoSegConfig, grey: bool) -> np.ndarray:
+def cut(rng: Generator, source: np.ndarray, region: Region, config: AnoSegConfig, grey: bool) -> np.ndarray:
     """Cut a patch for a region from elsewhere in an image; hard augmented at times (known), rescaled and turned (ours).
 
     Returns
@@ -188,9 +155,7 @@ def cut(rng: Generator, here: np.ndarray, source: np.ndarray, region: Region, co
     """
     side = source.shape[0]
     (rows, columns), shape = region.window, region.alpha.shape
-    hard = config.hard_augmentation and rng.random() < 0.5
-    if not hard and config.matching and rng.random() < 0.7:
-        return fitting_patch(rng, here, source, region)
+    hard = config.hard_augmentation and rng.random() < 0.6
     turns, scale = 0.0, 1.0
     if hard:
         turns = rng.integers(4) * math.pi / 2
@@ -200,11 +165,8 @@ def cut(rng: Generator, here: np.ndarray, source: np.ndarray, region: Region, co
         scale = log_uniform(rng, 0.5, 2)
         turns += rng.uniform(-math.pi / 4, math.pi / 4)
     centre = np.array([(columns.start + columns.stop) / 2, (rows.start + rows.stop) / 2])
-    if config.foreign_patches and rng.random() < 0.35:  # from beside its place: a part is missing, doubled or moved
-        direction, distance = rng.uniform(0, 2 * math.pi), 0.03 * side + rng.uniform(0.3, 1.3) * region.size
-        there = centre + distance * np.array([math.cos(direction), math.sin(direction)])
-    else:
-        there = rng.uniform(0.1, 0.9, 2) * side
+    near = config.foreign_patches and rng.random() < 0.35  # from beside its place: a part is missing, doubled or moved
+    there = centre + rng.uniform(-0.2, 0.2, 2) * side if near else rng.uniform(0.1, 0.9, 2) * side
     cos, sin = math.cos(turns) / scale, math.sin(turns) / scale
     matrix = np.array([[cos, -sin, 0.0], [sin, cos, 0.0]])
     matrix[:, 2] = there - matrix[:, :2] @ np.array([shape[1] / 2, shape[0] / 2])
@@ -309,7 +271,7 @@ def paste(rng: Generator, image: np.ndarray, labels: np.ndarray, other: np.ndarr
     elif config.deformation and choice < 0.42:
         patch = deform(rng, image, region)
     else:
-        patch = cut(rng, here, other if config.foreign_patches and rng.random() < 0.6 else image, region, config, grey)
+        patch = cut(rng, other if config.foreign_patches and rng.random() < 0.6 else image, region, config, grey)
     after = blend(rng, here, patch, region.alpha) if config.blending else np.where(region.alpha[..., None] > 0.5, patch, here)
     after = np.clip(after, 0, 255).astype(np.uint8)
     if config.visible_change:
