@@ -18,8 +18,10 @@ class AnoSegConfig(TrainedConfig):
 
     profiles: ClassVar[dict[str, dict[str, Any]]] = {
         "demo": {"image_size": 64, "steps": 400},
-        "quick": {"epochs": 60, "min_steps": 350},
+        "quick": {"steps": 1500},
     }
+
+    version: ClassVar[int] = 2
 
     image_size: int = Field(256, ge=64, le=2048, multiple_of=32, description="side of the square that images are resized to, px")
 
@@ -51,8 +53,7 @@ class AnoSegConfig(TrainedConfig):
     weight_averaging: bool = Field(True, description="ours: predict with an exponential moving average of the weights")
 
     width: int = Field(16, ge=4, description="channels of the first level of the U-Net (ours)")
-    epochs: int = Field(120, ge=1, description="passes over the training images, if steps is not given")
-    min_steps: int = Field(1000, ge=0, description="updates, at least: for small training sets")
+    steps: int | None = Field(2500, ge=1, description="updates; takes the place of epochs and min_steps")
     anomaly_weight: float = Field(
         3.0, gt=0, description="ours: weight of anomalous pixels in the cross-entropy; above 1 the map is bolder"
     )

@@ -10,9 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-#: Share of training images for which `Comparison` sees the reconstruction alone, so that it learns to use it (ours).
-BLIND = 0.3
-
 
 def coordinate_channels(images: torch.Tensor) -> torch.Tensor:
     """Return the channels x and y in [-1, 1] of CoordConv (Liu et al. 2018), shape (N, 2, H, W)."""
@@ -54,20 +51,6 @@ class Comparison(nn.Module):
         return self.outer(torch.cat([F.interpolate(inner, scale_factor=2.0, mode="nearest"), x], 1))
 
 
-class Reconstruction(nn.Sequential):
-    """A decoder from the deepest features to the image, without skip connections (ours).
-
-    Its targets are normal images only, so that it has no way to copy an anomaly.
-    """
-
-    def __init__(self, widths: list[int]) -> None:
-        layers: list[nn.Module] = []
-        for deep, shallow in zip(widths[:0:-1], widths[-2::-1], strict=True):
-            layers += [nn.Upsample(scale_factor=2.0), nn.Conv2d(deep, shallow, 3, padding=1, bias=False)]
-            layers += [nn.BatchNorm2d(shallow), nn.ReLU(inplace=True)]
-        super().__init__(*layers, nn.Conv2d(widths[0], 4 * 3, 1), nn.Tanh())
-
-
 class Generator(nn.Module):
     """A U-Net (Ronneberger et al. 2015) from an image to its anomaly map and its normal reconstruction.
 
@@ -91,7 +74,7 @@ class Generator(nn.Module):
         inputs = [4 * (5 if coord else 3), *widths[:-1]]
         self.down = nn.ModuleList(block(i, o) for i, o in zip(inputs, widths, strict=True))
         self.up = nn.ModuleList(block(deep + skip, skip) for deep, skip in zip(widths[:0:-1], widths[-2::-1], strict=True))
-        self.reconstruct = Reconstruction(widths)
+        self.reconstruct = nn.Conv2d(widths[0], 4 * 3, 1)
         if comparison:
             self.compare = Comparison(widths[0] + 2 * 4 * 3, widths[0])
         self.segment = nn.Conv2d(widths[0], 4, 1)
@@ -108,10 +91,8 @@ class Generator(nn.Module):
             skips.append(x)
         for up, skip in zip(self.up, skips[-2::-1], strict=True):
             x = up(torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), skip], 1))
-        reconstruction = self.reconstruct(skips[-1])
+        reconstruction = torch.tanh(self.reconstruct(x))
         if self.comparison:
-            if self.training:
-                x = x * (torch.rand(len(x), 1, 1, 1, device=x.device) > BLIND)
             difference = folded[:, : 4 * 3] - reconstruction
             x = self.compare(torch.cat([x, difference, difference.abs()], 1))
         return F.pixel_shuffle(self.segment(x), 2), F.pixel_shuffle(reconstruction, 2)
