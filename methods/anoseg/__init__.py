@@ -18,7 +18,7 @@ class AnoSegConfig(TrainedConfig):
 
     profiles: ClassVar[dict[str, dict[str, Any]]] = {
         "demo": {"image_size": 64, "steps": 400},
-        "quick": {"steps": 1500},
+        "quick": {"steps": 1000},
     }
 
     version: ClassVar[int] = 2
@@ -53,7 +53,7 @@ class AnoSegConfig(TrainedConfig):
     weight_averaging: bool = Field(True, description="ours: predict with an exponential moving average of the weights")
 
     width: int = Field(16, ge=4, description="channels of the first level of the U-Net (ours)")
-    steps: int | None = Field(2500, ge=1, description="updates; takes the place of epochs and min_steps")
+    steps: int | None = Field(2000, ge=1, description="updates; takes the place of epochs and min_steps")
     anomaly_weight: float = Field(
         3.0, gt=0, description="ours: weight of anomalous pixels in the cross-entropy; above 1 the map is bolder"
     )
