@@ -134,6 +134,21 @@ def test_hard_augmented_patches_are_turned_by_right_angles_or_of_other_colours(m
     assert seen >= {"horizontal", "vertical"}
 
 
+def test_membrane_meets_the_edge_and_is_smooth_within():
+    """On a disc it follows the harmonic function with the same values on the edge: two planes and a constant."""
+    y, x = np.mgrid[:61, :61].astype(np.float32) - 30
+    alpha = (np.hypot(y, x) < 24).astype(np.float32)
+    plane = np.dstack([2 * x, x + y, np.full_like(x, 7.0)])
+    marred = plane.copy()
+    marred[np.hypot(y, x) < 20] = 200  # what lies within the region must not matter
+    spread = a.membrane(marred, alpha)
+    inside, edge = np.hypot(y, x) < 18, np.abs(np.hypot(y, x) - 24) < 1
+    assert np.abs(spread - plane)[edge].mean() < 0.25 * np.abs(plane)[edge].mean()
+    assert np.abs(spread - plane)[inside].mean() < 0.65 * np.abs(plane - plane[edge].mean(0))[inside].mean()
+    assert np.allclose(spread[inside][:, 2], 7, atol=1e-3)
+    assert not a.membrane(plane, np.zeros_like(alpha)).any()
+
+
 def test_grey_images_stay_grey():
     images = np.repeat(pictures(16)[..., :1], 3, axis=3)
     out, _, _ = made(AnoSegConfig(), images, grey=True)
