@@ -165,8 +165,8 @@ def _scores(result: CellResult | None, name: str) -> Scores | None:
     if result is None:
         return None
     with opened(result) as arrays:
-        keys = [f"{whose}/{name}".rstrip("/") for whose in ("score", "held_out_score")]
-        return (arrays[keys[0]], arrays[keys[1]]) if all(key in arrays for key in keys) else None
+        test, held_out = (f"{whose}/{name}".rstrip("/") for whose in ("score", "held_out_score"))
+        return (arrays[test], arrays[held_out] if held_out in arrays else np.empty(0)) if test in arrays else None
 
 
 def joined(parts: Sequence[Scores | None]) -> Scores | None:
