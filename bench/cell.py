@@ -149,7 +149,7 @@ def run_cell(cell: Cell, category: Category, store: Store, progress: Progress, s
             "predict_s": predict.seconds,
             "images_per_s": predict.images / max(predict.seconds, 1e-9),
             "parameters": method.parameters(),
-            "multiply_adds": multiply_adds(method, images[:1]),
+            "multiply_adds": multiply_adds(method),
             "train_peak_mib": training_peak.mib,
             "predict_peak_mib": prediction_peak.mib,
         },

@@ -45,14 +45,10 @@ def peak_memory(device: str) -> Iterator[Peak]:
             peak.mib = int(line.split()[1]) / 1024
 
 
-def multiply_adds(method: Method, image: torch.Tensor) -> int:
-    """Return the multiply-adds of predicting one image, of convolutions and matrix products (others count for nothing).
-
-    Parameters
-    ----------
-    image : torch.Tensor
-        uint8 (1, 3, H, W).
-    """
+def multiply_adds(method: Method) -> int:
+    """Return the multiply-adds of predicting one (grey) image, of convolutions and matrix products; others count for nothing."""
+    side = method.config.image_size
+    image = torch.full((1, 3, side, side), 128, dtype=torch.uint8)
     with FlopCounterMode(display=False) as counter:
         method.predict(image)
     return counter.get_total_flops() // 2

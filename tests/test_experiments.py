@@ -149,7 +149,7 @@ def test_costs():
     images = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
     method.fit(images)
     assert method.parameters() == 2 * 3 * 9 + 2
-    assert multiply_adds(method, images) == 64 * 64 * 2 * 3 * 9
+    assert multiply_adds(method) == 64 * 64 * 2 * 3 * 9
     assert OneConvolution(MethodConfig(image_size=64)).parameters() == 0
 
 

@@ -169,7 +169,7 @@ def test_summary_and_footnotes_say_how_the_numbers_came_about(run: Run) -> None:
     add(run, "a", "wood", 0.5, deviations="3 of 200 epochs")
     table = summary_table(Results(run))
     row = dict(zip(table.header[1:], shown(table)["a"], strict=True))
-    assert row["Pixel AUROC"] == "50.0" and row["training (s)"] == "12" and row["prediction (ms/image)"] == "20"
+    assert row["Pixel AUROC"] == "50.0" and row["training (s)"] == "12" and row["images/s in prediction"] == "50"
     notes = " ".join(table.notes)
     for part in ["only full is meant", "embedded synthetic", "image size 64", "seed 0", "abc with uncommitted changes", "10 %"]:
         assert part in notes

@@ -16,6 +16,7 @@ from PIL import Image
 from bench.cli import main
 from bench.errors import DataError
 from bench.maps import Names, list_maps, read_map, read_scores, to_original, without_extension
+from bench.report.frame import TIMING
 from tests.conftest import make_category
 
 
@@ -63,8 +64,8 @@ def test_saved_maps_give_the_numbers_of_their_run(bench, scored):
         run = bench.folder / "r"
         trained, again = values(run, method), values(run, f"again-{method}")
         assert all(math.isfinite(trained[name]) for name in ("iou_deployable", "image_recall_deployable", "iou_mean_fpr"))
-        assert {n: v for n, v in again.items() if n not in ("train_s", "predict_s", "images_per_s")} == pytest.approx(
-            {n: v for n, v in trained.items() if n not in ("train_s", "predict_s", "images_per_s")}, abs=0, nan_ok=True
+        assert {n: v for n, v in again.items() if n not in TIMING} == pytest.approx(
+            {n: v for n, v in trained.items() if n not in TIMING}, abs=0, nan_ok=True
         )
         assert defects(run, method) == defects(run, f"again-{method}")
     assert [c["variant"] for c in json.loads((run / "run.json").read_text())["cells"]] == [
