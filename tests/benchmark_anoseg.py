@@ -1,4 +1,4 @@
-"""What AnoSeg's training costs beside the bare steps of its networks, and what bfloat16 saves.
+"""What AnoSeg's training costs beside the bare steps of its networks.
 
     python -m tests.benchmark_anoseg [--image-size 128] [--steps 40] [--device cpu]
 
