@@ -19,7 +19,7 @@ import torch
 from methods.anoseg import AnoSegConfig
 from methods.anoseg.batches import Batch, Batches
 from methods.anoseg.losses import adversarial_loss, normal_pair, reconstruction_loss, segmentation_loss
-from methods.anoseg.network import Discriminator, Generator
+from methods.anoseg.network import Discriminator, Generator, levels_for
 from methods.anoseg.training import mixed_precision, train_discriminator, train_generator
 
 
@@ -69,7 +69,7 @@ def main() -> None:
 
     def network() -> Generator:
         return (
-            Generator(config.width, config.coord, config.comparison)
+            Generator(levels_for(config.image_size), config.width, config.coord, config.comparison)
             .to(torch.device(a.device))
             .to(memory_format=torch.channels_last)
         )

@@ -17,7 +17,7 @@ from methods.anoseg.batches import Batches
 from methods.anoseg.detector import Detector
 from methods.anoseg.losses import normal_pair, reconstruction_loss, segmentation_loss
 from methods.anoseg.method import AnoSeg, contrast_table
-from methods.anoseg.network import Generator, coordinate_channels
+from methods.anoseg.network import Generator, coordinate_channels, levels_for
 
 OURS = [
     "varied_shapes",
@@ -210,9 +210,22 @@ def test_coordinates():
 @pytest.mark.parametrize("comparison", [True, False])
 @pytest.mark.parametrize("coord", [True, False])
 def test_generator_shapes(coord, comparison):
-    logits, reconstruction = Generator(4, coord, comparison)(torch.rand(2, 3, 96, 64) * 2 - 1)
+    logits, reconstruction = Generator(5, 4, coord, comparison)(torch.rand(2, 3, 96, 64) * 2 - 1)
     assert logits.shape == (2, 1, 96, 64) and reconstruction.shape == (2, 3, 96, 64)
     assert reconstruction.abs().max() <= 1
+
+
+@pytest.mark.parametrize(("side", "levels"), [(64, 5), (128, 6), (256, 7), (96, 5), (320, 6), (1024, 9)])
+def test_the_deepest_level_sees_the_whole_image(side, levels):
+    assert levels_for(side) == levels
+    assert side // 2**levels == 2 or side // 2**levels % 2 == 1
+
+
+def test_a_corner_of_the_map_depends_on_the_corner_beyond():
+    images = (torch.rand(1, 3, 128, 128) * 2 - 1).requires_grad_()
+    generator = Generator(levels_for(128), 4).eval()
+    generator(images)[0][0, 0, :4, :4].sum().backward()
+    assert images.grad[..., -16:, -16:].abs().max() > 0
 
 
 def test_reconstruction_loss_ignores_what_is_not_in_its_region():

@@ -21,7 +21,7 @@ class AnoSegConfig(TrainedConfig):
         "quick": {"steps": 1000},
     }
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     image_size: int = Field(256, ge=64, le=2048, multiple_of=32, description="side of the square that images are resized to, px")
 

@@ -9,7 +9,7 @@ from methods import base
 from methods.anoseg import AnoSegConfig
 from methods.anoseg.batches import Batches
 from methods.anoseg.detector import Detector
-from methods.anoseg.network import Generator
+from methods.anoseg.network import Generator, levels_for
 from methods.anoseg.training import train_detector, train_generator
 
 #: Largest gain of `contrast_table`, and the values that the darkest and brightest of the normal images then take.
@@ -44,7 +44,7 @@ class AnoSeg(base.Method):
 
     def _build(self) -> None:
         config = self.config
-        self.generator = Generator(config.width, config.coord, config.comparison)
+        self.generator = Generator(levels_for(config.image_size), config.width, config.coord, config.comparison)
         self.generator.to(torch.device(self.device)).to(memory_format=torch.channels_last)
         self.detector = Detector(config.detector_map).to(self.device)
         self.table = torch.arange(256, dtype=torch.uint8, device=self.device)

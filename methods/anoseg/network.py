@@ -32,6 +32,22 @@ def block(inputs: int, outputs: int) -> nn.Sequential:
     )
 
 
+def levels_for(side: int) -> int:
+    """Return how many levels bring an image of a side down to 2 px, or to an odd side (ours).
+
+    Whether a part is absent or misplaced shows in the whole image only: the deepest level must see it, whatever the size.
+
+    Parameters
+    ----------
+    side : int
+        Of the image, px; a multiple of 32.
+    """
+    levels = 0
+    while side % 2 == 0 and side > 2:
+        side, levels = side // 2, levels + 1
+    return levels
+
+
 class Comparison(nn.Module):
     """A second U-Net, of two levels, over the first one's features and the difference of image and reconstruction (ours).
 
@@ -59,18 +75,20 @@ class Generator(nn.Module):
 
     Parameters
     ----------
+    levels : int
+        Number of levels, see `levels_for`; each halves the side of what it is given.
     width : int
-        Half the channels of the first level; the five levels have 2, 4, 6, 8 and 8 times as many.
+        Half the channels of the first level; the levels have 2, 4, 6, 8, 8, ... times as many.
     coord : bool
         Whether coordinate channels are joined to the input.
     comparison : bool
         Whether the map is made of what `Comparison` sees, instead of the U-Net's last features alone.
     """
 
-    def __init__(self, width: int = 16, coord: bool = True, comparison: bool = True) -> None:
+    def __init__(self, levels: int, width: int = 16, coord: bool = True, comparison: bool = True) -> None:
         super().__init__()
         self.coord, self.comparison = coord, comparison
-        widths = [2 * width, 4 * width, 6 * width, 8 * width, 8 * width]
+        widths = [width * min(2 * level, 8) for level in range(1, levels + 1)]
         inputs = [4 * (5 if coord else 3), *widths[:-1]]
         self.down = nn.ModuleList(block(i, o) for i, o in zip(inputs, widths, strict=True))
         self.up = nn.ModuleList(block(deep + skip, skip) for deep, skip in zip(widths[:0:-1], widths[-2::-1], strict=True))
