@@ -38,6 +38,7 @@ LADDER: Sequence[tuple[str, tuple[str, ...]]] = (
     ("+ blending (ours)", ("blending",)),
     ("+ visible change (ours)", ("visible_change",)),
     ("+ placement (ours)", ("placement",)),
+    ("+ mixture with the paper's (ours)", ("mixture",)),
     ("+ normal augmentation (ours)", ("normal_augmentation",)),
     ("+ contrast (ours)", ("contrast",)),
     ("+ restoration (ours)", ("restoration",)),

@@ -27,6 +27,7 @@ OURS = [
     "placement",
     "blending",
     "visible_change",
+    "mixture",
     "normal_augmentation",
 ]
 PASTE_ONLY = dict.fromkeys(["hard_augmentation", *OURS], False)
@@ -67,6 +68,14 @@ def test_the_papers_own_mask_is_the_pasted_region():
     same = np.full((32, 64, 64, 3), 128, np.uint8)
     images, clean, labels = made(AnoSegConfig(**PASTE_ONLY), same)
     assert np.array_equal(images, clean) and (labels == a.ANOMALOUS).any() and not (labels == a.UNDECIDED).any()
+
+
+def test_half_of_the_anomalies_stay_as_the_paper_makes_them():
+    same = np.full((400, 64, 64, 3), 128, np.uint8)
+    config = AnoSegConfig(**dict.fromkeys([*OURS, "hard_augmentation"], False) | {"visible_change": True, "mixture": True})
+    _, _, labels = made(config, same)  # whole where the paper's, undecided where only a visible change counts
+    whole, undecided = (labels == a.ANOMALOUS).any((1, 2)), (labels == a.UNDECIDED).any((1, 2))
+    assert 0.4 < whole.sum() / (whole.sum() + undecided.sum()) < 0.6
 
 
 def test_gaps_within_an_anomaly_are_closed():

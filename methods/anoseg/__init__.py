@@ -21,7 +21,7 @@ class AnoSegConfig(TrainedConfig):
         "quick": {"steps": 1000},
     }
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     image_size: int = Field(256, ge=64, le=2048, multiple_of=32, description="side of the square that images are resized to, px")
 
@@ -45,6 +45,7 @@ class AnoSegConfig(TrainedConfig):
     placement: bool = Field(True, description="ours: anomalies fall more often where the image has structure")
     blending: bool = Field(True, description="ours: opacities from faint to full and soft or seamless edges")
     visible_change: bool = Field(True, description="ours: the mask is kept only where the paste changes the image visibly")
+    mixture: bool = Field(True, description="ours: half of the anomalies stay as the paper makes them, hard and whole")
     normal_augmentation: bool = Field(True, description="ours: slight shift, rotation and brightness changes of the normals")
     contrast: bool = Field(True, description="ours: images that use a part of the range of values only are stretched to it")
     restoration: bool = Field(True, description="ours: under anomalies, the reconstruction learns what was there before")

@@ -11,6 +11,7 @@ of what the network needs for it.
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
@@ -27,6 +28,17 @@ NORMAL, ANOMALOUS, UNDECIDED = 0, 1, 2
 ANOMALIES = (0.8, 0.4, 0.15)
 #: Areas of anomalies, as shares of the image, log-uniform: from a few pixels to a third (ours).
 AREA = (0.0004, 0.33)
+#: Share of the anomalies that are made as the paper makes them, whatever our additions, and those of our additions (ours).
+PLAIN = 0.5
+ADDITIONS = (
+    "varied_shapes",
+    "foreign_patches",
+    "synthetic_fill",
+    "deformation",
+    "placement",
+    "blending",
+    "visible_change",
+)
 #: A change of 10 of 255 in any channel is visible (ours).
 VISIBLE = 10
 
@@ -241,6 +253,12 @@ def blend(rng: Generator, here: np.ndarray, patch: np.ndarray, alpha: np.ndarray
     return here + (alpha * np.float32(opacity))[..., None] * (patch - here)
 
 
+@cache
+def without_additions(config: AnoSegConfig) -> AnoSegConfig:
+    """Return a configuration whose anomalies are the paper's alone: rectangles of the image itself, wholly anomalous."""
+    return config.model_copy(update=dict.fromkeys(ADDITIONS, False))
+
+
 # --- one anomaly, one image, one batch ----------------------------------------------------------------------------------
 
 
@@ -281,6 +299,8 @@ def paste(rng: Generator, image: np.ndarray, labels: np.ndarray, other: np.ndarr
     grey : bool
         Whether the images have no colour; anomalies then have none either.
     """
+    if config.mixture and rng.random() < PLAIN:
+        config = without_additions(config)
     region = draw_region(rng, image, config)
     if region.alpha.size == 0:
         return
