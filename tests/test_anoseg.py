@@ -19,17 +19,7 @@ from methods.anoseg.losses import normal_pair, reconstruction_loss, segmentation
 from methods.anoseg.method import AnoSeg, contrast_table
 from methods.anoseg.network import Generator, coordinate_channels, levels_for
 
-OURS = [
-    "varied_shapes",
-    "foreign_patches",
-    "synthetic_fill",
-    "deformation",
-    "placement",
-    "blending",
-    "visible_change",
-    "mixture",
-    "normal_augmentation",
-]
+OURS = [*a.ADDITIONS, "mixture", "normal_augmentation"]
 PASTE_ONLY = dict.fromkeys(["hard_augmentation", *OURS], False)
 
 

@@ -3,8 +3,9 @@
     python -m tests.validate_anomalies --methods 'anoseg,anoseg[comparison=false]' --dataset mvtec_ad --data-root DIR \
         --category bottle,grid --set anoseg.steps=900
 
-AnoSeg's configuration was chosen by these numbers. Training pastes, fills and bends; here lines are drawn, parts are painted
-over from their surroundings, discs are turned, noise is added, pieces of other categories laid on. Masks: what changed visibly.
+Most of AnoSeg's configuration was chosen by these numbers (not `mixture`, see README). Training pastes, fills and bends; here
+lines are drawn, parts are painted over from their surroundings, discs are turned, noise is added, pieces of other categories
+laid on. Masks: what changed visibly.
 """
 
 from __future__ import annotations

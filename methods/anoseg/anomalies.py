@@ -28,8 +28,9 @@ NORMAL, ANOMALOUS, UNDECIDED = 0, 1, 2
 ANOMALIES = (0.8, 0.4, 0.15)
 #: Areas of anomalies, as shares of the image, log-uniform: from a few pixels to a third (ours).
 AREA = (0.0004, 0.33)
-#: Share of the anomalies that are made as the paper makes them, whatever our additions, and those of our additions (ours).
+#: Share of the anomalies that `mixture` leaves as the paper makes them (ours).
 PLAIN = 0.5
+#: Our additions to how one anomaly is made.
 ADDITIONS = (
     "varied_shapes",
     "foreign_patches",
