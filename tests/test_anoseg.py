@@ -206,6 +206,12 @@ def test_coordinates():
     assert channels[1, 1, :, 3].tolist() == pytest.approx(torch.linspace(-1, 1, 5).tolist())
 
 
+def test_coordinates_join_the_deepest_levels():
+    with_, without = (Generator(levels_for(128), 4, coord).down for coord in (True, False))
+    more = [a[0].in_channels - b[0].in_channels for a, b in zip(with_, without, strict=True)]
+    assert more == [0, 0, 2, 2, 2, 2]
+
+
 @pytest.mark.parametrize("comparison", [True, False])
 @pytest.mark.parametrize("coord", [True, False])
 def test_generator_shapes(coord, comparison):

@@ -21,7 +21,7 @@ class AnoSegConfig(TrainedConfig):
         "quick": {"steps": 1000},
     }
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     image_size: int = Field(256, ge=64, le=2048, multiple_of=32, description="side of the square that images are resized to, px")
 
@@ -31,7 +31,7 @@ class AnoSegConfig(TrainedConfig):
     adversarial_weight: float = Field(0.02, ge=0)
     reconstruction: bool = Field(True, description="reconstruction loss on normal regions")
     reconstruction_weight: float = Field(1.0, ge=0)
-    coord: bool = Field(True, description="two coordinate channels in [-1, 1] joined to the input")
+    coord: bool = Field(True, description="two coordinate channels in [-1, 1], joined to the deepest levels (where: ours)")
     detector: bool = Field(
         True, description="a classifier of (image, map) takes part in the image score; without it, the map's maximum"
     )
@@ -54,7 +54,7 @@ class AnoSegConfig(TrainedConfig):
     weight_averaging: bool = Field(True, description="ours: predict with an exponential moving average of the weights")
 
     width: int = Field(16, ge=4, description="channels of the first level of the U-Net (ours)")
-    steps: int | None = Field(2000, ge=1, description="updates; takes the place of epochs and min_steps")
+    steps: int | None = Field(2500, ge=1, description="updates; takes the place of epochs and min_steps")
     anomaly_weight: float = Field(
         3.0, gt=0, description="ours: weight of anomalous pixels in the cross-entropy; above 1 the map is bolder"
     )

@@ -1,7 +1,7 @@
 """Networks of AnoSeg: the generator of map and reconstruction, the discriminator of (image, map) pairs.
 
-Known from the paper: one network gives the map and the reconstruction; coordinate channels join its input; a
-discriminator judges pairs of image and map. Layers and widths are ours.
+Known from the paper: one network gives the map and the reconstruction; coordinate channels join what it sees; a
+discriminator judges pairs of image and map. Layers, widths, and at which layers coordinates join, are ours.
 """
 
 from __future__ import annotations
@@ -18,6 +18,11 @@ def coordinate_channels(images: torch.Tensor) -> torch.Tensor:
         torch.linspace(-1, 1, h, device=images.device), torch.linspace(-1, 1, w, device=images.device), indexing="ij"
     )
     return torch.stack([x, y]).expand(n, 2, h, w)
+
+
+#: The deepest levels of the generator, which see coordinates: from 16 px a side. On all levels, joined to the image, they let
+#: the network learn by heart where each speckle of the training images lies: worse in validation and on textures.
+COORD_LEVELS = 4
 
 
 def block(inputs: int, outputs: int) -> nn.Sequential:
@@ -80,16 +85,17 @@ class Generator(nn.Module):
     width : int
         Half the channels of the first level; the levels have 2, 4, 6, 8, 8, ... times as many.
     coord : bool
-        Whether coordinate channels are joined to the input.
+        Whether coordinate channels are joined to what the deepest `COORD_LEVELS` levels see.
     comparison : bool
         Whether the map is made of what `Comparison` sees, instead of the U-Net's last features alone.
     """
 
     def __init__(self, levels: int, width: int = 16, coord: bool = True, comparison: bool = True) -> None:
         super().__init__()
-        self.coord, self.comparison = coord, comparison
+        self.comparison = comparison
         widths = [width * min(2 * level, 8) for level in range(1, levels + 1)]
-        inputs = [4 * (5 if coord else 3), *widths[:-1]]
+        self.coord_from = max(0, levels - COORD_LEVELS) if coord else levels
+        inputs = [i + 2 * (level >= self.coord_from) for level, i in enumerate([4 * 3, *widths[:-1]])]
         self.down = nn.ModuleList(block(i, o) for i, o in zip(inputs, widths, strict=True))
         self.up = nn.ModuleList(block(deep + skip, skip) for deep, skip in zip(widths[:0:-1], widths[-2::-1], strict=True))
         self.reconstruct = nn.Conv2d(widths[0], 4 * 3, 1)
@@ -101,17 +107,17 @@ class Generator(nn.Module):
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return map logits (N, 1, H, W) and the reconstruction (N, 3, H, W) for images (N, 3, H, W) in [-1, 1]."""
-        x = torch.cat([images, coordinate_channels(images)], 1) if self.coord else images
-        x = folded = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
+        x = folded = F.pixel_unshuffle(images, 2).contiguous(memory_format=torch.channels_last)
         skips = []
         for level, down in enumerate(self.down):
-            x = down(F.max_pool2d(x, 2) if level else x)
+            x = F.max_pool2d(x, 2) if level else x
+            x = down(torch.cat([x, coordinate_channels(x)], 1) if level >= self.coord_from else x)
             skips.append(x)
         for up, skip in zip(self.up, skips[-2::-1], strict=True):
             x = up(torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), skip], 1))
         reconstruction = torch.tanh(self.reconstruct(x))
         if self.comparison:
-            difference = folded[:, : 4 * 3] - reconstruction
+            difference = folded - reconstruction
             x = self.compare(torch.cat([x, difference, difference.abs()], 1))
         return F.pixel_shuffle(self.segment(x), 2), F.pixel_shuffle(reconstruction, 2)
 
