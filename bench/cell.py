@@ -1,10 +1,11 @@
-"""Run of one cell: load, hold out, fit, predict, bring maps to the images' size, evaluate, store."""
+"""Run of one cell: load, hold out, fit, predict, bring maps to the images' size, evaluate, store; or evaluate again."""
 
 from __future__ import annotations
 
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+from bench.claims import Claim
 from bench.cost import multiply_adds, peak_memory
 from bench.errors import DataError
-from bench.maps import Predicted, Stream, to_original, write_maps
+from bench.maps import Predicted, Stream, read_map, to_original, write_maps
 from bench.metrics import evaluate
-from bench.plan import Cell
+from bench.plan import Cell, source_hash
 from bench.provenance import provenance
-from bench.store import Store, to_json
+from bench.store import MODEL, CellResult, Store, to_json
 from datasets.base import Category, Item, split_off
 from methods import METHODS
 from methods.base import Method
@@ -67,12 +69,34 @@ def scores_of_maps(maps: torch.Tensor) -> dict[str, torch.Tensor]:
     return {"map_max": flat.amax(1), "map_top": flat.topk(max(1, round(TOP * flat.shape[1])), dim=1).values.mean(1)}
 
 
+@dataclass(frozen=True)
+class Keep:
+    """How a cell is written.
+
+    Attributes
+    ----------
+    maps : bool
+        Whether all maps are kept, as float32 TIFF at the images' size.
+    model : bool
+        Whether what the method learned is kept, as safetensors.
+    replace : bool
+        Whether a cell that is there gives way.
+    claim : Claim or None
+        What the cell is written under.
+    """
+
+    maps: bool = False
+    model: bool = False
+    replace: bool = True
+    claim: Claim | None = None
+
+
 class _Predictor:
     """Predicts items one batch at a time; keeps the maps as the method returned them, and the time of the method alone."""
 
     def __init__(self, method: Method) -> None:
         self.method = method
-        self.seconds = 0.0
+        self.seconds = self.cpu_seconds = 0.0
         self.images = 0
 
     def __call__(self, items: list[Item], progress: Callable[[int, int], None]) -> Predicted:
@@ -84,9 +108,10 @@ class _Predictor:
         for start in range(0, len(items), config.batch_size):
             originals = [item.load_image() for item in items[start : start + config.batch_size]]
             batch = torch.stack([resize(image, config.image_size) for image in originals])
-            began = time.perf_counter()
+            began, used = time.perf_counter(), time.process_time()
             prediction = self.method.predict(batch)
             self.seconds += time.perf_counter() - began
+            self.cpu_seconds += time.process_time() - used
             self.images += len(batch)
             of_map = scores_of_maps(prediction.maps)
             scores.append(of_map["map_max"] if prediction.scores is None else prediction.scores)
@@ -100,20 +125,29 @@ class _Predictor:
         return Predicted(items, shapes, Stream(lambda i: to_original(maps[i], shapes[i]), len(maps)), together, kept)
 
 
-def run_cell(cell: Cell, category: Category, store: Store, progress: Progress, save_maps: bool = False) -> None:
+def run_cell(
+    cell: Cell,
+    category: Category,
+    store: Store,
+    progress: Progress,
+    keep: Keep | None = None,
+    concurrency: Callable[[], int] = lambda: 1,
+) -> None:
     """Run a cell and write its result to the store.
 
     Parameters
     ----------
     progress : callable
         Called as ``progress(stage, done, total, loss)``.
-    save_maps : bool
-        Whether all maps are kept, as float32 TIFF at the images' size.
+    concurrency : callable
+        Returns how many cells ran on this machine at once meanwhile.
 
     Raises
     ------
     BenchError
         If the data or the method break their contract.
+    FencedError
+        If the cell's claim was lost.
     """
     config = cell.variant.config
     train, held_out = hold_out(category, cell.holdout, cell.seed)
@@ -126,15 +160,14 @@ def run_cell(cell: Cell, category: Category, store: Store, progress: Progress, s
         progress("train", step, steps, loss)
 
     images = torch.stack([resize(item.load_image(), config.image_size) for item in train])
-    began = time.perf_counter()
+    began, used = time.perf_counter(), time.process_time()
     with peak_memory(cell.device) as training_peak:
         method.fit(images, training)
-    train_seconds = time.perf_counter() - began
+    train_seconds, train_cpu = time.perf_counter() - began, time.process_time() - used
 
     predict = _Predictor(method)
     with peak_memory(cell.device) as prediction_peak:
-        unseen = predict(held_out, lambda done, total: progress("held-out", done, total, None))
-        test = predict(category.test, lambda done, total: progress("predict", done, total, None))
+        unseen, test = _predict_both(predict, held_out, category, progress)
     record = {
         "identity": cell.identity,
         "method": cell.variant.method,
@@ -143,10 +176,13 @@ def run_cell(cell: Cell, category: Category, store: Store, progress: Progress, s
         "dataset": cell.dataset,
         "seed": cell.seed,
         "content": cell.content,
+        "source": source_hash(cell.variant.method),
         "images": {"train": len(train)},
         "timing": {
             "train_s": train_seconds,
+            "train_cpu_s": train_cpu,
             "predict_s": predict.seconds,
+            "predict_cpu_s": predict.cpu_seconds,
             "images_per_s": predict.images / max(predict.seconds, 1e-9),
             "parameters": method.parameters(),
             "multiply_adds": multiply_adds(method),
@@ -154,9 +190,54 @@ def run_cell(cell: Cell, category: Category, store: Store, progress: Progress, s
             "predict_peak_mib": prediction_peak.mib,
         },
         "training_curve": curve,
-        "provenance": provenance(cell.device),
+        "provenance": provenance(cell.device) | {"concurrency": concurrency()},
     }
-    write_cell(store, cell.key, category, record, test, unseen, method.probability, save_maps)
+    write_cell(store, cell.key, category, record, test, unseen, method.probability, keep or Keep(), method)
+
+
+def _predict_both(predict: _Predictor, held_out: list[Item], category: Category, progress: Progress) -> tuple[Predicted, Predicted]:
+    unseen = predict(held_out, lambda done, total: progress("held-out", done, total, None))
+    return unseen, predict(category.test, lambda done, total: progress("predict", done, total, None))
+
+
+def evaluate_again(cell: Cell, category: Category, store: Store, old: CellResult, progress: Progress, keep: Keep) -> bool:
+    """Evaluate a cell of another version of the metrics, from its maps or by its trained model; nothing is trained.
+
+    Returns
+    -------
+    bool
+        False where neither was kept.
+    """
+    _, held_out = hold_out(category, cell.holdout, cell.seed)
+    cls = METHODS[cell.variant.method].load()
+    method: Method | None = None
+    folder = old.folder / "maps"
+    if (old.folder / MODEL).is_file():
+        method = cls(cell.variant.config, seed=cell.seed, device=cell.device)
+        method.load(old.folder / MODEL)
+    if folder.is_dir():
+        unseen, test = (
+            _stored(folder, old, items, name) for items, name in ((held_out, "held_out_score"), (category.test, "score"))
+        )
+    elif method is not None:
+        unseen, test = _predict_both(_Predictor(method), held_out, category, progress)
+    else:
+        return False
+    made = ("method", "config", "deviations", "dataset", "seed", "content", "source", "timing", "training_curve", "provenance")
+    record = {name: old.record[name] for name in made if name in old.record}
+    record |= {"identity": cell.identity, "images": {"train": old.record["images"]["train"]}}
+    record["evaluated"] = provenance(cell.device)
+    keep = Keep(folder.is_dir(), method is not None, True, keep.claim)
+    write_cell(store, cell.key, category, record, test, unseen, cls.probability, keep, method)
+    return True
+
+
+def _stored(folder: Path, old: CellResult, items: list[Item], score: str) -> Predicted:
+    """Return the maps and scores that a cell has kept of some images."""
+    files = [folder / f"{item.name}.tiff" for item in items]
+    shapes = [item.load_image().shape[:2] for item in items]
+    others = {name.partition("/")[2]: a for name, a in old.arrays.items() if name.startswith(f"{score}/")}
+    return Predicted(items, shapes, Stream(lambda i: read_map(files[i]), len(files)), old.arrays[score], others)
 
 
 def write_cell(
@@ -167,15 +248,22 @@ def write_cell(
     test: Predicted,
     held_out: Predicted,
     probability: bool,
-    save_maps: bool = False,
+    keep: Keep | None = None,
+    method: Method | None = None,
 ) -> None:
     """Evaluate the maps of a category and write the cell, with what `record` says of where they come from.
+
+    Parameters
+    ----------
+    method : Method or None
+        The trained method, for ``keep.model``.
 
     Raises
     ------
     DataError
         If a map holds NaN, or is no probability where it should be.
     """
+    keep = keep or Keep()
     names, defects = [item.name for item in test.items], [item.defect for item in test.items]
     try:
         evaluation = evaluate(
@@ -209,13 +297,16 @@ def write_cell(
     peak = max(float(np.abs(small).max()) for small in thumbnails)
     kind = np.float16 if 1e-2 < peak < 6e4 else np.float32
     arrays |= {f"map/{i}": small.astype(kind) for i, small in enumerate(thumbnails)}
-    with store.writing(record["method"], key) as folder:
+    _write_previews(store.previews(record["content"]), test)
+    with store.writing(record["method"], key, keep.claim, keep.replace) as folder:
         np.savez_compressed(folder / "arrays.npz", **arrays)  # type: ignore[arg-type]
-        if save_maps:
+        if keep.maps:
             about = {name: record[name] for name in ("method", "config", "dataset", "category", "seed", "provenance")}
             write_maps(folder / "maps", [test, held_out], about | {"probability": probability})
+        if keep.model and method is not None:
+            method.save(folder / MODEL)
+        record["files"] = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
         (folder / "cell.json").write_text(to_json(record), encoding="utf-8")
-    _write_previews(store.previews(record["content"]), test)
 
 
 def _spread(sizes: np.ndarray) -> dict[str, float]:

@@ -8,16 +8,20 @@ import sys
 import traceback
 from pathlib import Path
 
+from bench.claims import BEAT
 from bench.errors import BenchError, describe
 
-COMMANDS = ("run", "list", "report", "score", "preview")
+COMMANDS = ("run", "status", "list", "report", "score", "predict", "preview")
 
 EPILOG = """\
 commands (the default is run):
   run_bench.py [run] [options]      run methods on a dataset and report
+  run_bench.py status results/NAME  where its cells stand, also while another command works at it
   run_bench.py list                 methods, datasets, categories found, profiles
   run_bench.py report results/NAME  tables and plots again from what is stored, nothing trained
   run_bench.py score --maps DIR     the same numbers for maps that any other tool saved
+  run_bench.py predict --run results/NAME --method METHOD --category NAME IMAGES... --out DIR
+                                    maps, overlays and decisions of a model that --keep-models kept
   run_bench.py preview METHOD       a gallery of the synthetic anomalies that a method learns from
 
 examples:
@@ -29,7 +33,7 @@ examples:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     top = argparse.ArgumentParser(prog="run_bench.py")
-    sub = top.add_subparsers(dest="command", metavar="{run,list,report,score,preview}")
+    sub = top.add_subparsers(dest="command", metavar="{" + ",".join(COMMANDS) + "}")
     data = argparse.ArgumentParser(add_help=False)
     data.add_argument("--dataset", default="synthetic", help="a dataset of `list`, or file.py:Class (default: the embedded one)")
     data.add_argument("--data-root", type=Path, help="folder of a real dataset (default: the environment's BENCH_DATA_ROOT)")
@@ -75,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--holdout", type=float, default=0.1, help="share of the training images held out for thresholds (default: 0.1)"
     )
+    _add_how(run.add_argument_group("how it runs"))
     run.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     run.add_argument("--out", type=Path, help="folder of the run (default: results/<dataset>-<profile>[-<experiment>])")
     run.add_argument(
@@ -84,6 +89,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_parser("list", parents=[data, voice], help="methods, datasets, categories found, profiles")
     report = sub.add_parser("report", parents=[voice, partial], help="tables and plots again from what is stored")
     report.add_argument("run", type=Path, help="folder of a run")
+    status = sub.add_parser("status", parents=[voice], help="where the cells of a run stand")
+    status.add_argument("run", type=Path, help="folder of a run")
+    _add_predict(sub.add_parser("predict", parents=[voice], help="use a kept model on images"))
     preview = sub.add_parser("preview", parents=[data, voice, images], help="synthetic anomalies that a method learns from")
     preview.add_argument("method", help="a method of `list`")
     preview.add_argument("--profile", default="quick", help="demo, quick (default) or full")
@@ -92,6 +100,40 @@ def parser() -> argparse.ArgumentParser:
     preview.add_argument("--out", type=Path, help="folder (default: results/preview-<method>)")
     _add_score(sub.add_parser("score", parents=[data, voice, partial, images], help="score maps that any tool saved"))
     return top
+
+
+def _add_how(how: argparse._ArgumentGroup) -> None:
+    how.add_argument("--workers", type=int, default=1, metavar="N", help="cells at once, each in a process of its own (default: 1; "
+                     "0: one after the other in this process, for a debugger)")  # fmt: skip
+    how.add_argument("--threads", type=int, metavar="N", help="threads of each cell (default: the cores divided among the workers)")
+    how.add_argument("--timeout", metavar="TIME", help="end a cell that takes longer: seconds, or like 90s, 30m, 2h")
+    how.add_argument("--memory", type=float, metavar="GIB", help="limit of the address space of each cell")
+    how.add_argument("--rerun", default="missing", metavar="WHAT", help="missing: what has no result, failed ones too (default); "
+                     "failed: only these; stale: also what other code of its method made; all")  # fmt: skip
+    how.add_argument("--shard", metavar="I/N", help="run every N-th cell only, from the I-th: for job arrays on a shared folder")
+    how.add_argument("--dry-run", action="store_true", help="show the cells, which are stored, and how long the rest should take")
+    how.add_argument("--keep-models", action="store_true", help="keep what methods learned, for `predict`; a cell stored without "
+                     "it runs again")  # fmt: skip
+    how.add_argument("--engine", default="local", help="local (default) or ray")
+    how.add_argument(
+        "--ray-address", metavar="ADDRESS", help="a running Ray cluster: auto, or its address (default: start one here)"
+    )
+    how.add_argument("--gpus-per-cell", type=float, default=1.0, metavar="SHARE", help="of a GPU, with ray on cuda (default: 1)")
+    how.add_argument("--heartbeat", type=float, default=BEAT, metavar="SECONDS", help="between two signs of life of a cell "
+                     "(default: %(default)s); one without for 60 of these is taken over")  # fmt: skip
+
+
+def _add_predict(predict: argparse.ArgumentParser) -> None:
+    predict.add_argument("images", type=Path, nargs="+", help="image files, or folders of them")
+    predict.add_argument("--run", type=Path, required=True, metavar="RUN", help="a run that was made with --keep-models")
+    predict.add_argument("--method", required=True, help="its name in the run's tables")
+    predict.add_argument("--category", required=True, help="the category that it was trained on")
+    predict.add_argument("--seed", type=int, help="which, where the run has several (default: the first)")
+    predict.add_argument(
+        "--plugin", action="append", default=[], metavar="file.py:Class", help="where a method of yours is defined"
+    )
+    predict.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    predict.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for maps/, overlays/ and predictions.csv")
 
 
 def _add_score(score: argparse.ArgumentParser) -> None:

@@ -1,24 +1,28 @@
-"""The commands: run, list, report, score, preview."""
+"""The commands: run, status, list, report, score, predict, preview."""
 
 from __future__ import annotations
 
 import functools
 import shlex
 import sys
-import time
 import traceback
 from argparse import Namespace
 from pathlib import Path
 
 from bench.choices import choose_categories, choose_device, choose_folder, open_dataset, parse_seeds
+from bench.claims import Holder
 from bench.console import Console
 from bench.content import Inspected, inspect
+from bench.engines import Setup, make_engine
 from bench.errors import DataError, UsageError, describe
+from bench.execution import Execution, log_of
 from bench.experiments import EXPERIMENTS, find_experiment
-from bench.plan import PROFILES, Cell, Variant, match_methods, parse_methods, validated
+from bench.grid import RERUN, forecast, modules_of, parse_duration, parse_shard, settle_stored, threads_for
+from bench.plan import PROFILES, match_methods, parse_methods, validated
 from bench.provenance import commit
 from bench.registry import nearest
 from bench.store import MANIFEST, Row, Run, Store, slug
+from bench.worker import Job
 from datasets import DATASETS
 from datasets.base import Dataset
 from methods import METHODS
@@ -36,6 +40,11 @@ def run_command(arguments: Namespace) -> int:
         raise UsageError(f"Unknown profile '{arguments.profile}'. {nearest(arguments.profile, PROFILES)}")
     if arguments.experiment:
         arguments.methods = find_experiment(arguments.experiment).methods
+    if arguments.rerun not in RERUN:
+        raise UsageError(f"Unknown --rerun '{arguments.rerun}'. {nearest(arguments.rerun, RERUN)}")
+    timeout = parse_duration(arguments.timeout)
+    parse_shard(arguments.shard)
+    threads_for(arguments)
     if not 0 <= arguments.holdout < 1:
         raise UsageError(f"Expected --holdout in 0..1 (below 1), but got {arguments.holdout}.")
     seeds = parse_seeds(arguments.seeds)
@@ -71,9 +80,76 @@ def run_command(arguments: Namespace) -> int:
     current = Run(path, info, rows)
     inspected = inspect_all(dataset, categories, current.store, arguments.exclude, out)
     info["excluded"] = sorted(name for found in inspected.values() if isinstance(found, Inspected) for name in found.excluded)
+    jobs = settle_stored(current, {v.label: v for v in variants}, dataset, inspected, arguments, out)
+    if arguments.dry_run:
+        return show_plan(current, jobs, max(1, arguments.workers), out)
     current.save()
-    run_cells(current, {v.label: v for v in variants}, inspected, arguments, out)
+    for row in rows:
+        if row.status == "cached":
+            out.line(f"{row.title}: stored already")
+    if jobs:
+        setup = Setup(arguments.workers, device, modules_of(jobs), arguments.ray_address, arguments.gpus_per_cell)
+        engine = make_engine(arguments.engine, setup)
+        Execution(current, jobs, engine, Narrator(current, out), timeout).go()
+        current.save()
+    if arguments.shard:
+        done = sum(row.result is not None for row in rows)
+        out.result(
+            f"{done} of {len(rows)} cells are stored. When all shards are done: python run_bench.py report {shlex.quote(str(path))}"
+        )
+        return name_missing(current, out)
     return finish(current, arguments.allow_partial, out)
+
+
+def show_plan(current: Run, jobs: list[tuple[Row, Job]], slots: int, out: Console) -> int:
+    """Print the cells, which are stored already, and the time that the rest should take."""
+    todo = {id(row) for row, _ in jobs}
+    for row in current.rows:
+        state = "to run" if id(row) in todo else "stored" if row.result else f"{row.status}: {row.error}"
+        out.result(f"{row.title:<50} {state}")
+    out.result(f"{len(jobs)} of {len(current.rows)} cells to run: {forecast(jobs, current.store, slots)}.")
+    return 0
+
+
+class Narrator:
+    """Tells on the console how the cells of a run go."""
+
+    def __init__(self, current: Run, out: Console) -> None:
+        self.current, self.out = current, out
+        self.number = {id(row): n for n, row in enumerate(sorted(current.rows, key=lambda row: row.category), 1)}
+
+    def _title(self, row: Row) -> str:
+        return f"[{self.number[id(row)]}/{len(self.number)}] {row.title}"
+
+    def started(self, row: Row) -> None:
+        """Tell that a cell runs."""
+        self.out.line(self._title(row))
+
+    def progress(self, row: Row, holder: Holder) -> None:
+        """Tell how far it is."""
+        self.out.progress(self._title(row), holder.stage, holder.done, holder.total, holder.loss)
+
+    def elsewhere(self, row: Row, holder: Holder | None) -> None:
+        """Tell that another command is at it."""
+        who = f" (process {holder.pid} on {holder.host.split()[0]})" if holder else ""
+        self.out.line(f"{self._title(row)}: another command is at it{who}; its result will be taken")
+
+    def ended(self, row: Row, seconds: float, trace: str) -> None:
+        """Tell what came of it."""
+        title = self._title(row)
+        self.out.close(title)
+        if row.result is None:
+            self.out.error(f"{title}: failed: {row.error}")
+            if trace and self.out.verbosity > 0:
+                self.out.error(trace)
+            if (log := log_of(self.current, row)).exists():
+                self.out.error(f"  log: {log}")
+            return
+        numbers = ", ".join(f"{n} {row.result.value(n):.3f}" for n in ("pixel_auroc", "iou_max", "image_auroc"))
+        how = f"{seconds:.0f} s" if row.status == "done" else "by another command"
+        self.out.line(f"{title}: {numbers}; {how}")
+        if (maps := row.result.folder / "maps").is_dir():
+            self.out.line(f"  maps: {maps}")
 
 
 def inspect_all(
@@ -88,7 +164,7 @@ def inspect_all(
     """
     inspected: dict[str, Inspected | str] = {}
     for category in categories:
-        progress = functools.partial(out.progress, f"reading {category}")
+        progress = functools.partial(out.progress, category, "reading")
         try:
             inspected[category] = inspect(dataset, category, store.root / "content", exclude, progress)
         except (DataError, OSError) as error:
@@ -101,49 +177,6 @@ def inspect_all(
             f"--exclude '{sorted(unused)[0]}' matches no image; expected <category>/<image>, e.g. bottle/test/crack/003."
         )
     return inspected
-
-
-def run_cells(
-    current: Run, variants: dict[str, Variant], inspected: dict[str, Inspected | str], arguments: Namespace, out: Console
-) -> None:
-    """Run what is not stored, category by category; the manifest is written after each cell."""
-    grid = sorted(current.rows, key=lambda row: list(inspected).index(row.category))
-    for number, row in enumerate(grid, 1):
-        found = inspected[row.category]
-        if isinstance(found, str):
-            row.error = found
-            continue
-        info = current.info
-        cell = Cell(variants[row.variant], row.dataset, row.category, row.seed, info["holdout"], info["device"], found.content)
-        row.key = cell.key
-        title = f"[{number}/{len(grid)}] {row.category} {row.variant}" + f" seed {row.seed}" * (len(info["seeds"]) > 1)
-        try:
-            row.result = current.store.get(row.method, cell.key)
-            if row.result is not None and (not arguments.save_maps or (row.result.folder / "maps").is_dir()):
-                row.status, row.error = "cached", ""
-                out.line(f"{title}: stored already")
-            else:
-                run_one(current, row, cell, found, title, arguments, out)
-        except Exception as error:  # the boundary of a cell: it must cost nothing but itself
-            fail(current, row, title, error, out)
-        current.save()
-    current.save()
-
-
-def run_one(current: Run, row: Row, cell: Cell, found: Inspected, title: str, arguments: Namespace, out: Console) -> None:
-    """Run one cell and say how it went."""
-    from bench.cell import run_cell
-
-    out.line(title)
-    began = time.perf_counter()
-    run_cell(cell, found.category, current.store, lambda stage, *rest: out.progress(f"{title} {stage}", *rest), arguments.save_maps)
-    row.result = current.store.get(row.method, row.key)
-    assert row.result is not None
-    row.status, row.error = "done", ""
-    if arguments.save_maps:
-        out.line(f"  maps: {row.result.folder / 'maps'}")
-    numbers = ", ".join(f"{n} {row.result.value(n):.3f}" for n in ("pixel_auroc", "iou_max", "image_auroc"))
-    out.line(f"  {numbers}; {time.perf_counter() - began:.0f} s")
 
 
 def fail(current: Run, row: Row, title: str, error: Exception, out: Console) -> None:
@@ -180,18 +213,59 @@ def finish(current: Run, allow_partial: bool, out: Console) -> int:
         names = sorted(file.name for file in files if file.parent == folder)
         shown = ", ".join(names[:6]) + (f", ... ({len(names)} files)" if len(names) > 6 else "")
         out.result(f"  {folder}: {shown or MANIFEST}")
-    failed = [row for row in current.rows if row.status == "failed"]
-    if failed:
-        out.error(f"{len(failed)} of {len(current.rows)} cells failed:")
-        for row in failed:
+    return name_missing(current, out)
+
+
+def name_missing(current: Run, out: Console) -> int:
+    """Name the cells without a result that are not left to another shard, and return the exit code."""
+    missing = [row for row in current.rows if row.result is None and row.status != "skipped"]
+    if missing:
+        failed = sum(row.status == "failed" for row in missing)
+        out.error(f"{failed} of {len(current.rows)} cells failed, {len(missing) - failed} were not run to their end:")
+        for row in missing:
             out.error(f"  {row.variant}, {row.category}, seed {row.seed}: {row.error}")
-    return 1 if failed else 0
+    return 1 if missing else 0
 
 
 def report_command(arguments: Namespace) -> int:
     """Write tables and plots of a run again, from what is stored."""
     current = Run.load(arguments.run)
     return finish(current, arguments.allow_partial, console(arguments))
+
+
+def status_command(arguments: Namespace) -> int:
+    """Print where the cells of a run stand, also while another command works at it."""
+    from bench.status import table
+
+    console(arguments).result(table(Run.load(arguments.run)))
+    return 0
+
+
+def predict_command(arguments: Namespace) -> int:
+    """Use a stored model on images: maps, overlays and a table of scores and decisions."""
+    from bench.predict import choose_row, find_images, load_method, predict_images, write_predictions
+
+    out = console(arguments)
+    for plugin in arguments.plugin:
+        METHODS.match(plugin)
+    run = Run.load(arguments.run)
+    row = choose_row(run, arguments.method, arguments.category, arguments.seed)
+    files = find_images(arguments.images)
+    method, result = load_method(run, row, choose_device(arguments.device))
+    decided, problems = predict_images(method, files)
+    for problem in problems:
+        out.error(f"error: {problem}")
+    if decided:
+        path = write_predictions(decided, method, result, arguments.out)
+        reason = result.record["reasons"].get("image_threshold_deployable")
+        threshold = result.value("image_threshold_deployable")
+        if reason:
+            out.error(f"note: no image is decided on: {reason}")
+        else:
+            defective = sum(d.score >= threshold for d in decided)
+            out.result(f"{defective} of {len(decided)} images reach the deployable threshold {threshold:.4g} of {row.title}")
+        out.result(f"Written to {arguments.out}: {path.name}, maps, overlays")
+    return 1 if problems else 0
 
 
 def score_command(arguments: Namespace) -> int:

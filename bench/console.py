@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -22,9 +23,8 @@ class Console:
 
     def __init__(self, verbosity: int = 0) -> None:
         self.verbosity = verbosity
-        self._bar: tqdm | None = None
-        self._task = ""
-        self._last = time.monotonic()
+        self._bars: dict[str, tqdm] = {}
+        self._last: dict[str, float] = {}
 
     def line(self, text: str = "") -> None:
         """Print a line unless quiet."""
@@ -33,33 +33,39 @@ class Console:
 
     def result(self, text: str = "") -> None:
         """Print a line of the result, quiet or not."""
-        self.close()
-        print(text, flush=True)
+        self._print(text, sys.stdout)
 
     def error(self, text: str) -> None:
         """Print a line on standard error."""
-        self.close()
-        print(text, file=sys.stderr, flush=True)
+        self._print(text, sys.stderr)
 
-    def progress(self, task: str, done: int, total: int, loss: float | None = None) -> None:
-        """Show that `done` of `total` is done: a bar on a terminal, else a line every `INTERVAL` seconds."""
+    def _print(self, text: str, stream: TextIO) -> None:
+        """Print above the bars, if there are any."""
+        for bar in self._bars.values():
+            bar.clear()
+        print(text, file=stream, flush=True)
+        for bar in self._bars.values():
+            bar.refresh()
+
+    def progress(self, task: str, stage: str, done: int, total: int, loss: float | None = None) -> None:
+        """Show that `done` of `total` of a stage is done: a bar per task on a terminal, else a line every `INTERVAL` seconds."""
         if self.verbosity < 0:
             return
-        if task != self._task:
-            self.close()
-            self._task, self._last = task, time.monotonic()
         suffix = {} if loss is None else {"loss": f"{loss:.4f}"}
         if sys.stderr.isatty():
-            if self._bar is None:
-                self._bar = tqdm(total=total, desc=task, leave=False, dynamic_ncols=True)
-            self._bar.set_postfix(suffix, refresh=False)
-            self._bar.update(done - self._bar.n)
-        elif time.monotonic() - self._last >= INTERVAL:
-            self._last = time.monotonic()
-            print(f"  {task}: {done}/{total}" + "".join(f", {k} {v}" for k, v in suffix.items()), flush=True)
+            bar = self._bars.get(task)
+            if bar is None or bar.total != total or bar.desc != f"{task} {stage}: ":
+                self.close(task)
+                bar = self._bars[task] = tqdm(desc=f"{task} {stage}", total=total, leave=False, dynamic_ncols=True)
+            bar.set_postfix(suffix, refresh=False)
+            bar.update(done - bar.n)
+        elif time.monotonic() - self._last.setdefault(task, time.monotonic()) >= INTERVAL:
+            self._last[task] = time.monotonic()
+            print(f"  {task} {stage}: {done}/{total}" + "".join(f", {k} {v}" for k, v in suffix.items()), flush=True)
 
-    def close(self) -> None:
-        """Take the bar away."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
+    def close(self, task: str | None = None) -> None:
+        """Take a task's bar away, or all."""
+        for name in [task] if task is not None else [*self._bars]:
+            if (bar := self._bars.pop(name, None)) is not None:
+                bar.close()
+            self._last.pop(name, None)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import re
+import sys
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+import methods
 from bench.errors import UsageError
 from bench.metrics import VERSION as METRICS_VERSION
 from bench.registry import Registry, nearest
@@ -62,8 +65,8 @@ class Cell:
     content: str
 
     @cached_property
-    def identity(self) -> dict[str, Any]:
-        """What the result depends on: what was trained, and by which version of the metrics it was evaluated."""
+    def trained(self) -> dict[str, Any]:
+        """What the maps depend on; threads, machine and source are provenance."""
         trained = {
             "method": self.variant.method,
             "config": self.variant.config.model_dump(mode="json"),
@@ -79,12 +82,45 @@ class Cell:
             trained["origin"] = origin
         if files := _files(self.variant.config):
             trained["files"] = {key: hashlib.sha256(path.read_bytes()).hexdigest() for key, path in files.items()}
-        return {"trained": trained, "metrics": METRICS_VERSION}
+        return trained
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the result depends on: what was trained, and by which version of the metrics it was evaluated."""
+        return {"trained": self.trained, "metrics": METRICS_VERSION}
 
     @cached_property
     def key(self) -> str:
-        """Hash of the identity."""
-        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()[:20]
+        """Hash of what was trained, the cell's name in the store."""
+        return hashlib.sha256(json.dumps(self.trained, sort_keys=True).encode()).hexdigest()[:20]
+
+
+@cache
+def source_hash(method: str) -> str:
+    """Return the hash of the code of a method: its module or package, and what it shares with other methods.
+
+    A stored cell made by other code may be stale; whether results changed is what a configuration's ``version`` says.
+    """
+    entry = METHODS[method]
+    target = entry.target if isinstance(entry.target, str) else f"{entry.target.__module__}:"
+    module = target.partition(":")[0]
+    spec = sys.modules[module].__spec__ if module in sys.modules else importlib.util.find_spec(module)
+    file = Path(getattr(spec, "origin", None) or getattr(sys.modules.get(module), "__file__", None) or target.rpartition(":")[0])
+    package = Path(methods.__file__).parent
+    if file.parent == package or package not in file.parents:
+        files = [file]
+    else:
+        files = sorted((package / file.relative_to(package).parts[0]).rglob("*.py"))
+    shared = [package / "base.py", *sorted(package.glob("_[!_]*.py"))]
+    digest = hashlib.sha256()
+    for path in [*files, *shared]:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def is_stale(method: str, record: dict[str, Any]) -> bool:
+    """Return whether a stored cell was made by other code than the method has now."""
+    return record.get("source") not in (None, source_hash(method))
 
 
 def split_list(text: str) -> list[str]:

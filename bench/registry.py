@@ -86,6 +86,8 @@ class Entry(Generic[T]):
     origin : str
         For what the command line named: the hash of the file, or the module, so that two files' classes of one name,
         or two versions of one file, are not taken for each other.
+    spec : str
+        What the command line named, with the whole path of a file: so that another process finds it.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Entry(Generic[T]):
     summary: str = ""
     aliases: tuple[str, ...] = ()
     origin: str = ""
+    spec: str = ""
 
     def load(self) -> type[T]:
         """Return the class, imported if it has not been."""
@@ -223,12 +226,13 @@ class Registry(Generic[T]):
         if not hasattr(cls, "Config"):
             raise UsageError(f"Expected a {self.kind} class ({self.package}.base), but '{spec}' is none.")
         where, _, name = spec.rpartition(":")
-        origin = hashlib.sha256(Path(where).read_bytes()).hexdigest()[:16] if where.endswith(".py") else where
+        file = Path(where).resolve() if where.endswith(".py") else None
+        origin = hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file else where
         own = next((entry for entry in self._entries.values() if entry.target is cls), None)
         if own is None:
             own = Entry(name, cls, summary=_first_line(cls))
             self._add(own)
-        self._entries[own.name] = replace(own, origin=origin)
+        self._entries[own.name] = replace(own, origin=origin, spec=f"{file or where}:{name}")
         return own.name
 
     def __getitem__(self, name: str) -> Entry[T]:

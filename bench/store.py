@@ -1,7 +1,8 @@
 """The store of cells, and runs as manifests of cells.
 
-A cell is a folder ``<store>/<method>-<key>/`` with ``cell.json`` and ``arrays.npz`` (and ``maps/`` on request), written
-whole or not at all. A run is ``<run>/run.json``, which names the cells it consists of. Reports read nothing else.
+A cell is a folder ``<store>/<method>-<key>/`` with ``cell.json`` and ``arrays.npz`` (and ``maps/`` or ``model.safetensors`` on
+request), written whole or not at all. A run is ``<run>/run.json``, which names the cells it consists of. Reports read nothing
+else. What went wrong with a cell is noted in ``<store>/failures/``, who works at one in ``<store>/claims/``.
 """
 
 from __future__ import annotations
@@ -16,17 +17,24 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench.claims import Claim
 from bench.errors import BenchError, UsageError
+from bench.metrics import VERSION as METRICS_VERSION
 
 STORE_NAME = ".cells"
 MANIFEST = "run.json"
+MODEL = "model.safetensors"
+
+
+class DamagedError(BenchError):
+    """A stored cell is cut short or holds something else."""
 
 
 def to_json(value: Any) -> str:
@@ -71,11 +79,17 @@ class CellResult:
     record : dict
         ``cell.json``: ``method``, ``config``, ``dataset``, ``category``, ``group``, ``seed``, ``values``, ``reasons``,
         ``defects``, ``scaled``, ``images`` (counts), ``items`` (names and defect types of the test images),
-        ``content``, ``timing``, ``training_curve``, ``deviations``, ``provenance``.
+        ``content``, ``timing``, ``training_curve``, ``deviations``, ``provenance``, ``source`` (hash of the method's code),
+        ``files`` (their sizes).
     """
 
     folder: Path
     record: dict[str, Any]
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether this version of the metrics made the numbers."""
+        return self.record.get("identity", {}).get("metrics") == METRICS_VERSION
 
     def value(self, name: str) -> float:
         """Return a number of the evaluation, NaN where it is undefined."""
@@ -97,52 +111,135 @@ class Store:
 
     root: Path
 
+    @staticmethod
+    def name(method: str, key: str) -> str:
+        """Return the name of a cell in the store."""
+        return f"{slug(method)}-{key}"
+
+    @property
+    def claims(self) -> Path:
+        """The folder of the claims."""
+        return self.root / "claims"
+
     def folder(self, method: str, key: str) -> Path:
         """Return the folder of a cell."""
-        return self.root / f"{slug(method)}-{key}"
+        return self.root / self.name(method, key)
 
     def get(self, method: str, key: str) -> CellResult | None:
-        """Return a finished cell, or None where there is none."""
+        """Return a finished cell, or None where there is none.
+
+        Raises
+        ------
+        DamagedError
+            If what lies there is no whole cell.
+        """
         folder = self.folder(method, key)
+        if not folder.is_dir():
+            return None
         try:
             record = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except ValueError as error:
-            raise BenchError(
-                f"Expected a stored cell, but '{folder}/cell.json' cannot be read ({error}); delete the folder."
-            ) from error
+            if not isinstance(record["values"], dict) or record["method"] != method:
+                raise ValueError("it is no cell's")
+            for name, size in record.get("files", {}).items():
+                found = (folder / name).stat().st_size
+                if found != size:
+                    raise ValueError(f"'{name}' has {found} of {size} bytes")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = f"'{error}' is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+            raise DamagedError(f"Expected a stored cell in '{folder}', but it cannot be read ({reason}).") from error
         return CellResult(folder, record)
 
+    def set_aside(self, method: str, key: str) -> Path:
+        """Move what lies in a cell's place out of the way, and return where to."""
+        target = self.root / "set-aside" / f"{self.name(method, key)}-{uuid.uuid4().hex[:8]}"
+        target.parent.mkdir(exist_ok=True)
+        os.rename(self.folder(method, key), target)
+        return target
+
     @contextlib.contextmanager
-    def writing(self, method: str, key: str) -> Iterator[Path]:
-        """Give a temporary folder that becomes the cell's when the block ends well, and vanishes when it does not."""
+    def writing(self, method: str, key: str, claim: Claim | None = None, replace: bool = True) -> Iterator[Path]:
+        """Give a temporary folder that becomes the cell's when the block ends well, and vanishes when it does not.
+
+        What a stopped process left half-written of the cell goes.
+
+        Parameters
+        ----------
+        claim : Claim or None
+            What the cell is written under.
+        replace : bool
+            Whether it takes the place of one that is there; else that one stays.
+
+        Raises
+        ------
+        FencedError
+            If the claim is no longer held when the block ends: the result is thrown away.
+        """
+        name = self.name(method, key)
+        for left in self.root.glob(f".tmp-{name}-*") if claim else ():
+            shutil.rmtree(left, ignore_errors=True)
         self.root.mkdir(parents=True, exist_ok=True)
-        temporary = self.root / f".tmp-{uuid.uuid4().hex}"
+        temporary = self.root / f".tmp-{name}-{uuid.uuid4().hex}"
         temporary.mkdir()
         try:
             yield temporary
-            self._publish(temporary, self.folder(method, key))
+            for path in sorted(temporary.rglob("*"), reverse=True):
+                _sync(path)
+            _sync(temporary)
+            if claim:
+                claim.check()
+            self._publish(temporary, self.folder(method, key), replace)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
 
-    def _publish(self, temporary: Path, target: Path) -> None:
+    def _publish(self, temporary: Path, target: Path, replace: bool) -> None:
         """Put a whole cell in its place; where another process was quicker with the same cell, its one stays."""
-        aside = self.root / f".tmp-{uuid.uuid4().hex}"
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(target, aside)
+        aside = temporary.with_name(f"{temporary.name}-old")
+        if replace:
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(target, aside)
         try:
             os.rename(temporary, target)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             shutil.rmtree(temporary)
+        _sync(self.root)
         shutil.rmtree(aside, ignore_errors=True)
+
+    def _failure(self, method: str, key: str) -> Path:
+        return self.root / "failures" / f"{self.name(method, key)}.txt"
+
+    def note_failure(self, method: str, key: str, error: str | None) -> None:
+        """Keep why a cell failed, for every run that has it; None when it does no longer."""
+        path = self._failure(method, key)
+        if error is None:
+            path.unlink(missing_ok=True)
+        else:
+            write_atomically(path, error + "\n")
+
+    def failure(self, method: str, key: str) -> str | None:
+        """Return why the last try of a cell failed; None where none did."""
+        try:
+            return self._failure(method, key).read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return None
 
     def previews(self, content: str) -> Path:
         """Return the file with reduced test images of a category: ``image/<i>`` and ``mask/<i>``, uint8."""
         return self.root / "previews" / f"{content}.npz"
+
+
+def _sync(path: Path) -> None:
+    """Bring a file's content, or a folder's names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # some shared folders cannot sync a folder
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def slug(name: str) -> str:
@@ -158,8 +255,12 @@ class Row:
     ----------
     variant : str
         The name in tables; differs from `method` for variants of one method.
-    status : {"done", "cached", "failed"}
-        `result` is None for "failed", and `error` says why in one line (also for what was not reached).
+    key : str
+        Of the cell in the store; empty where the category could not be read.
+    status : {"waiting", "running", "done", "cached", "skipped", "failed"}
+        As the last command that had the row left it; "cached" was stored before.
+    error : str
+        Why there is no result, in one line.
     """
 
     variant: str
@@ -168,9 +269,18 @@ class Row:
     category: str
     seed: int
     key: str = ""
-    status: str = "failed"
+    status: str = "waiting"
     error: str = "not run: the command was stopped before"
     result: CellResult | None = None
+
+    @property
+    def title(self) -> str:
+        """The row in words."""
+        return f"{self.category} {self.variant} seed {self.seed}"
+
+    def settle(self, status: str, error: str = "", result: CellResult | None = None) -> None:
+        """Note what came of the row."""
+        self.status, self.error, self.result = status, error, result
 
 
 @dataclass
@@ -191,7 +301,8 @@ class Run:
 
     def save(self) -> None:
         """Write the manifest."""
-        rows = [{k: v for k, v in asdict(row).items() if k != "result"} for row in self.rows]
+        names = [f.name for f in fields(Row) if f.name != "result"]
+        rows = [{name: getattr(row, name) for name in names} for row in self.rows]
         write_atomically(self.path / MANIFEST, to_json({"info": self.info, "cells": rows}))
 
     @classmethod
@@ -212,15 +323,26 @@ class Run:
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"Expected a run's manifest in '{path / MANIFEST}', but it cannot be read ({error}).") from error
         for row in rows:
-            try:
-                row.result = run.store.get(row.method, row.key) if row.key else None
-            except BenchError as error:
-                row.status, row.error = "failed", str(error)
-            if row.result is None and row.status != "failed":
-                row.status, row.error = "failed", f"its cell is no longer in '{run.store.root}'; run the command again"
+            run.refresh(row)
         if rows and all("no longer in" in row.error for row in rows):
             raise UsageError(f"Expected the cells of '{path}' in '{run.store.root}', but none is there; was the run moved?")
         return run
+
+    def refresh(self, row: Row) -> None:
+        """Bring a row up to what the store holds: another command, or another shard, may have finished it, or failed."""
+        if not row.key:
+            return
+        try:
+            result = self.store.get(row.method, row.key)
+        except BenchError as error:
+            row.settle("failed", str(error))
+            return
+        if result is not None:
+            row.settle("cached" if row.status == "cached" else "done", "", result)
+        elif row.status in ("done", "cached"):
+            row.settle("failed", f"its cell is no longer in '{self.store.root}'; run the command again")
+        elif why := self.store.failure(row.method, row.key):
+            row.settle("failed", why)
 
     @property
     def store(self) -> Store:

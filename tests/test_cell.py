@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.cell import hold_out, resize, run_cell, thumbnail
+from bench.cell import Keep, hold_out, resize, run_cell, thumbnail
 from bench.content import inspect
 from bench.maps import to_original
 from bench.plan import Cell, Variant
@@ -48,7 +48,7 @@ def spy(monkeypatch):
 
 def run(tmp_path, variant, category, seed=0, holdout=0.3, store="s", **options):
     cell = Cell(variant, "d", category.name, seed, holdout, "cpu", "content")
-    run_cell(cell, category, Store(tmp_path / store), lambda *a: None, **options)
+    run_cell(cell, category, Store(tmp_path / store), lambda *a: None, Keep(**options))
     return Store(tmp_path / store).get(variant.method, cell.key)
 
 
@@ -108,7 +108,7 @@ def test_maps_come_back_to_the_size_of_each_image(tmp_path, spy):
     mixed = replace(
         category, test=category.test + [replace(i, name="x" + i.name) for i in MVTecLayout(tmp_path / "more").load("widget").test]
     )
-    result = run(tmp_path, spy, mixed, save_maps=True)
+    result = run(tmp_path, spy, mixed, maps=True)
     from PIL import Image
 
     for item in mixed.test:

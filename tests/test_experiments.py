@@ -107,7 +107,7 @@ def test_experiments_run_end_to_end_and_share_their_cells(bench, widget):
     assert all(0 <= float(v) <= 100 for name, v in values.items() if v), values
     assert "Detection: image AUROC" in bench.out
     assert bench(*data, *TINY, "--experiment", "coordinates", "--holdout", "0.4") == 0, bench.err
-    assert "with coordinates: stored already" in bench.out
+    assert "with coordinates seed 0: stored already" in bench.out
     assert bench("report", "results/data-demo-coordinates") == 0 and "Coordinates: data" in bench.out
 
 

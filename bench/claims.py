@@ -1,0 +1,285 @@
+"""Claims: which process works at a cell, so that no two commands on one store work at the same one.
+
+A claim is a file ``<store>/claims/<cell>.<fence>``. Who creates it, or renames a stale one to the next fence, holds the cell:
+both are atomic on local disks and on shared folders. The holder's beats change the file; a claim that does not change for
+`PATIENCE` beats is stale, and so is, at once, that of a process which this machine knows to be gone. No clocks are compared:
+an observer counts by its own monotonic clock how long it has seen no change. A holder that was taken over finds its fence gone
+when it comes to write its result (`Claim.held`), which is then thrown away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+#: Seconds between two beats.
+BEAT = 1.0
+#: Beats that may fail to come before a claim is stale.
+PATIENCE = 60
+
+
+class FencedError(Exception):
+    """A claim was taken over by another process while its holder did not beat."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """What a claim says of its holder and of how far it is.
+
+    Attributes
+    ----------
+    host : str
+        The machine, with its start and its process namespace, where the system tells them.
+    started : str
+        When the process started, in the system's own count, so that a process number used again is not taken for it.
+    stage, done, total : str, int, int
+        Its progress; `total` is 0 before the first.
+    loss : float or None
+        The training loss, in training.
+    since : float
+        The holder's own time when it took the claim, s; to show, never to compare.
+    beats : int
+        Its heartbeat.
+    """
+
+    token: str
+    host: str
+    pid: int
+    started: str
+    since: float
+    stage: str = "starting"
+    done: int = 0
+    total: int = 0
+    loss: float | None = None
+    beats: int = 0
+
+
+@cache
+def this_host() -> str:
+    """Return what tells this machine, as its processes see each other, from others."""
+    parts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()[:8])
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(parts)
+
+
+def start_of(pid: int) -> str | None:
+    """Return when a process of this machine started; "" where the system does not tell, None where it is gone (or a zombie)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else fields[19]
+    except (FileNotFoundError, ProcessLookupError):
+        if Path("/proc/self").exists():
+            return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except OSError:
+        pass
+    return ""
+
+
+def is_gone(holder: Holder) -> bool:
+    """Return whether this machine knows that the holder's process ended."""
+    return holder.host == this_host() and start_of(holder.pid) != holder.started
+
+
+def latest(folder: Path, cell: str) -> tuple[int, Path | None]:
+    """Return the highest fence of a cell and its file; (0, None) where nobody claims it."""
+    found = [(int(path.suffix[1:]), path) for path in folder.glob(f"{cell}.*") if path.suffix[1:].isdecimal()]
+    return max(found, default=(0, None))
+
+
+def read(path: Path) -> Holder | None:
+    """Return what a claim says; None where it is gone, or just being written."""
+    try:
+        return Holder(**json.loads(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+@dataclass
+class Watch:
+    """What one process has seen of the claims of others, to tell the stale ones.
+
+    Parameters
+    ----------
+    folder : Path
+        ``<store>/claims``.
+    patience : float
+        Seconds without a change after which a claim is stale.
+    clock : callable
+        The observer's monotonic clock, s.
+    """
+
+    folder: Path
+    patience: float = BEAT * PATIENCE
+    clock: Callable[[], float] = time.monotonic
+    _seen: dict[str, tuple[tuple[Path, Holder | None], float]] = field(default_factory=dict)
+
+    def holder(self, cell: str) -> Holder | None:
+        """Return who is at a cell; None where nobody is, or nobody has written into the claim yet."""
+        path = latest(self.folder, cell)[1]
+        return read(path) if path else None
+
+    def is_claimed(self, cell: str) -> bool:
+        """Return whether a living process is at a cell; to be asked again and again for claims of other machines."""
+        path = latest(self.folder, cell)[1]
+        if path is None:
+            self._seen.pop(cell, None)
+            return False
+        holder = read(path)
+        if holder is not None and is_gone(holder):
+            return False
+        known, since = self._seen.get(cell, (None, 0.0))
+        if known != (path, holder):
+            self._seen[cell] = ((path, holder), self.clock())
+            return True
+        return self.clock() - since < self.patience
+
+
+@dataclass
+class Claim:
+    """A claim that this process holds; see `take`."""
+
+    folder: Path
+    cell: str
+    fence: int
+    holder: Holder
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def path(self) -> Path:
+        """The claim's file."""
+        return self.folder / f"{self.cell}.{self.fence}"
+
+    @classmethod
+    def take(cls, watch: Watch, cell: str) -> Claim | None:
+        """Claim a cell; None where another process is at it.
+
+        Raises
+        ------
+        OSError
+            If the store cannot be written.
+        """
+        folder = watch.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        if watch.is_claimed(cell):
+            return None
+        fence, old = latest(folder, cell)
+        holder = Holder(uuid.uuid4().hex, this_host(), os.getpid(), start_of(os.getpid()) or "", time.time())
+        claim = cls(folder, cell, fence + 1, holder)
+        if old is None:
+            try:
+                os.close(os.open(claim.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            except FileExistsError:
+                return None
+        else:
+            try:
+                os.rename(old, claim.path)
+            except FileNotFoundError:
+                return None
+        claim._write()
+        if not claim.held():
+            return None
+        return claim
+
+    def held(self) -> bool:
+        """Return whether the claim is still this process's: no higher fence, and its own name in the file."""
+        fence, path = latest(self.folder, self.cell)
+        there = read(path) if path else None
+        return fence == self.fence and there is not None and there.token == self.holder.token and os.getpid() == self.holder.pid
+
+    def check(self) -> None:
+        """Raise FencedError unless the claim is still held."""
+        if not self.held():
+            raise FencedError(self.cell)
+
+    def progress(self, stage: str, done: int, total: int, loss: float | None = None) -> None:
+        """Note how far the holder is; the next beat tells others."""
+        with self._lock:
+            self.holder = replace(self.holder, stage=stage, done=done, total=total, loss=loss)
+
+    def beat(self) -> None:
+        """Show that the holder lives.
+
+        Raises
+        ------
+        FencedError
+            If another process holds the cell now.
+        """
+        with self._lock:
+            self.holder = replace(self.holder, beats=self.holder.beats + 1)
+        if not self.held():
+            raise FencedError(self.cell)
+        self._write()
+
+    def _write(self) -> None:
+        """Write into the file in place, never making it: what was taken over does not come back."""
+        with self._lock:
+            text = json.dumps(asdict(self.holder))
+        with contextlib.suppress(FileNotFoundError):
+            descriptor = os.open(self.path, os.O_WRONLY)
+            try:
+                os.pwrite(descriptor, text.encode().ljust(512), 0)
+            finally:
+                os.close(descriptor)
+
+    @contextlib.contextmanager
+    def beating(self, interval: float, each: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Beat in a thread while the block runs, calling `each` at every beat; release the claim at its end."""
+        over = threading.Event()
+        me = os.getpid()
+
+        def run() -> None:
+            while not over.wait(interval):
+                try:
+                    self.beat()
+                except FencedError:
+                    return
+                except OSError:  # the disk may be full or away for a while: the next beat may come through
+                    continue
+                each()
+
+        thread = threading.Thread(target=run, name=f"heartbeat of {self.cell}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            if os.getpid() == me:
+                thread.join()
+                self.release()
+
+    def release(self) -> None:
+        """Give the cell free, if it is still held."""
+        with contextlib.suppress(OSError):
+            if self.held():
+                self.path.unlink()
+
+
+def release_of(folder: Path, cell: str, pid: int) -> None:
+    """Give a cell free whose claim a process of this machine left behind when it ended."""
+    path = latest(folder, cell)[1]
+    holder = read(path) if path else None
+    if path is not None and holder is not None and (holder.host, holder.pid) == (this_host(), pid) and is_gone(holder):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def claimed_cells(folder: Path) -> dict[str, Holder]:
+    """Return the claims there are, living or not, by cell."""
+    found = {path.name.rpartition(".")[0] for path in folder.glob("*") if path.suffix[1:].isdecimal()}
+    holders = {cell: latest(folder, cell)[1] for cell in found}
+    return {cell: holder for cell, path in holders.items() if path is not None and (holder := read(path)) is not None}

@@ -1,0 +1,204 @@
+"""A run's grid before anything starts: what each row needs, what is stored already, what is left to run."""
+
+from __future__ import annotations
+
+import os
+from argparse import Namespace
+from collections import defaultdict
+from statistics import median
+
+from bench.console import Console
+from bench.content import Inspected
+from bench.errors import UsageError
+from bench.execution import log_of
+from bench.plan import Cell, Variant, is_stale
+from bench.store import MODEL, CellResult, DamagedError, Row, Run, Store
+from bench.words import duration
+from bench.worker import Job
+from datasets import DATASETS
+from datasets.base import Dataset
+from methods import METHODS
+
+RERUN = {
+    "missing": "what has no result, failed ones too (default)",
+    "failed": "only what failed before",
+    "stale": "also what other code of its method made",
+    "all": "everything",
+}
+
+
+def parse_shard(text: str | None) -> tuple[int, int]:
+    """Return (i, n) of ``--shard i/n``, i from 1; (1, 1) for None.
+
+    Raises
+    ------
+    UsageError
+        If it is not of that form.
+    """
+    if text is None:
+        return 1, 1
+    i, _, n = text.partition("/")
+    if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
+        raise UsageError(f"Expected --shard i/n with i from 1 to n, e.g. 2/8, but got '{text}'.")
+    return int(i), int(n)
+
+
+def parse_duration(text: str | None) -> float | None:
+    """Return seconds for ``90``, ``90s``, ``30m`` or ``2h``; None for None.
+
+    Raises
+    ------
+    UsageError
+        If it is not of that form, or not above 0.
+    """
+    if text is None:
+        return None
+    unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
+    try:
+        seconds = float(text[:-1] if unit else text) * (unit or 1)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"Expected --timeout as seconds or like 90s, 30m, 2h, but got '{text}'.")
+    return seconds
+
+
+def threads_for(arguments: Namespace) -> int:
+    """Return the threads of each cell: as given, else the cores divided among the workers.
+
+    Raises
+    ------
+    UsageError
+        If workers, threads or memory are out of range.
+    """
+    if arguments.workers < 0 or (arguments.threads is not None and arguments.threads < 1):
+        raise UsageError("Expected --workers of at least 0 and --threads of at least 1.")
+    if arguments.memory is not None and arguments.memory <= 0:
+        raise UsageError(f"Expected --memory in GiB above 0, but got {arguments.memory}.")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return arguments.threads or max(1, cores // max(1, arguments.workers))
+
+
+def settle_stored(
+    current: Run,
+    variants: dict[str, Variant],
+    dataset: Dataset,
+    inspected: dict[str, Inspected | str],
+    arguments: Namespace,
+    out: Console,
+) -> list[tuple[Row, Job]]:
+    """Give each row its key, settle what is stored, skipped or cannot be read, and return what is left to run.
+
+    What is damaged in the store is named and set aside.
+    """
+    info, store = current.info, current.store
+    shard, shards = parse_shard(arguments.shard)
+    threads = threads_for(arguments)
+    jobs: list[tuple[Row, Job]] = []
+    stale: list[Row] = []
+    order = {category: n for n, category in enumerate(inspected)}
+    for number, row in enumerate(sorted(current.rows, key=lambda row: order[row.category])):
+        found = inspected[row.category]
+        if isinstance(found, str):
+            row.settle("failed", found)
+            continue
+        variant = variants[row.variant]
+        cell = Cell(variant, row.dataset, row.category, row.seed, info["holdout"], info["device"], found.content)
+        row.key = cell.key
+        result = stored(store, row, out)
+        if result is not None and is_stale(row.method, result.record):
+            stale.append(row)
+        missing = result is None or not result.is_evaluated
+        lacks = result is not None and (
+            (arguments.save_maps and not (result.folder / "maps").is_dir())
+            or (arguments.keep_models and not (result.folder / MODEL).is_file())
+        )
+        renew = arguments.rerun == "all" or (arguments.rerun == "stale" and row in stale)
+        if not (missing or lacks or renew):
+            row.settle("cached", "", result)
+        elif number % shards != shard - 1:
+            row.settle("skipped", f"left to another shard than {shard}/{shards}")
+        elif arguments.rerun == "failed" and store.failure(row.method, row.key) is None:
+            row.settle("skipped", "not run yet, and --rerun failed leaves that out")
+        else:
+            job = job_of(current, row, cell, dataset, arguments, threads, replace=lacks or renew)
+            jobs.append((row, job))
+    if stale and arguments.rerun not in ("stale", "all"):
+        names = ", ".join(sorted({row.variant for row in stale}))
+        out.error(f"note: {len(stale)} stored cells were made by other code of {names} than it has now; --rerun stale renews them")
+    return jobs
+
+
+def stored(store: Store, row: Row, out: Console) -> CellResult | None:
+    """Return a row's stored cell; what is damaged is named and set aside."""
+    try:
+        return store.get(row.method, row.key)
+    except DamagedError as error:
+        out.error(f"{row.title}: {error} It was set aside as '{store.set_aside(row.method, row.key)}'.")
+        return None
+
+
+def job_of(current: Run, row: Row, cell: Cell, dataset: Dataset, arguments: Namespace, threads: int, replace: bool) -> Job:
+    """Return a cell as plain data for a worker."""
+    entry = DATASETS[DATASETS.match(arguments.dataset)[0]]
+    return Job(
+        title=row.title,
+        key=cell.key,
+        method=METHODS[row.method].spec or row.method,
+        label=row.variant,
+        config=cell.variant.config.model_dump(),
+        dataset=entry.spec or entry.name,
+        options=dataset.config.model_dump(),
+        root=str(dataset.root.resolve()) if dataset.root else None,
+        category=row.category,
+        exclude=tuple(arguments.exclude),
+        seed=row.seed,
+        holdout=cell.holdout,
+        device=cell.device,
+        content=cell.content,
+        store=str(current.store.root),
+        log=str(log_of(current, row)),
+        threads=threads,
+        memory=arguments.memory,
+        replace=replace,
+        save_maps=arguments.save_maps,
+        keep_model=arguments.keep_models,
+        beat=arguments.heartbeat,
+    )
+
+
+def modules_of(jobs: list[tuple[Row, Job]]) -> tuple[str, ...]:
+    """Return the modules of the methods that the jobs need, where the registry names them by module."""
+    targets = {METHODS[row.method].target for row, _ in jobs}
+    return tuple(sorted(target.partition(":")[0] for target in targets if isinstance(target, str) and ".py:" not in target))
+
+
+def forecast(jobs: list[tuple[Row, Job]], store: Store, slots: int) -> str:
+    """Return in words how long the jobs should take: the median of stored cells of the same method, configuration and device."""
+    known: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    for folder in store.root.glob("*-*"):
+        method, _, key = folder.name.rpartition("-")
+        try:
+            result = store.get(method, key)
+        except DamagedError:
+            continue
+        timing = result.record.get("timing") if result else None
+        if result and timing:
+            trained = result.record["identity"]["trained"]
+            known[(trained["method"], str(sorted(trained["config"].items())), trained["device"])].append(
+                timing["train_s"] + timing["predict_s"]
+            )
+    seconds, unknown = [], 0
+    for row, job in jobs:
+        config = METHODS[row.method].load_config()(**job.config).model_dump(mode="json")
+        times = known.get((row.method, str(sorted(config.items())), job.device))
+        if times:
+            seconds.append(median(times))
+        else:
+            unknown += 1
+    if not jobs:
+        return "nothing is left to run"
+    total = max(sum(seconds) / max(1, slots), max(seconds, default=0.0))
+    words = f"about {duration(total)} with {slots} at once, as stored cells of the same configuration took" if seconds else ""
+    blind = f"{unknown} of {len(jobs)} cells have no stored one of their configuration to learn from" if unknown else ""
+    return "; ".join(part for part in (words, blind) if part)
