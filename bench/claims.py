@@ -1,7 +1,8 @@
 """Claims: which process works at a cell, so that no two commands on one store work at the same one.
 
-A claim is a file ``<store>/claims/<cell>.<fence>``. Who creates it, or renames a stale one to the next fence, holds the cell:
-both are atomic on local disks and on shared folders. The holder's beats change the file; a claim that does not change for
+A claim is a file ``<store>/claims/<cell>.<fence>``; the highest fence counts. Who makes the file of the next fence, where there
+is none or the last is stale, holds the cell: it is written under another name and then linked, which is atomic on local disks
+and on shared folders, and fails for all but one. The holder's beats change the file; a claim that does not change for
 `PATIENCE` beats is stale, and so is, at once, that of a process which this machine knows to be gone. No clocks are compared:
 an observer counts by its own monotonic clock how long it has seen no change. A holder that was taken over finds its fence gone
 when it comes to write its result (`Claim.held`), which is then thrown away.
@@ -102,7 +103,7 @@ def latest(folder: Path, cell: str) -> tuple[int, Path | None]:
 
 
 def read(path: Path) -> Holder | None:
-    """Return what a claim says; None where it is gone, or just being written."""
+    """Return what a claim says; None where it is gone, or unreadable at this moment."""
     try:
         return Holder(**json.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError, TypeError):
@@ -129,7 +130,7 @@ class Watch:
     _seen: dict[str, tuple[tuple[Path, Holder | None], float]] = field(default_factory=dict)
 
     def holder(self, cell: str) -> Holder | None:
-        """Return who is at a cell; None where nobody is, or nobody has written into the claim yet."""
+        """Return who is at a cell; None where nobody is."""
         path = latest(self.folder, cell)[1]
         return read(path) if path else None
 
@@ -180,20 +181,20 @@ class Claim:
         fence, old = latest(folder, cell)
         holder = Holder(uuid.uuid4().hex, this_host(), os.getpid(), start_of(os.getpid()) or "", time.time())
         claim = cls(folder, cell, fence + 1, holder)
-        if old is None:
-            try:
-                os.close(os.open(claim.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-            except FileExistsError:
-                return None
-        else:
-            try:
-                os.rename(old, claim.path)
-            except FileNotFoundError:
-                return None
-        claim._write()
-        if not claim.held():
+        written = folder / f".{holder.token}"
+        try:
+            written.write_bytes(claim._text())
+            os.link(written, claim.path)
+        except FileExistsError:
             return None
-        return claim
+        finally:
+            written.unlink(missing_ok=True)
+        if old is not None:
+            old.unlink(missing_ok=True)
+        if claim.held():
+            return claim
+        claim.path.unlink(missing_ok=True)  # it was made below the fence of a claim that is not stale
+        return None
 
     def held(self) -> bool:
         """Return whether the claim is still this process's: no higher fence, and its own name in the file."""
@@ -225,14 +226,16 @@ class Claim:
             raise FencedError(self.cell)
         self._write()
 
+    def _text(self) -> bytes:
+        with self._lock:
+            return json.dumps(asdict(self.holder)).encode().ljust(512)
+
     def _write(self) -> None:
         """Write into the file in place, never making it: what was taken over does not come back."""
-        with self._lock:
-            text = json.dumps(asdict(self.holder))
         with contextlib.suppress(FileNotFoundError):
             descriptor = os.open(self.path, os.O_WRONLY)
             try:
-                os.pwrite(descriptor, text.encode().ljust(512), 0)
+                os.pwrite(descriptor, self._text(), 0)
             finally:
                 os.close(descriptor)
 

@@ -18,6 +18,7 @@ from bench.errors import DataError, UsageError, describe
 from bench.execution import Execution, log_of
 from bench.experiments import EXPERIMENTS, find_experiment
 from bench.grid import RERUN, forecast, modules_of, parse_duration, parse_shard, settle_stored, threads_for
+from bench.kept import kept_report
 from bench.plan import PROFILES, match_methods, parse_methods, validated
 from bench.provenance import commit
 from bench.registry import nearest
@@ -195,13 +196,16 @@ def fail(current: Run, row: Row, title: str, error: Exception, out: Console) -> 
         out.error(f"  traceback: {log}")
 
 
-def finish(current: Run, allow_partial: bool, out: Console) -> int:
-    """Write the report, print the table, the paths and what failed; return the exit code."""
-    from bench.report import console_table, write_report
+def finish(current: Run, allow_partial: bool, out: Console, anew: bool = False) -> int:
+    """Write the report, unless it is there already, print the table, the paths and what failed; return the exit code."""
+    kept = kept_report(current, allow_partial)
+    if anew or not kept.is_current():
+        from bench.report import console_table, write_report
 
-    files = write_report(current, allow_partial=allow_partial)
+        files = write_report(current, allow_partial=allow_partial)
+        kept.keep(files, console_table(current, allow_partial=allow_partial))
     out.result()
-    out.result(console_table(current, allow_partial=allow_partial))
+    out.result(kept.text)
     out.result()
     info = current.info
     if info.get("synthetic"):
@@ -209,8 +213,8 @@ def finish(current: Run, allow_partial: bool, out: Console) -> int:
     if info.get("profile") not in ("full", None):
         out.result(f"Profile: {info['profile']}, for a first look; results to publish need --profile full.")
     out.result(f"Written to {current.path}:")
-    for folder in sorted({file.parent for file in files} | {current.path}):
-        names = sorted(file.name for file in files if file.parent == folder)
+    for folder in sorted({file.parent for file in kept.files} | {current.path}):
+        names = sorted(file.name for file in kept.files if file.parent == folder)
         shown = ", ".join(names[:6]) + (f", ... ({len(names)} files)" if len(names) > 6 else "")
         out.result(f"  {folder}: {shown or MANIFEST}")
     return name_missing(current, out)
@@ -230,7 +234,7 @@ def name_missing(current: Run, out: Console) -> int:
 def report_command(arguments: Namespace) -> int:
     """Write tables and plots of a run again, from what is stored."""
     current = Run.load(arguments.run)
-    return finish(current, arguments.allow_partial, console(arguments))
+    return finish(current, arguments.allow_partial, console(arguments), anew=True)
 
 
 def status_command(arguments: Namespace) -> int:

@@ -102,16 +102,16 @@ class Execution:
             began = self.clock()
             self.running.append(_Running(row, job, self.engine.start(job), began))
 
-    def _take_stored(self, row: Row) -> bool:
-        """Settle a row whose cell another command has finished meanwhile."""
+    def _take_stored(self, row: Row, status: str = "cached", seconds: float = 0.0) -> bool:
+        """Settle a row whose cell is stored by now."""
         try:
             result = self.run.store.get(row.method, row.key)
         except BenchError:
             return False  # its worker names it
         if result is None or not result.is_evaluated:
             return False
-        row.settle("cached", "", result)
-        self._settled(row, 0.0)
+        row.settle(status, "", result)
+        self._settled(row, seconds)
         return True
 
     def _put_elsewhere(self, row: Row, job: Job) -> None:
@@ -138,6 +138,8 @@ class Execution:
         if outcome.status == "elsewhere":
             self._put_elsewhere(row, job)
             return
+        if outcome.status == "failed" and not outcome.trace and not job.replace and self._take_stored(row, "done", seconds):
+            return  # it died after its last act
         if outcome.status == "failed":
             row.settle("failed", outcome.error)
             if not outcome.trace:  # it died without a word, so it could not note why
@@ -178,4 +180,4 @@ class Execution:
 
 def log_of(run: Run, row: Row) -> Path:
     """Return the file that a row's worker writes its output to."""
-    return run.path.resolve() / "logs" / f"{slug(f'{row.variant}-{row.category}')[:80]}-{row.seed}-{row.key[:8]}.log"
+    return run.path.resolve() / "logs" / f"{slug(f'{row.variant}-{row.category}')}-{row.seed}-{row.key[:8]}.log"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import math
 import os
@@ -243,8 +244,11 @@ def _sync(path: Path) -> None:
 
 
 def slug(name: str) -> str:
-    """Return a name as a file name: letters, digits, dot, dash, underscore."""
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "unnamed"
+    """Return a name as a file name of at most 100 bytes: letters, digits, dot, dash, underscore."""
+    short = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "unnamed"
+    if len(short.encode()) > 100:
+        short = f"{short.encode()[:80].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return short
 
 
 @dataclass

@@ -1,0 +1,326 @@
+"""Runs that cannot be lost: real processes, killed, stopped, doubled, and methods that misbehave."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench.claims import claimed_cells, start_of
+from tests.conftest import make_category
+
+ROOT = Path(__file__).resolve().parents[1]
+FAULTY = f"{ROOT / 'tests' / 'faulty.py'}:Faulty"
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+
+
+class Place:
+    """A folder with data, marks of trainings and results, and commands on it as processes of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        make_category(folder / "data")
+        self.marks = folder / "marks"
+        self.marks.mkdir()
+        self.store = folder / "results" / ".cells"
+        self.started: list[subprocess.Popen] = []
+
+    def start(self, *more: object, methods: str = "nothing", seconds: float = 0.0, out: str = "r") -> subprocess.Popen:
+        """Start the command on the actions of `methods`, in a process group of its own."""
+        settings = f"seconds={seconds},marks={self.marks}"
+        variants = ",".join(f"{FAULTY}[action={action},{settings},label={action}]" for action in methods.split(","))
+        command = [
+            sys.executable,
+            str(ROOT / "run_bench.py"),
+            "--dataset",
+            "mvtec_layout",
+            "--data-root",
+            str(self.folder / "data"),
+        ]
+        command += ["--methods", variants, "--profile", "demo", "--out", str(self.folder / "results" / out)]
+        process = subprocess.Popen(
+            [*command, *map(str, more)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
+        self.started.append(process)
+        return process
+
+    def run(self, *more: object, **options) -> tuple[int, str]:
+        """Run the command to its end; return exit code and output."""
+        process = self.start(*more, **options)
+        output = process.communicate(timeout=240)[0]
+        return process.returncode, output
+
+    def cells(self) -> dict[str, dict]:
+        """Return the stored cells by action and seed."""
+        records = [json.loads(path.read_text()) for path in self.store.glob("Faulty-*/cell.json")]
+        return {f"{r['config']['action']}-{r['seed']}": r for r in records}
+
+    def numbers(self) -> dict[str, dict]:
+        """Return what may not depend on how the cells were run."""
+        return {name: record["values"] for name, record in self.cells().items()}
+
+    def trainings(self) -> dict[str, int]:
+        """Return how often each cell began to train."""
+        return {path.name: len(path.read_text().splitlines()) for path in self.marks.iterdir()}
+
+    def workers(self) -> list[int]:
+        """Return the processes that began to train and live."""
+        pids = {int(line) for path in self.marks.iterdir() for line in path.read_text().splitlines()}
+        return [pid for pid in pids if start_of(pid) is not None]
+
+    def rows(self, out: str = "r") -> dict[str, dict]:
+        """Return the manifest's rows by variant and seed."""
+        cells = json.loads((self.folder / "results" / out / "run.json").read_text())["cells"]
+        return {f"{cell['variant']}-{cell['seed']}": cell for cell in cells}
+
+    def left(self) -> list[str]:
+        """Return what half-done work lies in the store."""
+        return [path.name for path in self.store.glob(".tmp*")] + list(claimed_cells(self.store / "claims"))
+
+
+def wait_until(condition, seconds: float = 60.0) -> None:
+    """Wait for a condition."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to be"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def place(tmp_path):
+    made = Place(tmp_path)
+    yield made
+    for process in made.started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The numbers of an undisturbed run of four seeds."""
+    made = Place(tmp_path_factory.mktemp("undisturbed"))
+    code, output = made.run("--seeds", "0,1,2,3", "--workers", "2", "--threads", "1")
+    assert code == 0, output
+    return made.numbers()
+
+
+# a method that misbehaves costs its own cell
+
+
+def test_every_fault_costs_its_own_cell(place):
+    reasons = {
+        "raises": "RuntimeError: something broke",
+        "exits_hard": "exit code 3 before it had a result",
+        "calls_exit": "sys.exit(4)",
+        "crashes": "SIGSEGV",
+        "hangs": "longer than the 12 s of --timeout",
+        "hangs_deaf": "longer than the 12 s of --timeout",
+        "wrong_shape": "of shape (N, h, w)",
+    }
+    sound = ("nothing", "prints_binary", "forks", "leaves_a_child")
+    code, output = place.run("--workers", "2", "--timeout", "12s", methods=",".join([*reasons, *sound]))
+    assert code == 1, output
+    rows = place.rows()
+    for action, reason in reasons.items():
+        row = rows[f"{action}-0"]
+        assert row["status"] == "failed" and reason in row["error"] and "\n" not in row["error"], row
+        assert reason in output
+    assert {rows[f"{action}-0"]["status"] for action in sound} == {"done"}, output
+    assert set(place.cells()) == {f"{action}-0" for action in sound}
+    logs = place.folder / "results" / "r" / "logs"
+    assert "Traceback" in next(logs.glob("raises*")).read_text()
+    assert bytes(range(256)) in next(logs.glob("prints_binary*")).read_bytes()
+    assert place.workers() == [] and place.left() == []
+    assert f"{len(reasons)} of {len(rows)} cells failed" in output
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="address-space limits are enforced on Linux")
+def test_a_limit_of_memory_costs_its_own_cell(place):
+    code, output = place.run("--memory", "24", methods="exhausts_memory,nothing")
+    assert code == 1, output
+    rows = place.rows()
+    assert rows["exhausts_memory-0"]["status"] == "failed" and "emory" in rows["exhausts_memory-0"]["error"], rows
+    assert rows["nothing-0"]["status"] == "done", rows
+
+
+# what is killed
+
+
+@needs_proc
+@pytest.mark.parametrize("victim", ["parent", "worker", "group", "ctrl-c"])
+def test_killed_and_resumed(place, undisturbed, victim):
+    options = ("--seeds", "0,1,2,3", "--workers", "2", "--threads", "1")
+    process = place.start(*options, seconds=1.0)
+    wait_until(lambda: len(place.cells()) >= 1 and place.workers())
+    if victim == "worker":
+        os.kill(place.workers()[0], signal.SIGKILL)
+    elif victim == "ctrl-c":
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        (os.kill if victim == "parent" else os.killpg)(process.pid, signal.SIGKILL)
+    output = process.communicate(timeout=120)[0]
+    wait_until(lambda: not place.workers(), 20)
+    if victim == "worker":
+        assert process.returncode == 1 and "SIGKILL" in output
+        assert sorted(row["status"] for row in place.rows().values()) == ["done", "done", "done", "failed"], output
+    elif victim == "ctrl-c":
+        assert process.returncode == 130 and "the same command goes on from there" in output, output
+        assert place.left() == []
+    finished = place.cells()
+    assert all(name in undisturbed for name in finished)
+    code, output = place.run(*options, seconds=1.0)
+    assert code == 0, output
+    assert place.numbers() == undisturbed and place.left() == []
+    trainings = place.trainings()
+    assert all(trainings[name] == 1 for name in finished), trainings
+    assert sum(trainings.values()) <= 4 + 2, trainings
+    assert output.count("stored already") == len(finished)
+
+
+# several commands on one store
+
+
+@pytest.mark.parametrize("commands", [2, 4])
+def test_several_commands_on_one_store(place, undisturbed, commands):
+    options = ("--seeds", "0,1,2,3", "--threads", "1")
+    processes = [place.start(*options, seconds=0.5, out=f"r{n}") for n in range(commands)]
+    outputs = [process.communicate(timeout=240)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * commands, outputs
+    assert place.numbers() == undisturbed and place.left() == []
+    assert set(place.trainings().values()) == {1}
+    for n in range(commands):
+        assert {row["status"] for row in place.rows(f"r{n}").values()} <= {"done", "cached"}
+
+
+@needs_proc
+def test_a_worker_stopped_past_its_heartbeat_is_taken_over_and_fenced(place, undisturbed):
+    """After SIGCONT its result is thrown away, and its command takes the one that was accepted."""
+    beat = ("--heartbeat", "0.05", "--threads", "1")  # stale after 3 s
+    first = place.start(*beat, seconds=1.0, out="first")
+    wait_until(lambda: len(place.workers()) == 1)
+    worker = place.workers()[0]
+    os.kill(worker, signal.SIGSTOP)
+    code, output = place.run(*beat, seconds=1.0, out="second")
+    assert code == 0 and "another command is at it" in output, output
+    accepted = next(place.store.glob("Faulty-*/cell.json"))
+    before = accepted.stat().st_mtime_ns
+    os.kill(worker, signal.SIGCONT)
+    output = first.communicate(timeout=120)[0]
+    assert first.returncode == 0 and "by another command" in output, output
+    assert accepted.stat().st_mtime_ns == before
+    assert place.trainings() == {"nothing-0": 2} and place.left() == []
+    assert place.numbers() == {"nothing-0": undisturbed["nothing-0"]}
+
+
+@needs_proc
+def test_a_command_stopped_past_its_heartbeat_and_continued(place, undisturbed):
+    """Its worker goes on without it, and the command takes up the result."""
+    first = place.start("--heartbeat", "0.05", "--threads", "1", seconds=1.0)
+    wait_until(lambda: len(place.workers()) == 1)
+    os.kill(first.pid, signal.SIGSTOP)
+    wait_until(lambda: len(place.cells()) == 1)
+    time.sleep(4)
+    os.kill(first.pid, signal.SIGCONT)
+    output = first.communicate(timeout=60)[0]
+    assert first.returncode == 0, output
+    assert place.numbers() == {"nothing-0": undisturbed["nothing-0"]} and place.trainings() == {"nothing-0": 1}
+
+
+def test_two_variants_of_one_configuration_train_once(place):
+    settings = f"[action=nothing,marks={place.marks}"
+    twice = f"{FAULTY}{settings},label=a],{FAULTY}{settings},label=b]"
+    command = [sys.executable, str(ROOT / "run_bench.py"), "--dataset", "mvtec_layout", "--data-root", str(place.folder / "data")]
+    command += ["--methods", twice, "--profile", "demo", "--workers", "2", "--out", str(place.folder / "results" / "r")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert place.trainings() == {"nothing-0": 1}
+
+
+# the plan
+
+
+def test_shards_divide_the_cells(place, undisturbed):
+    options = ("--seeds", "0,1,2,3", "--threads", "1")
+    first = place.start(*options, "--shard", "1/2")
+    second = place.start(*options, "--shard", "2/2")
+    outputs = [process.communicate(timeout=120)[0] for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0), outputs
+    assert place.numbers() == undisturbed and set(place.trainings().values()) == {1}
+    assert "report" in outputs[0]
+    report = [sys.executable, str(ROOT / "run_bench.py"), "report", str(place.folder / "results" / "r")]
+    done = subprocess.run(report, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and "failed" not in done.stderr, done.stderr
+
+
+def test_timings_and_provenance(place):
+    assert place.run("--seeds", "0,1", "--workers", "2", "--threads", "1", seconds=1.0)[0] == 0
+    for record in place.cells().values():
+        timing, provenance = record["timing"], record["provenance"]
+        assert timing["train_s"] > 1.0 > timing["train_cpu_s"] >= 0 and timing["predict_cpu_s"] >= 0
+        assert provenance["threads"] == 1 and provenance["concurrency"] == 2
+        assert record["source"] and {"commit", "dirty", "versions", "device"} <= set(provenance)
+
+
+def test_status_of_a_run_while_it_runs(place):
+    process = place.start("--seeds", "0,1", seconds=30.0)
+    wait_until(place.workers)
+    status = [sys.executable, str(ROOT / "run_bench.py"), "status", str(place.folder / "results" / "r")]
+
+    def shown() -> str:
+        return subprocess.run(status, capture_output=True, text=True, check=True).stdout
+
+    wait_until(lambda: "train 1/10" in shown())
+    lines = shown().splitlines()
+    assert "running" in lines[0] and "left" in lines[0] and "loss" in lines[0], lines
+    assert "waiting" in lines[1] and lines[-1] == "2 cells: 1 running, 1 waiting"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    wait_until(lambda: not place.workers(), 20)
+    assert shown().splitlines()[-1] == "2 cells: 2 waiting"
+
+
+@pytest.mark.skipif(shutil.which("mount") is None or os.geteuid() != 0, reason="mounts a small file system")
+def test_a_full_disk_costs_the_cell_and_is_named(place):
+    small = place.folder / "results"
+    small.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", str(small)], capture_output=True, check=False
+    ).returncode:
+        pytest.skip("this sandbox mounts nothing")
+    try:
+        (small / "ballast").write_bytes(bytes(540_000))
+        code, output = place.run()
+        assert code == 1 and "the disk is full" in output and "Traceback" not in output, output
+        assert place.cells() == {}
+        (small / "ballast").unlink()
+        subprocess.run(["mount", "-o", "remount,size=40m", str(small)], check=True)
+        code, output = place.run()
+        assert code == 0, output
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+# Ray
+
+
+def test_ray_gives_the_numbers_of_the_local_engine_and_a_killed_worker_costs_one_cell(place, undisturbed):
+    pytest.importorskip("ray", reason="the extra 'ray' is not installed")
+    process = place.start("--engine", "ray", "--workers", "2", "--seeds", "0,1", "--threads", "1", seconds=2.0)
+    wait_until(place.workers, 120)
+    victim = place.workers()[0]
+    wait_until(lambda: len(place.workers()) == 2, 120)
+    os.kill(victim, signal.SIGKILL)
+    output = process.communicate(timeout=240)[0]
+    assert process.returncode == 1, output
+    assert sorted(row["status"] for row in place.rows().values()) == ["done", "failed"], output
+    code, output = place.run("--workers", "2", "--seeds", "0,1", "--threads", "1", seconds=2.0)
+    assert code == 0, output
+    assert place.numbers() == {name: undisturbed[name] for name in ("nothing-0", "nothing-1")}
