@@ -134,6 +134,12 @@ class Watch:
         path = latest(self.folder, cell)[1]
         return read(path) if path else None
 
+    def state(self, cell: str) -> str:
+        """Return what names the present state of a claim, so that another process can tell whether it changed; "" for none."""
+        path = latest(self.folder, cell)[1]
+        holder = read(path) if path else None
+        return "" if path is None else f"{path.name} {holder.token} {holder.beats}" if holder else path.name
+
     def is_claimed(self, cell: str) -> bool:
         """Return whether a living process is at a cell; to be asked again and again for claims of other machines."""
         path = latest(self.folder, cell)[1]
@@ -166,8 +172,13 @@ class Claim:
         return self.folder / f"{self.cell}.{self.fence}"
 
     @classmethod
-    def take(cls, watch: Watch, cell: str) -> Claim | None:
+    def take(cls, watch: Watch, cell: str, stale: str = "") -> Claim | None:
         """Claim a cell; None where another process is at it.
+
+        Parameters
+        ----------
+        stale : str
+            The `Watch.state` of a claim that another observer has found stale: it is taken over unless it changed since.
 
         Raises
         ------
@@ -176,7 +187,7 @@ class Claim:
         """
         folder = watch.folder
         folder.mkdir(parents=True, exist_ok=True)
-        if watch.is_claimed(cell):
+        if watch.is_claimed(cell) and watch.state(cell) != stale:
             return None
         fence, old = latest(folder, cell)
         holder = Holder(uuid.uuid4().hex, this_host(), os.getpid(), start_of(os.getpid()) or "", time.time())
@@ -272,13 +283,12 @@ class Claim:
                 self.path.unlink()
 
 
-def release_of(folder: Path, cell: str, pid: int) -> None:
-    """Give a cell free whose claim a process of this machine left behind when it ended."""
+def left_by(folder: Path, cell: str, pid: int) -> Path | None:
+    """Return the claim of a cell that a process of this machine left behind when it ended; None where there is none."""
     path = latest(folder, cell)[1]
     holder = read(path) if path else None
-    if path is not None and holder is not None and (holder.host, holder.pid) == (this_host(), pid) and is_gone(holder):
-        with contextlib.suppress(OSError):
-            path.unlink()
+    mine = holder is not None and (holder.host, holder.pid) == (this_host(), pid) and is_gone(holder)
+    return path if mine else None
 
 
 def claimed_cells(folder: Path) -> dict[str, Holder]:

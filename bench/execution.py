@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -100,7 +100,7 @@ class Execution:
             row.settle("running", "it runs")
             self.observer.started(row)
             began = self.clock()
-            self.running.append(_Running(row, job, self.engine.start(job), began))
+            self.running.append(_Running(row, job, self.engine.start(replace(job, stale=self.watch.state(job.cell))), began))
 
     def _take_stored(self, row: Row, status: str = "cached", seconds: float = 0.0) -> bool:
         """Settle a row whose cell is stored by now."""

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.claims import Claim
+from bench.claims import Claim, left_by
 from bench.errors import BenchError, UsageError
 from bench.metrics import VERSION as METRICS_VERSION
 
@@ -176,8 +176,9 @@ class Store:
             If the claim is no longer held when the block ends: the result is thrown away.
         """
         name = self.name(method, key)
-        for left in self.root.glob(f".tmp-{name}-*") if claim else ():
-            shutil.rmtree(left, ignore_errors=True)
+        if claim:
+            claim.check()
+            self._clear(name)
         self.root.mkdir(parents=True, exist_ok=True)
         temporary = self.root / f".tmp-{name}-{uuid.uuid4().hex}"
         temporary.mkdir()
@@ -192,6 +193,17 @@ class Store:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
+
+    def _clear(self, cell: str) -> None:
+        for left in self.root.glob(f".tmp-{cell}-*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def abandon(self, cell: str, pid: int) -> None:
+        """Give a cell free that a process of this machine worked at when it ended, and clear what it had half-written."""
+        claim = left_by(self.claims, cell, pid)
+        if claim is not None:
+            self._clear(cell)
+            claim.unlink(missing_ok=True)
 
     def _publish(self, temporary: Path, target: Path, replace: bool) -> None:
         """Put a whole cell in its place; where another process was quicker with the same cell, its one stays."""

@@ -47,6 +47,8 @@ class Job:
         Limit of the worker's address space, GiB.
     replace : bool
         Whether a stored cell is run again.
+    stale : str
+        The state of a claim that the command found stale, see `bench.claims.Claim.take`.
     """
 
     title: str
@@ -71,6 +73,7 @@ class Job:
     save_maps: bool = False
     keep_model: bool = False
     beat: float = BEAT
+    stale: str = ""
 
     @property
     def cell(self) -> str:
@@ -131,7 +134,7 @@ def rebuild(job: Job) -> tuple[Cell, Inspected]:
 def execute(job: Job) -> Outcome:
     """Run a job in this process, under a claim; what the method raises is an outcome."""
     store = Store(Path(job.store))
-    claim = Claim.take(job.watch, job.cell)
+    claim = Claim.take(job.watch, job.cell, job.stale)
     if claim is None:
         return Outcome("elsewhere")
     together = [1]

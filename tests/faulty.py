@@ -63,7 +63,7 @@ class Faulty(Method):
             pass
 
     def exhausts_memory(self):
-        self.hoard = [np.ones(2**27) for _ in range(64)]  # 64 GiB
+        self.hoard = [np.empty(2**27) for _ in range(64)]  # 64 GiB of addresses
 
     def prints_binary(self):
         os.write(1, bytes(range(256)) * 40)

@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 
 from bench import claims
-from bench.claims import Claim, FencedError, Watch, claimed_cells, is_gone, latest, read, release_of
+from bench.claims import Claim, FencedError, Watch, claimed_cells, is_gone, latest, read
+from bench.store import Store
 
 
 class Clock:
@@ -104,16 +105,32 @@ def test_a_process_number_used_again_is_not_taken_for_the_holder(watch):
     assert not watch.is_claimed("a-1")
 
 
-def test_release_of_a_dead_worker_leaves_others_alone(watch):
+def test_what_a_dead_worker_left_goes_and_that_of_others_stays(tmp_path):
+    store = Store(tmp_path)
+    watch = Watch(store.claims)
     first = Claim.take(watch, "a-1")
-    release_of(watch.folder, "a-1", os.getpid())  # it lives
-    assert first.held()
+    half, other = tmp_path / ".tmp-a-1-x", tmp_path / ".tmp-a-2-x"
+    half.mkdir()
+    other.mkdir()
+    store.abandon("a-1", os.getpid())  # it lives
+    assert first.held() and half.exists()
     first.holder = replace(first.holder, started="12")
     first._write()
-    release_of(watch.folder, "a-1", os.getpid() + 1)
-    assert first.path.exists()
-    release_of(watch.folder, "a-1", os.getpid())
-    assert not first.path.exists()
+    store.abandon("a-1", os.getpid() + 1)
+    assert first.path.exists() and half.exists()
+    store.abandon("a-1", os.getpid())
+    assert not first.path.exists() and not half.exists() and other.exists()
+
+
+def test_an_observer_passes_on_what_it_found_stale(watch):
+    first = Claim.take(watch, "a-1")
+    of_another_machine(first)
+    state = watch.state("a-1")
+    fresh = Watch(watch.folder)
+    assert Claim.take(fresh, "a-1") is None
+    first.beat()
+    assert Claim.take(fresh, "a-1", state) is None  # it came to life again
+    assert Claim.take(fresh, "a-1", watch.state("a-1")).fence == 2
 
 
 def test_many_takers_of_one_stale_claim(watch):

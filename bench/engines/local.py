@@ -15,7 +15,6 @@ from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any
 
-from bench.claims import release_of
 from bench.engines import Setup, Task
 from bench.store import Store
 from bench.worker import Job, Outcome, execute, execute_logged
@@ -85,7 +84,7 @@ class _Process:
             self.process.kill()
         self.process.join()
         self.pipe.close()
-        release_of(Store(Path(self.job.store)).claims, self.job.cell, pid)
+        Store(Path(self.job.store)).abandon(self.job.cell, pid)
         if self.gpu is not None:
             self.slots.append(self.gpu)
             self.gpu = None
