@@ -46,6 +46,11 @@ def parser() -> argparse.ArgumentParser:
     voice.add_argument("-v", "--verbose", action="store_true", help="tracebacks of what failed")
     partial = argparse.ArgumentParser(add_help=False)
     partial.add_argument("--allow-partial", action="store_true", help="print means over incomplete columns, with n/N")
+    partial.add_argument(
+        "--published",
+        metavar="NAMES",
+        help="show these published methods, too, e.g. 'NSA*,DRAEM,patchcore*'",
+    )
     images = argparse.ArgumentParser(add_help=False)
     images.add_argument("--category", default="all", help="names separated by commas, or all (default)")
     images.add_argument(

@@ -21,6 +21,7 @@ from bench.grid import RERUN, forecast, modules_of, parse_duration, parse_shard,
 from bench.kept import kept_report
 from bench.plan import PROFILES, match_methods, parse_methods, validated
 from bench.provenance import commit
+from bench.published import choose_published
 from bench.registry import nearest
 from bench.store import MANIFEST, Row, Run, Store, slug
 from bench.worker import Job
@@ -44,6 +45,7 @@ def run_command(arguments: Namespace) -> int:
     if arguments.rerun not in RERUN:
         raise UsageError(f"Unknown --rerun '{arguments.rerun}'. {nearest(arguments.rerun, RERUN)}")
     timeout = parse_duration(arguments.timeout)
+    choose_published(arguments.published)
     parse_shard(arguments.shard)
     threads_for(arguments)
     if not 0 <= arguments.holdout < 1:
@@ -99,7 +101,7 @@ def run_command(arguments: Namespace) -> int:
             f"{done} of {len(rows)} cells are stored. When all shards are done: python run_bench.py report {shlex.quote(str(path))}"
         )
         return name_missing(current, out)
-    return finish(current, arguments.allow_partial, out)
+    return finish(current, arguments, out)
 
 
 def show_plan(current: Run, jobs: list[tuple[Row, Job]], slots: int, out: Console) -> int:
@@ -196,13 +198,14 @@ def fail(current: Run, row: Row, title: str, error: Exception, out: Console) -> 
         out.error(f"  traceback: {log}")
 
 
-def finish(current: Run, allow_partial: bool, out: Console, anew: bool = False) -> int:
+def finish(current: Run, arguments: Namespace, out: Console, anew: bool = False) -> int:
     """Write the report, unless it is there already, print the table, the paths and what failed; return the exit code."""
-    kept = kept_report(current, allow_partial)
+    allow_partial, published = arguments.allow_partial, choose_published(arguments.published)
+    kept = kept_report(current, [allow_partial, published])
     if anew or not kept.is_current():
         from bench.report import console_table, write_report
 
-        files = write_report(current, allow_partial=allow_partial)
+        files = write_report(current, allow_partial=allow_partial, published=published)
         kept.keep(files, console_table(current, allow_partial=allow_partial))
     out.result()
     out.result(kept.text)
@@ -234,7 +237,7 @@ def name_missing(current: Run, out: Console) -> int:
 def report_command(arguments: Namespace) -> int:
     """Write tables and plots of a run again, from what is stored."""
     current = Run.load(arguments.run)
-    return finish(current, arguments.allow_partial, console(arguments), anew=True)
+    return finish(current, arguments, console(arguments), anew=True)
 
 
 def status_command(arguments: Namespace) -> int:
@@ -320,7 +323,7 @@ def score_command(arguments: Namespace) -> int:
         out.error(f"nothing was scored; '{current.path}' is as it was")
         return 1
     current.save()
-    return max(finish(current, arguments.allow_partial, out), int(failed > 0))
+    return max(finish(current, arguments, out), int(failed > 0))
 
 
 def run_of_its_own(arguments: Namespace, dataset: Dataset, name: str, seed: int) -> Run:

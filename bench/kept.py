@@ -7,6 +7,7 @@ import json
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bench.store import Run, to_json, write_atomically
 
@@ -45,9 +46,9 @@ class Kept:
         write_atomically(self.run / NAME, to_json({"made_from": self.made_from, "files": names, "text": text}))
 
 
-def kept_report(run: Run, allow_partial: bool) -> Kept:
+def kept_report(run: Run, options: list[Any]) -> Kept:
     """Return what is known of the report in a run's folder."""
-    kept = Kept(run.path, _digest(run, allow_partial))
+    kept = Kept(run.path, _digest(run, options))
     try:
         known = json.loads((run.path / NAME).read_text(encoding="utf-8"))
         kept.known, kept.text = known["made_from"], known["text"]
@@ -57,7 +58,7 @@ def kept_report(run: Run, allow_partial: bool) -> Kept:
     return kept
 
 
-def _digest(run: Run, allow_partial: bool) -> str:
+def _digest(run: Run, options: list[Any]) -> str:
     """Return the hash of all that a report depends on."""
     info = {name: value for name, value in run.info.items() if name != "command"}
     rows = [
@@ -65,7 +66,7 @@ def _digest(run: Run, allow_partial: bool) -> str:
         + ([(r.result.folder / "cell.json").stat().st_mtime_ns] if r.result else [])
         for r in run.rows
     ]
-    digest = hashlib.sha256(to_json([info, rows, allow_partial, shutil.get_terminal_size((120, 24)).columns]).encode())
+    digest = hashlib.sha256(to_json([info, rows, options, shutil.get_terminal_size((120, 24)).columns]).encode())
     for path in sorted([*(ROOT / "report").rglob("*.py"), *(ROOT / "metrics").rglob("*.py")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()

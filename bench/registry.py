@@ -86,6 +86,8 @@ class Entry(Generic[T]):
     origin : str
         For what the command line named: the hash of the file, or the module, so that two files' classes of one name,
         or two versions of one file, are not taken for each other.
+    published : tuple of str
+        For a method that follows a published one: its name in ``bench/published.csv``, and how this one's protocol differs.
     spec : str
         What the command line named, with the whole path of a file: so that another process finds it.
     """
@@ -96,6 +98,7 @@ class Entry(Generic[T]):
     summary: str = ""
     aliases: tuple[str, ...] = ()
     origin: str = ""
+    published: tuple[str, str] | None = None
     spec: str = ""
 
     def load(self) -> type[T]:
@@ -139,6 +142,7 @@ class Registry(Generic[T]):
         config: type | None = None,
         summary: str = "",
         aliases: tuple[str, ...] = (),
+        published: tuple[str, str] | None = None,
     ) -> Callable[[type[T]], type[T]]:
         """Register a class under `name`: as a decorator, or at once if `target` names it as ``"module:Class"``.
 
@@ -149,11 +153,11 @@ class Registry(Generic[T]):
         """
 
         def decorate(cls: type[T]) -> type[T]:
-            self._add(Entry(name, cls, config, summary or _first_line(cls), aliases))
+            self._add(Entry(name, cls, config, summary or _first_line(cls), aliases, published=published))
             return cls
 
         if target is not None:
-            self._add(Entry(name, target, config, summary, aliases))
+            self._add(Entry(name, target, config, summary, aliases, published=published))
         return decorate
 
     def _add(self, entry: Entry[T]) -> None:

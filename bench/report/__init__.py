@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import shutil
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
 
+from bench.metrics import METRICS
 from bench.report import experiments, notes, plots, tables
+from bench.report.compare import comparison_table, rank_figure
+from bench.report.findings import findings
 from bench.report.frame import Names, Results, defects_frame, results_frame
 from bench.report.gallery import write_gallery
-from bench.report.render import console, latex_document, write_text
+from bench.report.published import reproduction_table, with_published
+from bench.report.render import console, escape_markdown, latex_document, write_text
 from bench.store import Run
 
 __all__ = ["console_table", "write_report"]
@@ -19,7 +25,7 @@ __all__ = ["console_table", "write_report"]
 _KINDS = {"tables": ("*.tex", "*.md", "*.csv"), "plots": ("*.pdf", "*.png"), "maps": ("gallery_*.png",)}
 
 
-def write_report(run: Run, *, allow_partial: bool = False) -> list[Path]:
+def write_report(run: Run, *, allow_partial: bool = False, published: Sequence[str] = ()) -> list[Path]:
     """Write all tables, figures and galleries of a run into its folder; files of an earlier report go.
 
     Parameters
@@ -28,6 +34,8 @@ def write_report(run: Run, *, allow_partial: bool = False) -> list[Path]:
         The run; failed cells are shown as missing.
     allow_partial : bool
         Whether means over some of the cells asked for are shown, marked with n/N.
+    published : sequence of str
+        Published methods whose numbers stand beside the run's.
 
     Returns
     -------
@@ -36,14 +44,21 @@ def write_report(run: Run, *, allow_partial: bool = False) -> list[Path]:
     """
     results = Results(run, allow_partial)
     found = tables.all_tables(results)
+    found = [with_published(results, t.name, t, published) if t.name in METRICS else t for t in found]
+    found[1:1] = [comparison_table(results), *filter(None, [reproduction_table(results)])]
     said = experiments.answer(results)
     found = [said.table, *found] if said else found
     files = [path for table in found for path in table.write(run.path / "tables")]
-    files.append(write_text(run.path / "tables" / "all.tex", latex_document(found)))
+    sentences = findings(results)
+    files.append(write_text(run.path / "tables" / "all.tex", latex_document(found, sentences)))
+    files.append(write_text(run.path / "tables" / "findings.md", "".join(f"- {escape_markdown(s)}\n" for s in sentences)))
     files.append(write_text(run.path / "results.csv", results_frame(run).to_csv(index=False, lineterminator="\n")))
     files.append(write_text(run.path / "defects.csv", defects_frame(run).to_csv(index=False, lineterminator="\n")))
     with matplotlib.rc_context({"text.parse_math": False}):  # names may hold dollar signs
         files += plots.write_plots(results, run.path / "plots")
+        for name in tables.MAIN:
+            if figure := rank_figure(results, name):
+                files += plots.save(figure, run.path / "plots", f"ranks_{name}")
         if said and said.figure:
             files += plots.save(said.figure, run.path / "plots", said.table.name)
         names = Names()
@@ -64,7 +79,8 @@ def console_table(run: Run, *, allow_partial: bool = False) -> str:
     said = experiments.answer(results)
     summaries = [tables.summary_table(results, tables.MAIN[:n]) for n in range(len(tables.MAIN), 1, -1)]
     summary = next((table for table in summaries if fits(console(table))), summaries[-1])
-    blocks = [said.table.title, console(said.table), ""] if said else []
+    blocks = ["\n".join(textwrap.fill(f"* {s}", room, subsequent_indent="  ") for s in findings(results))]
+    blocks += [said.table.title, console(said.table), ""] if said else []
     blocks += [summary.title, console(summary)]
     if fits(detail := console(tables.compact_table(results))):
         blocks += ["Pixel AUROC / IoU-max (%)", detail]

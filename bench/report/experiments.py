@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
 from bench.metrics import METRICS
-from bench.report.frame import Number, Results, number_of, opened, plain, summarise
+from bench.report.frame import Number, Results, opened, plain, summarise
 from bench.report.plots import COLOURS, MARKERS, axes, iou_figure, legend, title_of
 from bench.report.render import DASH, Cell, Line, Table
 from bench.report.tables import WIDTHS, cells, dataset_of, percent, table_notes
@@ -45,7 +45,7 @@ _ABLATION = ["pixel_auroc", "iou_max", "iou_0.5", "iou_deployable", "image_auroc
 def _ablation(results: Results) -> Answer:
     """Return metrics rung by rung, means over categories; each rung has all that stands above it."""
     everything = list(range(len(results.categories)))
-    numbers = {name: [summarise(block) for block in results.metrics[name][:, everything]] for name in _ABLATION}
+    numbers = {name: results.numbers(name, everything) for name in _ABLATION}
     columns = {METRICS[name].title: cells(numbers[name], results.allow_partial) for name in _ABLATION}
     gains = {name: np.diff([n.mean if n.complete else math.nan for n in numbers[name]], prepend=math.nan) for name in _ABLATION[:2]}
     lines = [
@@ -73,7 +73,7 @@ def _rungs(results: Results, numbers: dict[str, list[Number]]) -> Figure:
     handles = []
     for i, name in enumerate(_ABLATION):
         values = [100 * n.mean if n.complete or (results.allow_partial and n.n) else math.nan for n in numbers[name]]
-        spreads = [100 * np.nan_to_num(n.spread) for n in numbers[name]]
+        spreads = [100 * np.nan_to_num(n.half) for n in numbers[name]]
         handles.append(
             ax.errorbar(values, places, xerr=spreads, color=COLOURS[i], marker=MARKERS[i], markersize=6, linewidth=1, capsize=2)
         )
@@ -101,11 +101,7 @@ def _defects(results: Results) -> list[tuple[bool, int, str]]:
 
 def _of_defect(results: Results, category: int, defect: str, name: str) -> list[Number]:
     """Return a number of one defect type for every variant."""
-
-    def read(result: CellResult) -> float:
-        return number_of((result.record.get("defects") or {}).get(defect, {}).get(name))
-
-    return [summarise(block) for block in results.cube(read)[:, [category]]]
+    return results.numbers(name, [category], defect)
 
 
 def _coordinates(results: Results) -> Answer:
@@ -255,10 +251,7 @@ def _robustness(results: Results) -> Answer:
     members = [*((plain(c), [i]) for i, c in enumerate(results.categories)), ("mean over categories", everything)]
     lines = []
     for title, where in members:
-        block = [
-            cells([summarise(b) for b in results.values(name)[:, where]], results.allow_partial, best=name not in WIDTHS)
-            for name in columns
-        ]
+        block = [cells(results.numbers(name, where), results.allow_partial, best=name not in WIDTHS) for name in columns]
         lines += [Line([Cell(plain(v)), *(column[i] for column in block)], title) for i, v in enumerate(results.variants)]
     own = [
         "Mean IoU over thresholds on the map's value 0..1 and on log10 of the false-positive rate on normal images, 1e-5..1e-1. "

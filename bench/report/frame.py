@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from bench.metrics import FPR_GRID, METRICS, RATE_CURVE, RECALL_GRID, VALUE_GRID
 from bench.store import CellResult, Row, Run, slug
+
+if TYPE_CHECKING:
+    from bench.report.intervals import Intervals
 
 TIMING = ["train_s", "predict_s", "images_per_s", "parameters", "multiply_adds", "train_peak_mib", "predict_peak_mib"]
 GRIDS = {"iou": VALUE_GRID, "iou_fpr": RATE_CURVE, "roc": FPR_GRID, "pro": FPR_GRID, "precision": RECALL_GRID}
@@ -62,12 +65,21 @@ def opened(result: CellResult) -> Iterator[Mapping[str, np.ndarray]]:
 
 @dataclass(frozen=True)
 class Number:
-    """A mean over `n` cells with a value, of `total` asked for; `spread` is the sample deviation over seeds, or NaN."""
+    """A mean over `n` cells with a value, of `total` asked for.
+
+    Attributes
+    ----------
+    half : float
+        Half of the width of its 95 % confidence interval, NaN where there is none.
+    tie : bool
+        Whether it cannot be told from the best one beside it.
+    """
 
     mean: float
-    spread: float
     n: int
     total: int
+    half: float = math.nan
+    tie: bool = False
 
     @property
     def complete(self) -> bool:
@@ -76,7 +88,7 @@ class Number:
 
 
 def summarise(block: np.ndarray) -> Number:
-    """Return the mean over categories and seeds, and its spread over seeds where nothing is missing.
+    """Return the mean over categories and seeds.
 
     Parameters
     ----------
@@ -90,10 +102,8 @@ def summarise(block: np.ndarray) -> Number:
     """
     n = int(np.isfinite(block).sum())
     if n == 0:
-        return Number(math.nan, math.nan, 0, block.size)
-    several = n == block.size and block.shape[1] > 1
-    spread = float(block.mean(axis=0).std(ddof=1)) if several else math.nan
-    return Number(float(np.nanmean(block)), spread, n, block.size)
+        return Number(math.nan, 0, block.size)
+    return Number(float(np.nanmean(block)), n, block.size)
 
 
 class Results:
@@ -142,6 +152,36 @@ class Results:
     def values(self, name: str) -> np.ndarray:
         """Return a number of the evaluation, (V, C, S), NaN where undefined."""
         return self.cube(lambda result: result.value(name))
+
+    @cached_property
+    def intervals(self) -> Intervals:
+        """How sure the numbers are."""
+        from bench.report.intervals import Intervals
+
+        return Intervals(self)
+
+    def numbers(self, name: str, categories: Sequence[int], defect: str = "") -> list[Number]:
+        """Return a number of each variant, the mean over some categories and all seeds, with interval and ties.
+
+        Parameters
+        ----------
+        name : str
+            Of the evaluation's values or, for a `defect` type (of one category), of its numbers.
+        """
+        members = list(categories)
+
+        def read(result: CellResult) -> float:
+            return number_of((result.record.get("defects") or {}).get(defect, {}).get(name)) if defect else result.value(name)
+
+        means = [summarise(block) for block in self.cube(read)[:, members]]
+        sure = self.intervals.of(name, members, defect)
+        if sure is None:
+            return means
+        ties = sure.ties([number.mean if number.complete else math.nan for number in means])
+        return [
+            replace(number, half=sure.interval(v).half if number.complete else math.nan, tie=v in ties)
+            for v, number in enumerate(means)
+        ]
 
     @cached_property
     def curves(self) -> dict[str, np.ndarray]:

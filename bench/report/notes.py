@@ -135,7 +135,13 @@ def reading(results: Results, texts: Iterable[str]) -> list[str]:
     texts = list(texts)
     bold = "Values in percent; bold: the best at the shown precision."
     if any("±" in text for text in texts):
-        bold += f" ±: sample standard deviation over {len(results.seeds)} seeds."
+        over = f" and over {len(results.seeds)} seeds" if len(results.seeds) > 1 else "; one seed, so not over trainings"
+        bold += (
+            f" ±: half of the 95 % confidence interval, a bootstrap of {results.intervals.resamples:,} resamples over test images "
+            f"(normal ones and each defect type apart){over}; 0.0 means that all resamples agree, not certainty."
+        )
+    if any("≈" in text for text in texts):
+        bold += " ≈: cannot be told from the best, as the interval of the difference on the same resamples holds zero."
     if any("/" in text for text in texts):
         kept = "the mean is over these alone and never bold" if results.allow_partial else "no mean is given"
         bold += f" (n/N): only n of N cells (categories × seeds) have a value, {kept}."

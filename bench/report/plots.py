@@ -15,7 +15,7 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from bench.metrics import METRICS
-from bench.report.frame import GRIDS, Names, Number, Results, opened, plain, summarise
+from bench.report.frame import GRIDS, Names, Number, Results, opened, plain
 from bench.report.render import DASH
 from bench.report.tables import SUMMARY, THRESHOLDS, cell_text, percent
 from bench.store import slug
@@ -211,7 +211,7 @@ def bar_figure(results: Results, name: str) -> Figure:
     """Return grouped bars of a metric: one group per category and one for the mean, broken into rows."""
     count, everything = len(results.variants), range(len(results.categories))
     groups = [*((plain(c), [i]) for i, c in enumerate(results.categories)), ("mean", list(everything))]
-    numbers = [[summarise(block) for block in results.metrics[name][:, members]] for _, members in groups]
+    numbers = [results.numbers(name, members) for _, members in groups]
     rows = math.ceil(len(groups) * count / BARS_PER_ROW)
     per_row = math.ceil(len(groups) / rows)
     width = min(11, max(5, 1.2 + 0.24 * count * per_row + 0.1 * per_row))
@@ -222,7 +222,7 @@ def bar_figure(results: Results, name: str) -> Figure:
     missing = "" if all(n.complete for n in shown) else kept
     figure.suptitle(title_of(results, f"{METRICS[name].title}{missing}"), fontsize=10)
     upright = count * per_row <= 10
-    top = max([1.0, *(100 * (n.mean + np.nan_to_num(n.spread)) for n in shown if n.n)]) * (1.12 if upright else 1.3)
+    top = max([1.0, *(100 * (n.mean + np.nan_to_num(n.half)) for n in shown if n.n)]) * (1.12 if upright else 1.3)
     room = max(6, int(11 * width / per_row))
     for row, ax in enumerate(axes):
         part = slice(row * per_row, (row + 1) * per_row)
@@ -248,9 +248,9 @@ def _bars(results: Results, ax: Axes, groups: list[list[Number]], upright: bool)
         ax.bar(places, heights, size * 0.92, color=COLOURS[i % len(COLOURS)], edgecolor="0.2", linewidth=0.4)
         for place, height, number in zip(places, heights, (g[i] for g in groups), strict=True):
             text, top = cell_text(number, results.allow_partial), height + margin
-            if math.isfinite(number.spread):
-                ax.errorbar(place, height, 100 * number.spread, color="0.2", linewidth=0.8, capsize=1.5)
-                text, top = percent(number.mean), top + 100 * number.spread + margin
+            if math.isfinite(number.half):
+                ax.errorbar(place, height, 100 * number.half, color="0.2", linewidth=0.8, capsize=1.5)
+                text, top = percent(number.mean), top + 100 * number.half + margin
             turned = 0 if upright or text == DASH else 90
             ax.text(place, top, text, ha="center", va="bottom", fontsize=7, rotation=turned)
 

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ _LATEX = {
         DASH: r"\textendash{}",
         "—": r"\textemdash{}",
         "±": r"$\pm$",
+        "≈": r"$\approx$",
         "≥": r"$\ge$",
         "≤": r"$\le$",
         "×": r"$\times$",
@@ -155,10 +157,15 @@ def latex(table: Table) -> str:
 """
 
 
-def latex_document(tables: list[Table]) -> str:
-    """Return a document that inputs all tables from its own folder."""
+def latex_document(tables: list[Table], sentences: Sequence[str] = ()) -> str:
+    """Return a document that says some sentences and inputs all tables from its own folder."""
+    said = (
+        [r"\begin{itemize}", *(r"\item " + escape_latex(s, breakable=True) for s in sentences), r"\end{itemize}"]
+        if sentences
+        else []
+    )
     inputs = [rf"\input{{{table.name}.tex}}" + r"\clearpage" * (i % 8 == 7) for i, table in enumerate(tables)]
-    return "\n".join([*_PREAMBLE, *inputs, r"\end{document}", ""])
+    return "\n".join([*_PREAMBLE, *said, *inputs, r"\end{document}", ""])
 
 
 def escape_markdown(text: str) -> str:

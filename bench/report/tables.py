@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -12,9 +11,11 @@ from bench.metrics import METRICS
 from bench.report import notes
 from bench.report.frame import Names, Number, Results, number_of, plain, summarise
 from bench.report.render import DASH, Cell, Line, Table
-from bench.store import CellResult, slug
+from bench.store import slug
 
 Form = Callable[[float], str]
+#: Marks what cannot be told from the best.
+TIE = "≈"
 #: The metrics for the terminal, the first to go last.
 MAIN = ["pixel_auroc", "iou_max", "image_auroc", "iou_deployable", "aupro_0.3", "iou_0.5"]
 #: Those of the summary, beside times.
@@ -36,25 +37,27 @@ def plain_number(value: float) -> str:
 
 
 def cells(numbers: Sequence[Number], allow_partial: bool, form: Form = percent, best: bool = True) -> list[Cell]:
-    """Return numbers as cells, the best of the complete ones bold (all that tie as shown).
+    """Return numbers as cells, the best of the complete ones bold (all that are equal as shown), ties with it marked.
 
     A mean over some of the cells asked for is a dash with n/N, unless `allow_partial`.
     """
     complete = [float(form(number.mean)) if number.complete else math.nan for number in numbers]
     comparable = best and np.isfinite(complete).sum() > 1
-    return [
-        Cell(cell_text(number, allow_partial, form), bool(comparable and value == np.nanmax(complete)))
-        for number, value in zip(numbers, complete, strict=True)
-    ]
+    shown = []
+    for number, value in zip(numbers, complete, strict=True):
+        bold = bool(comparable and value == np.nanmax(complete))
+        mark = f" {TIE}" if comparable and number.tie and not bold else ""
+        shown.append(Cell(cell_text(number, allow_partial, form) + mark, bold))
+    return shown
 
 
 def cell_text(number: Number, allow_partial: bool, form: Form = percent) -> str:
-    """Return a mean with its spread, or a dash, with n/N where some cells have a value."""
+    """Return a mean with half the width of its interval, or a dash, with n/N where some cells have a value."""
     if number.n == 0:
         return DASH
     if not number.complete:
         return f"{form(number.mean) if allow_partial else DASH} ({number.n}/{number.total})"
-    return form(number.mean) + (f" ± {form(number.spread)}" if math.isfinite(number.spread) else "")
+    return form(number.mean) + (f" ± {form(number.half)}" if math.isfinite(number.half) else "")
 
 
 def dataset_of(results: Results) -> str:
@@ -86,11 +89,10 @@ def table_notes(
 
 def metric_table(results: Results, name: str, file: str) -> Table:
     """Return one metric: categories by variants, with means."""
-    metric, cube = METRICS[name], results.metrics[name]
+    metric = METRICS[name]
 
     def line(label: str, members: list[int], group: str = "", rule: bool = False) -> Line:
-        numbers = [summarise(block) for block in cube[:, members]]
-        return Line([Cell(label), *cells(numbers, results.allow_partial)], group, rule)
+        return Line([Cell(label), *cells(results.numbers(name, members), results.allow_partial)], group, rule)
 
     groups = results.groups()
     lines = []
@@ -134,7 +136,7 @@ def _costs(results: Results) -> dict[str, np.ndarray]:
 
 def _cost_columns(results: Results, headings: Sequence[str]) -> dict[str, list[Cell]]:
     costs = _costs(results)
-    numbers = {heading: [replace(summarise(block), spread=math.nan) for block in costs[heading]] for heading in headings}
+    numbers = {heading: [summarise(block) for block in costs[heading]] for heading in headings}
     return {heading: cells(column, results.allow_partial, plain_number, best=False) for heading, column in numbers.items()}
 
 
@@ -166,7 +168,7 @@ def cost_table(results: Results) -> Table:
 def summary_table(results: Results, names: Sequence[str] | None = None) -> Table:
     """Return the means over categories and seeds of the main (or some) metrics, and times: variants by numbers."""
     names = [name for name in results.metrics if name in (SUMMARY if names is None else names)]
-    columns = {METRICS[name].title: _means(results, results.metrics[name]) for name in names}
+    columns = {METRICS[name].title: _means(results, name) for name in names}
     columns |= _cost_columns(results, ["training (s)", "images/s in prediction"])
     lines = [
         Line([Cell(plain(variant)), *(column[i] for column in columns.values())]) for i, variant in enumerate(results.variants)
@@ -189,8 +191,8 @@ def summary_table(results: Results, names: Sequence[str] | None = None) -> Table
     )
 
 
-def _means(results: Results, cube: np.ndarray) -> list[Cell]:
-    return cells([summarise(block) for block in cube], results.allow_partial)
+def _means(results: Results, name: str, best: bool = True) -> list[Cell]:
+    return cells(results.numbers(name, range(len(results.categories))), results.allow_partial, best=best)
 
 
 def _defects(results: Results, category: str) -> dict[str, int]:
@@ -211,13 +213,13 @@ def threshold_table(results: Results, members: list[int], what: str, file: str) 
         for which, threshold in THRESHOLDS.items():
             columns = []
             if len(members) == 1:
-                at = [summarise(block) for block in results.values(f"{prefix}threshold_{which}")[:, members]]
+                at = results.numbers(f"{prefix}threshold_{which}", members)
                 columns.append(cells(at, results.allow_partial, plain_number, best=False))
             for number in AT_THRESHOLD:
                 if prefix and number == "iou":
                     columns.append([Cell("")] * len(results.variants))
                     continue
-                numbers = [summarise(block) for block in results.values(f"{prefix}{number}_{which}")[:, members]]
+                numbers = results.numbers(f"{prefix}{number}_{which}", members)
                 form = small_percent if number == "fpr" else percent
                 columns.append(cells(numbers, results.allow_partial, form, best=number in ("iou", "f1")))
             undefined += [f"{prefix}threshold_{which}", f"{prefix}precision_{which}"]
@@ -242,11 +244,10 @@ def threshold_table(results: Results, members: list[int], what: str, file: str) 
 
 def robustness_table(results: Results) -> Table:
     """Return how IoU holds over thresholds, on both axes: variants by means and widths."""
-    columns = {METRICS["iou_max"].title: _means(results, results.metrics["iou_max"])}
+    columns = {METRICS["iou_max"].title: _means(results, "iou_max")}
     for mean, width in zip(("iou_mean", "iou_mean_fpr"), WIDTHS, strict=True):
-        columns[METRICS[mean].title] = _means(results, results.metrics[mean])
-        numbers = [summarise(block) for block in results.values(width)]
-        columns[WIDTHS[width]] = cells(numbers, results.allow_partial, best=False)
+        columns[METRICS[mean].title] = _means(results, mean)
+        columns[WIDTHS[width]] = _means(results, width, best=False)
     lines = [
         Line([Cell(plain(variant)), *(column[i] for column in columns.values())]) for i, variant in enumerate(results.variants)
     ]
@@ -275,11 +276,7 @@ def defect_table(results: Results, category: str, file: str) -> Table | None:
     lines = []
     for name, heading in BY_DEFECT.items():
         for defect, images in _defects(results, category).items():
-
-            def read(result: CellResult, defect: str = defect, name: str = name) -> float:
-                return number_of((result.record.get("defects") or {}).get(defect, {}).get(name))
-
-            numbers = [summarise(block) for block in results.cube(read)[:, [index]]]
+            numbers = results.numbers(name, [index], defect)
             head = [Cell(plain(defect)), Cell(str(images))]
             best = "recall" not in name  # a threshold that everything reaches finds all
             lines.append(Line([*head, *cells(numbers, results.allow_partial, best=best)], heading))
@@ -315,7 +312,7 @@ def all_tables(results: Results) -> list[Table]:
     """Return the tables: summary, metrics, categories."""
     names = Names()
     names("all"), names("summary")
-    names("thresholds"), names("robustness"), names("cost")
+    names("thresholds"), names("robustness"), names("cost"), names("comparison"), names("reproduction")
     metrics = [metric_table(results, name, names(name)) for name in results.metrics]
     everything = list(range(len(results.categories)))
     at = [threshold_table(results, everything, f"means over {_count(results)} of {dataset_of(results)}", "thresholds")]
@@ -336,11 +333,9 @@ def all_tables(results: Results) -> list[Table]:
 
 def compact_table(results: Results) -> Table:
     """Return pixel AUROC / IoU-max of each category, for the terminal."""
-    cubes = [results.metrics[name] for name in ("pixel_auroc", "iou_max")]
     lines = []
     for i, category in enumerate(results.categories):
-        blocks = np.stack([cube[:, i] for cube in cubes], axis=1)  # (V, metrics, S)
-        numbers = [[replace(summarise(row[None]), spread=math.nan) for row in block] for block in blocks]
-        texts = [" / ".join(cell_text(n, results.allow_partial) for n in pair) for pair in numbers]
+        numbers = [[summarise(block) for block in results.metrics[name][:, [i]]] for name in ("pixel_auroc", "iou_max")]
+        texts = [" / ".join(cell_text(n, results.allow_partial) for n in pair) for pair in zip(*numbers, strict=True)]
         lines.append(Line([Cell(plain(category)), *map(Cell, texts)]))
     return Table("compact", "Pixel AUROC / IoU-max (%)", ["category", *map(plain, results.variants)], lines)

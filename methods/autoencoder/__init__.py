@@ -33,16 +33,20 @@ class AutoencoderConfig(TrainedConfig):
         return f"{self.epochs} epochs (published: {PUBLISHED_EPOCHS})" if self.epochs < PUBLISHED_EPOCHS else None
 
 
+DIFFERS = "no augmentation of the training images, another image size, 10 % of them held out"
+
 METHODS.register(
     "ae_recon",
     "methods.autoencoder.method:ReconstructionAE",
     config=AutoencoderConfig,
     aliases=("ae_l2",),
     summary="autoencoder, squared reconstruction error (Bergmann et al. 2018)",
+    published=("AE-L2", DIFFERS),
 )
 METHODS.register(
     "ae_ssim",
     "methods.autoencoder.method:StructuralAE",
     config=AutoencoderConfig,
     summary="autoencoder, structural dissimilarity (Bergmann et al. 2018)",
+    published=("AE-SSIM", DIFFERS),
 )

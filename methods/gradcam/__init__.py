@@ -42,4 +42,9 @@ METHODS.register(
     config=GradCAMConfig,
     aliases=("cutpaste_gradcam",),
     summary="GradCAM of the CutPaste 3-way classifier (Li et al. 2021) on a timm backbone, from scratch by default",
+    published=(
+        "CutPaste 3-way (paper)",
+        "far fewer updates, a network from scratch, another image size, maps by GradCAM and the classifier's own score; how the "
+        "printed maps were made is not said there",
+    ),
 )

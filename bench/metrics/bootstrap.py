@@ -1,0 +1,241 @@
+"""The numbers of a category on resamples of its test images, from what is kept of each image: no map is read again.
+
+Areas and maxima of pixels are taken over the kept grids of thresholds instead of all scores; a resample's number minus the one that
+the grids give for the images themselves is what the bootstrap needs (`centred`), and there the coarseness nearly cancels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from bench.metrics import curves
+from bench.metrics.axes import RATE_CURVE
+
+#: What `resampled` gives; each in 0..1.
+RESAMPLED = (
+    *("pixel_auroc", "pixel_ap", "aupro_0.3", "aupro_0.05", "iou_max", "f1_max", "iou_0.5", "iou_mean", "iou_mean_fpr", "aupimo"),
+    *("iou_deployable", "f1_deployable", "precision_deployable", "recall_deployable", "fpr_deployable"),
+    *("image_auroc", "image_ap", "image_f1_max"),
+    *("image_f1_deployable", "image_precision_deployable", "image_recall_deployable", "image_fpr_deployable"),
+)
+
+#: What `resampled_defect` gives; each in 0..1.
+RESAMPLED_DEFECT = (
+    *("pixel_auroc", "aupro_0.3", "image_auroc"),
+    *("recall_oracle", "recall_deployable", "image_recall_oracle", "image_recall_deployable"),
+)
+
+
+def draw(strata: Sequence[str], number: int, rng: np.random.Generator) -> np.ndarray:
+    """Return how often each image is in each of `number` resamples, each stratum resampled to its own size.
+
+    Parameters
+    ----------
+    strata : sequence of str
+        Of each image: normal, or its defect type.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64, (number + 1, M); the first row is ones, the images themselves.
+    """
+    weights = np.ones((number + 1, len(strata)))
+    kinds = np.asarray(strata)
+    for kind in sorted(set(strata)):
+        members = np.flatnonzero(kinds == kind)
+        weights[1:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=number)
+    return weights
+
+
+def centred(values: np.ndarray, exact: float) -> np.ndarray:
+    """Return resampled values (B + 1,), the first of the images themselves, as (B,) around the exact one, in 0..1."""
+    return np.clip(exact + (values[1:] - values[0]), 0, 1)
+
+
+def resampled(
+    kept: Mapping[str, np.ndarray], weights: np.ndarray, values: Mapping[str, float], probability: bool
+) -> dict[str, np.ndarray]:
+    """Return the numbers of `RESAMPLED` on resamples.
+
+    Parameters
+    ----------
+    kept : mapping of str to numpy.ndarray
+        `Evaluation.per_image`, and ``thresholds_value`` and ``thresholds_rate`` of its curves.
+    weights : numpy.ndarray
+        (B, M), see `draw`.
+    values : mapping of str to float
+        ``threshold_deployable`` and ``image_threshold_deployable``, which the test images do not change; NaN where undefined.
+    probability : bool
+        Whether 0.5 means something on the map's axis.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        float64, (B,), NaN where undefined.
+    """
+    out = {name: np.full(len(weights), np.nan) for name in RESAMPLED}
+    defective = kept["positives"] > 0
+    if defective.any() and not defective.all():
+        out |= _of_images(kept["score"].astype(np.float64), defective, weights, values["image_threshold_deployable"])
+    if defective.any() and "thresholds_value" in kept:
+        out |= _of_pixels(kept, weights, values["threshold_deployable"], probability)
+    if defective.any() and np.isfinite(kept["aupimo"]).any():
+        own, mine = kept["aupimo"][defective], weights[:, defective]
+        out["aupimo"] = mine @ own / mine.sum(axis=1)
+    return out
+
+
+def resampled_defect(
+    kept: Mapping[str, np.ndarray], weights: np.ndarray, members: np.ndarray, thresholds: Mapping[str, float]
+) -> dict[str, np.ndarray]:
+    """Return the numbers of one defect type on resamples, against all normal pixels or images of the category.
+
+    Parameters
+    ----------
+    kept, weights
+        As in `resampled`.
+    members : numpy.ndarray
+        bool, (M,): the images of that type.
+    thresholds : mapping of str to float
+        ``threshold_S`` and ``image_threshold_S`` for S in ``oracle``, ``deployable``, taken as given; NaN where undefined.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        `RESAMPLED_DEFECT`: float64, (B,), NaN where undefined.
+    """
+    out = {name: np.full(len(weights), np.nan) for name in RESAMPLED_DEFECT}
+    mine, normal = weights[:, members], kept["positives"] == 0
+    scores = kept["score"].astype(np.float64)
+    if members.any() and normal.any():
+        of_both = np.concatenate([mine, weights[:, normal]], axis=1)
+        both = np.concatenate([scores[members], scores[normal]])
+        out["image_auroc"] = _of_images(both, np.arange(len(both)) < members.sum(), of_both, np.nan)["image_auroc"]
+    for which in ("oracle", "deployable"):
+        threshold = thresholds[f"image_threshold_{which}"]
+        if members.any() and np.isfinite(threshold):
+            out[f"image_recall_{which}"] = mine @ (scores[members] >= np.float32(threshold)) / mine.sum(axis=1)
+    axes = [axis for axis in ("value", "rate") if f"thresholds_{axis}" in kept]
+    if not members.any() or not axes:
+        return out
+    levels = np.concatenate([kept[f"thresholds_{axis}"] for axis in axes])
+    order = np.argsort(-levels, kind="stable")
+    positives, negatives = mine @ kept["positives"][members], weights @ kept["negatives"]
+    hits = (mine @ np.concatenate([kept[f"tp_{axis}"][members] for axis in axes], axis=1))[:, order]
+    alarms = (weights @ np.concatenate([kept[f"fp_{axis}"] for axis in axes], axis=1))[:, order]
+    out["pixel_auroc"] = np.trapezoid(_whole(hits / positives[:, None]), _whole(alarms / negatives[:, None]), axis=1)
+    for which in ("oracle", "deployable"):
+        if np.isfinite(thresholds[f"threshold_{which}"]):
+            out[f"recall_{which}"] = _at(hits, levels[order], thresholds[f"threshold_{which}"]) / positives
+    if "rate" in axes:
+        overlap = mine @ kept["overlap_rate"][members].astype(np.float64) / (mine @ kept["regions"][members])[:, None]
+        x = weights @ kept["fp_rate"] / negatives[:, None]
+        out["aupro_0.3"] = _limited_areas(x, overlap, 0.3)
+    return out
+
+
+def _of_images(scores: np.ndarray, defective: np.ndarray, weights: np.ndarray, threshold: float) -> dict[str, np.ndarray]:
+    """Return the numbers of images: weighted forms of those of `bench.metrics.suite`."""
+    found, normal = weights[:, defective], weights[:, ~defective]
+    above = scores[defective, None] - scores[~defective]
+    wins = (above > 0) + 0.5 * (above == 0)
+    positives, negatives = found.sum(axis=1), normal.sum(axis=1)
+    out = {"image_auroc": np.einsum("bi,bi->b", found @ wins, normal) / (positives * negatives)}
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.diff(scores[order]) != 0, True)  # of images that tie, the counts behind the last
+    tp, fp = (np.cumsum(weights[:, order] * of[order], axis=1)[:, last] for of in (defective, ~defective))
+    out["image_ap"] = _average_precision(tp, fp, positives)
+    out["image_f1_max"] = (2 * tp / (tp + fp + positives[:, None])).max(axis=1)
+    if np.isfinite(threshold):
+        tp, fp = (w @ (s >= np.float32(threshold)) for w, s in ((found, scores[defective]), (normal, scores[~defective])))
+        out |= _rates("image_", tp, fp, positives, negatives)
+    return out
+
+
+def _average_precision(tp: np.ndarray, fp: np.ndarray, positives: np.ndarray) -> np.ndarray:
+    """Return the step-wise average precision of counts (B, K) at descending thresholds."""
+    with np.errstate(invalid="ignore"):
+        precision = np.where(tp + fp > 0, tp / (tp + fp), 0.0)
+    return (np.diff(tp, axis=1, prepend=0.0) * precision).sum(axis=1) / positives
+
+
+def _rates(prefix: str, tp: np.ndarray, fp: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> dict[str, np.ndarray]:
+    with np.errstate(invalid="ignore"):
+        precision = tp / (tp + fp)
+    return {
+        f"{prefix}f1_deployable": 2 * tp / (tp + fp + positives),
+        f"{prefix}precision_deployable": precision,
+        f"{prefix}recall_deployable": tp / positives,
+        f"{prefix}fpr_deployable": fp / negatives,
+    }
+
+
+def _of_pixels(kept: Mapping[str, np.ndarray], weights: np.ndarray, threshold: float, probability: bool) -> dict[str, np.ndarray]:
+    positives, negatives = weights @ kept["positives"], weights @ kept["negatives"]
+    axes = [axis for axis in ("value", "rate") if f"thresholds_{axis}" in kept]
+    tp, fp = ({axis: weights @ kept[f"{what}_{axis}"] for axis in axes} for what in ("tp", "fp"))
+    thresholds = np.concatenate([kept[f"thresholds_{axis}"] for axis in axes])
+    order = np.argsort(-thresholds, kind="stable")
+    hits, alarms = (np.concatenate([counts[axis] for axis in axes], axis=1)[:, order] for counts in (tp, fp))
+    best = (hits / (positives[:, None] + alarms)).max(axis=1)
+    iou_value = tp["value"] / (positives[:, None] + fp["value"])
+    out = {
+        "pixel_auroc": np.trapezoid(_whole(hits / positives[:, None]), _whole(alarms / negatives[:, None]), axis=1),
+        "pixel_ap": _average_precision(np.c_[hits, positives], np.c_[alarms, negatives], positives),
+        "iou_max": best,
+        "f1_max": 2 * best / (1 + best),
+        "iou_mean": iou_value.mean(axis=1),
+    }
+    if probability:
+        out["iou_0.5"] = iou_value[:, iou_value.shape[1] // 2]
+    if np.isfinite(threshold):
+        found, false = (_at(counts, thresholds[order], threshold) for counts in (hits, alarms))
+        out |= {"iou_deployable": found / (positives + false)} | _rates("", found, false, positives, negatives)
+    if "rate" in axes:
+        out |= _of_rates(kept, weights, tp["rate"], fp["rate"], positives, negatives)
+    return out
+
+
+def _whole(rates: np.ndarray) -> np.ndarray:
+    """Return rates (B, K) as a curve from 0 to 1, (B, K + 2)."""
+    return np.pad(rates, ((0, 0), (1, 1)), constant_values=((0, 0), (0, 1)))
+
+
+def _limited_areas(x: np.ndarray, y: np.ndarray, limit: float) -> np.ndarray:
+    """Return `curves.limited_area` of each of the curves (B, K), led from (0, 0) to (1, 1)."""
+    return np.array([curves.limited_area(a, b, limit) for a, b in zip(_whole(x), _whole(y), strict=True)])
+
+
+def _at(counts: np.ndarray, thresholds: np.ndarray, threshold: float) -> np.ndarray:
+    """Return counts (B, K) at descending thresholds, between two of them in proportion, at one threshold: (B,)."""
+    right = int(np.searchsorted(-thresholds, -threshold))
+    if right in (0, len(thresholds)):
+        return counts[:, min(right, len(thresholds) - 1)]
+    upper, lower = thresholds[right - 1], thresholds[right]
+    share = (upper - threshold) / (upper - lower)
+    return counts[:, right - 1] + share * (counts[:, right] - counts[:, right - 1])
+
+
+def _of_rates(
+    kept: Mapping[str, np.ndarray],
+    weights: np.ndarray,
+    tp: np.ndarray,
+    fp: np.ndarray,
+    positives: np.ndarray,
+    negatives: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Return the numbers over false-positive rates, whose thresholds move with the resampled normal images."""
+    clean = kept["positives"] == 0
+    rates = weights[:, clean] @ kept["fp_rate"][clean] / (weights[:, clean] @ kept["negatives"][clean])[:, None]
+    iou = tp / (positives[:, None] + fp)
+    overlap = weights @ kept["overlap_rate"].astype(np.float64) / (weights @ kept["regions"])[:, None]
+    axis = np.log(RATE_CURVE)
+    logs = np.log(np.maximum(rates, 1e-12))
+    x = fp / negatives[:, None]
+    return {
+        "iou_mean_fpr": np.array([np.interp(axis, r, i).mean() for r, i in zip(logs, iou, strict=True)]),
+        "aupro_0.3": _limited_areas(x, overlap, 0.3),
+        "aupro_0.05": _limited_areas(x, overlap, 0.05),
+    }

@@ -1,0 +1,121 @@
+"""What a run says, in a few sentences made from the numbers of its tables."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from bench.metrics import METRICS
+from bench.report.frame import Number, Results, number_of, plain
+from bench.report.tables import percent
+from bench.words import duration
+
+#: What a method may lead in, in this order; the first also says which method the other sentences are about.
+LEAD = ("pixel_auroc", "iou_max", "image_auroc", "iou_deployable")
+
+
+def findings(results: Results) -> list[str]:
+    """Return the sentences: who leads on what, by how much and how sure; where it loses; its threshold; its cost."""
+    everything = list(range(len(results.categories)))
+    leads = {name: _leader(results, name, everything) for name in LEAD}
+    leader = next((lead for lead in leads.values() if lead is not None), None)
+    if leader is None:
+        done = sum(row.result is not None for row in results.run.rows)
+        return [f"No comparison: {done} of {len(results.run.rows)} cells have a result, and none of the methods is complete."]
+    sentences = [_led(results, name, best, everything) for name, best in leads.items() if best is not None]
+    sentences += [*_losses(results, leader), _deployed(results, leader, everything), _cost(results, leader)]
+    if results.run.info.get("synthetic"):
+        sentences.append("All this is on images drawn by this project, and says nothing about real ones.")
+    if len(results.seeds) == 1:
+        sentences.append("One seed: how much another training would change is not known.")
+    return [sentence for sentence in sentences if sentence]
+
+
+def _means(numbers: list[Number]) -> list[float]:
+    return [number.mean if number.complete else math.nan for number in numbers]
+
+
+def _leader(results: Results, name: str, members: list[int]) -> int | None:
+    """Return the variant with the highest mean, None where none is complete."""
+    means = _means(results.numbers(name, members))
+    return int(np.nanargmax(means)) if np.isfinite(means).any() else None
+
+
+def _led(results: Results, name: str, best: int, members: list[int]) -> str:
+    numbers = results.numbers(name, members)
+    means = _means(numbers)
+    half = f" ± {percent(numbers[best].half)}" if math.isfinite(numbers[best].half) else ""
+    head = f"{METRICS[name].title}: {plain(results.variants[best])} leads with {percent(means[best])}{half}"
+    others = [v for v in range(len(means)) if v != best and math.isfinite(means[v])]
+    if not others:
+        return f"{METRICS[name].title}: {plain(results.variants[best])} has {percent(means[best])}{half}."
+    second = max(others, key=lambda v: means[v])
+    ties = [plain(results.variants[v]) for v in others if numbers[v].tie]
+    if ties:
+        return f"{head}, but cannot be told from {', '.join(ties)}."
+    sure = results.intervals.of(name, members)
+    gap = f"{head}, {100 * (means[best] - means[second]):.1f} points before {plain(results.variants[second])}"
+    if sure is None or math.isnan((interval := sure.difference(best, second)).low):
+        return f"{gap}."
+    return f"{gap} (95 % interval {100 * interval.low:.1f} to {100 * interval.high:.1f})."
+
+
+def _losses(results: Results, leader: int) -> list[str]:
+    """Return where the leader is measurably behind another method: categories, and defect types."""
+    name, title = plain(results.variants[leader]), METRICS["pixel_auroc"].title
+    behind, weakest = [], []
+    for c, category in enumerate(results.categories):
+        found = {"": plain(category)} | {d: f"{plain(d)} of {plain(category)}" for d in _defects(results, category)}
+        for defect, words in found.items():
+            means = _means(results.numbers("pixel_auroc", [c], defect))
+            sure = results.intervals.of("pixel_auroc", [c], defect)
+            if math.isnan(means[leader]):
+                continue
+            if defect:
+                weakest.append((means[leader], words))
+            best = int(np.nanargmax(means))
+            if best != leader and sure is not None and sure.difference(best, leader).low > 0:
+                behind.append((means[best] - means[leader], words, best, means))
+    behind.sort(key=lambda item: -item[0])
+    names = [plain(variant) for variant in results.variants]
+    shown = [f"{words} ({percent(m[leader])} against {percent(m[best])} of {names[best]})" for _, words, best, m in behind]
+    more = f", and {len(shown) - 4} more" if len(shown) > 4 else ""
+    lost = f"Where {name} loses in {title}: {', '.join(shown[:4])}{more}." if shown else ""
+    weak = f"Its weakest defect type is {min(weakest)[1]} ({title} {percent(min(weakest)[0])})." if weakest else ""
+    none = f"No category and no defect type where another method is measurably better than {name} in {title}."
+    return [lost or none, weak]
+
+
+def _defects(results: Results, category: str) -> list[str]:
+    found = (r.record.get("defects") or {} for row, r in results.done if row.category == category)
+    return list(dict.fromkeys(defect for defects in found for defect in defects))
+
+
+def _deployed(results: Results, leader: int, members: list[int]) -> str:
+    """Return what the deployable threshold of images would do, over the categories that have one."""
+    name = plain(results.variants[leader])
+    recall, alarms = results.values("image_recall_deployable")[leader], results.values("image_fpr_deployable")[leader]
+    some = [c for c in members if np.isfinite(recall[c]).all() and np.isfinite(alarms[c]).all()]
+    if not some:
+        mine = [result.record["reasons"] for row, result in results.done if row.variant == results.variants[leader]]
+        reasons = (reason.get("image_threshold_deployable") for reason in mine)
+        return f"{name} has no deployable threshold of images: {next(filter(None, reasons), 'unknown')}."
+    rate, false = (results.numbers(n, some)[leader] for n in ("image_recall_deployable", "image_fpr_deployable"))
+    few = f" (on {len(some)} of {len(members)} categories; the others have too few held-out images)"
+    where = "" if len(some) == len(members) else few
+    return (
+        f"At its deployable threshold, {name} would find {percent(rate.mean)} ± {percent(rate.half)} % of the defective images "
+        f"and raise {1000 * false.mean:.0f} ± {1000 * false.half:.0f} false alarms per 1,000 good parts{where}."
+    )
+
+
+def _cost(results: Results, leader: int) -> str:
+    of = [result.record for row, result in results.done if row.variant == results.variants[leader]]
+    times = {n: np.nanmean([number_of((r.get("timing") or {}).get(n)) for r in of]) for n in ("train_s", "images_per_s")}
+    if not np.isfinite(list(times.values())).all():
+        return ""
+    made = next((r.get("provenance") or {} for r in of), {})
+    where = f"{plain(made.get('device_name', 'an unknown device'))}, {made.get('threads', '?')} threads"
+    speed = f"{times['images_per_s']:.0f} images per second"
+    return f"It trains in {duration(float(times['train_s']))} per category and predicts {speed} ({where})."

@@ -1,0 +1,88 @@
+"""Published numbers beside those of a run: facts with their sources, never ranked, never bold, never tested."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from bench.metrics import METRICS
+from bench.published import DATASET, Published, published_numbers
+from bench.report.frame import Results, plain
+from bench.report.render import DASH, Cell, Line, Table
+from bench.report.tables import cell_text, dataset_of, table_notes
+from methods import METHODS
+
+
+def _found(results: Results, method: str, metric: str) -> dict[str, Published]:
+    """Return the numbers of a published method by category, none where the run is on another dataset."""
+    if results.run.info.get("dataset") != DATASET:
+        return {}
+    return {row.category: row for row in published_numbers() if (row.method, row.metric) == (method, metric)}
+
+
+def with_published(results: Results, name: str, table: Table, methods: Sequence[str]) -> Table:
+    """Return a metric's table with a column for each published method that has numbers of it on these categories."""
+    columns: dict[str, dict[str, Published]] = {}
+    for method in methods:
+        found = {c: p for c, p in _found(results, method, name).items() if c in results.categories}
+        if found:
+            columns[method] = found
+    if not columns:
+        return table
+    members = _members(results)
+    lines = [
+        Line([*line.cells, *(Cell(_mean(found, members[line.cells[0].text])) for found in columns.values())], line.group, line.rule)
+        for line in table.lines
+    ]
+    sources = [
+        f"{plain(method)}: published, {plain('; '.join(dict.fromkeys(p.source for p in found.values())))}."
+        for method, found in columns.items()
+    ]
+    own = "Published columns are as printed there, by other protocols (image sizes, splits, hold-out); not ranked, not tested."
+    header = [*table.header, *(f"{plain(method)} (published)" for method in columns)]
+    return Table(table.name, table.title, header, lines, [*table.notes, own, *sources])
+
+
+def _members(results: Results) -> dict[str, list[str]]:
+    """Return the categories of each line of a metric's table by its label."""
+    members = {plain(category): [category] for category in results.categories}
+    members |= {f"mean of {group}": [results.categories[i] for i in of] for group, of in results.groups().items()}
+    return members | {"mean": results.categories}
+
+
+def _mean(found: dict[str, Published], categories: Sequence[str]) -> str:
+    values = [found[c].percent for c in categories if c in found]
+    if len(values) < len(categories):
+        return DASH if not values or len(categories) == 1 else f"{DASH} ({len(values)}/{len(categories)})"
+    return f"{sum(values) / len(values):.1f}"
+
+
+def reproduction_table(results: Results) -> Table | None:
+    """Return published, ours and the difference, for methods that follow a published one; None where there are none."""
+    lines: list[Line] = []
+    notes: dict[str, None] = {}
+    for v, variant in enumerate(results.variants):
+        method = next(row.method for row in results.run.rows if row.variant == variant)
+        entry = METHODS[method] if method in METHODS.names() else None
+        if entry is None or entry.published is None or variant != method:
+            continue
+        name, differs = entry.published
+        for metric in METRICS:
+            for category, there in _found(results, name, metric).items():
+                if category not in results.categories:
+                    continue
+                ours = results.numbers(metric, [results.categories.index(category)])[v]
+                gap = 100 * ours.mean - there.percent if ours.complete else math.nan
+                row = [
+                    Cell(plain(category)),
+                    Cell(f"{there.percent:.1f}"),
+                    Cell(cell_text(ours, results.allow_partial)),
+                    Cell(DASH if math.isnan(gap) else f"{gap:+.1f}"),
+                ]
+                lines.append(Line(row, f"{plain(variant)} after {name}, {METRICS[metric].title}"))
+                notes[f"{name}: published in {plain(there.source)}. Known differences of {plain(variant)}: {differs}."] = None
+    if not lines:
+        return None
+    header = ["category", "published", "ours", "difference"]
+    title = f"Reproduction on {dataset_of(results)} (%)"
+    return Table("reproduction", title, header, lines, table_notes(results, lines, list(notes)))

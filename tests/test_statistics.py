@@ -1,0 +1,249 @@
+"""How sure numbers are: resampling against brute force, coverage and error rates on data with known truth."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.cell import write_cell
+from bench.maps import Predicted, Stream
+from bench.metrics import evaluate
+from bench.metrics.bootstrap import RESAMPLED, RESAMPLED_DEFECT, centred, draw, resampled, resampled_defect
+from bench.report.compare import comparison_table, needed_categories, rank_figure
+from bench.report.compare import test_over_categories as over_categories
+from bench.report.findings import findings
+from bench.report.frame import Number, Results
+from bench.report.intervals import percentiles
+from bench.report.tables import metric_table
+from bench.store import Row, Run
+from datasets.base import Category, Item
+
+SIDE = 40
+
+
+def images(rng: np.random.Generator, normal: int = 8, bad: int = 10, skill: float = 2.0) -> tuple[list, list, list]:
+    """Return maps in 0..1, masks and kinds: two kinds of defects, of other sizes and contrasts."""
+    maps, masks, kinds = [], [], []
+    for i in range(normal + bad):
+        mask = np.zeros((SIDE, SIDE), bool)
+        if i >= normal:
+            size, (y, x) = rng.integers(3, 12), rng.integers(0, SIDE - 12, 2)
+            mask[y : y + size, x : x + size] = True
+        kinds.append("good" if i < normal else "ab"[i % 2])
+        strength = skill * rng.uniform(0.3, 1.2) * (0.6 if kinds[-1] == "b" else 1)
+        maps.append((1 / (1 + np.exp(-(rng.normal(-1, 1, mask.shape) + strength * mask)))).astype(np.float32))
+        masks.append(mask)
+    return maps, masks, kinds
+
+
+def kept_of(evaluation) -> dict[str, np.ndarray]:
+    return evaluation.per_image | {k: v for k, v in evaluation.curves.items() if k.startswith("thresholds_")}
+
+
+def test_a_resample_has_the_numbers_of_its_images():
+    """Against an evaluation of the images that the resample consists of."""
+    rng = np.random.default_rng(0)
+    maps, masks, kinds = images(rng)
+    normals = [m for m, k in zip(*images(rng, 25, 0)[::2], strict=True) if k == "good"]
+    whole = evaluate(maps, masks, None, normals, probability=True, defects=kinds)
+    weights = draw(kinds, 12, rng)
+    found = resampled(kept_of(whole), weights, whole.values, True)
+    of_a = resampled_defect(kept_of(whole), weights, np.array(kinds) == "a", whole.values)
+    assert set(found) == set(RESAMPLED) and set(of_a) == set(RESAMPLED_DEFECT)
+    for b, row in enumerate(weights):
+        chosen = np.repeat(np.arange(len(maps)), row.astype(int))
+        some = evaluate(
+            [maps[i] for i in chosen],
+            [masks[i] for i in chosen],
+            None,
+            normals,
+            probability=True,
+            defects=[kinds[i] for i in chosen],
+        )
+        for name in RESAMPLED:
+            exact = name.startswith("image_")
+            loose = 0.02 if name == "iou_mean_fpr" else 5e-3  # 12,800 normal pixels: steps
+            if name == "aupimo":  # undefined on so few pixels, and its thresholds are those of all normal images
+                continue
+            assert found[name][b] == pytest.approx(some.values[name], abs=1e-9 if exact else loose, nan_ok=True), (b, name)
+        assert of_a["pixel_auroc"][b] == pytest.approx(some.defects["a"]["pixel_auroc"], abs=3e-3)
+        assert of_a["aupro_0.3"][b] == pytest.approx(some.defects["a"]["aupro_0.3"], abs=3e-3)
+        assert of_a["image_auroc"][b] == pytest.approx(some.defects["a"]["image_auroc"], abs=1e-9)
+        assert of_a["recall_deployable"][b] == pytest.approx(some.defects["a"]["recall_deployable"], abs=3e-3)
+        assert of_a["image_recall_deployable"][b] == some.defects["a"]["image_recall_deployable"]
+    assert (weights[0] == 1).all()
+
+
+def test_resamples_keep_the_strata():
+    kinds = ["good"] * 7 + ["a"] * 3 + ["b"] * 5
+    weights = draw(kinds, 50, np.random.default_rng(1))
+    for kind in "good", "a", "b":
+        assert (weights[:, [k == kind for k in kinds]].sum(axis=1) == kinds.count(kind)).all()
+
+
+def auroc_kept(found: np.ndarray, normal: np.ndarray) -> dict[str, np.ndarray]:
+    scores = np.concatenate([normal, found])
+    positives = np.r_[np.zeros(len(normal), np.int64), np.ones(len(found), np.int64)]
+    return {"score": scores, "positives": positives, "aupimo": np.full(len(scores), np.nan)}
+
+
+NONE = {"threshold_deployable": math.nan, "image_threshold_deployable": math.nan}
+
+
+def test_coverage_of_the_interval():
+    """Image AUROC of two normal distributions is known: Phi(d / sqrt 2)."""
+    rng = np.random.default_rng(2)
+    shift, trials, inside = 1.2, 400, 0
+    truth = 0.5 * (1 + math.erf(shift / 2))
+    for _ in range(trials):
+        kept = auroc_kept(rng.normal(shift, 1, 40), rng.normal(0, 1, 30))
+        values = resampled(kept, draw(["good"] * 30 + ["bad"] * 40, 400, rng), NONE, False)["image_auroc"]
+        interval = percentiles(centred(values, values[0]))
+        inside += interval.low <= truth <= interval.high
+    assert 0.90 <= inside / trials <= 0.98
+
+
+def test_false_positive_rate_of_ties():
+    """Two methods of the same skill on the same images are told apart in about 5 % of the cases, of other skill nearly always."""
+    rng = np.random.default_rng(3)
+
+    def told_apart(skills: tuple[float, float]) -> float:
+        apart = 0
+        for _ in range(300):
+            hard = rng.normal(0, 1, 70)  # what is hard for one is hard for the other
+            weights = draw(["good"] * 30 + ["bad"] * 40, 300, rng)
+            values = []
+            for skill in skills:
+                scores = hard + rng.normal(0, 0.7, 70)
+                kept = auroc_kept(scores[30:] + skill, scores[:30])
+                values.append(resampled(kept, weights, NONE, False)["image_auroc"][1:])
+            apart += not percentiles(values[0] - values[1]).holds_zero
+        return apart / 300
+
+    assert told_apart((1.0, 1.0)) <= 0.10
+    assert told_apart((0.3, 1.6)) >= 0.95
+
+
+def test_error_rate_of_the_test_over_categories():
+    """Of four methods without a difference, some pair is called different in at most about 5 % of the cases (Holm)."""
+    rng = np.random.default_rng(4)
+    wrong = 0
+    for _ in range(150):
+        test = over_categories(rng.normal(size=12) + 0.3 * rng.normal(size=(4, 12)))
+        wrong += bool((test.p < 0.05).any())
+    assert wrong / 150 <= 0.09
+    better = rng.normal(size=12) + 0.1 * rng.normal(size=(4, 12)) + np.array([[1.0], [0], [0], [0]])
+    test = over_categories(better)
+    assert (test.p[0, 1:] < 0.05).all() and test.ranks[0] == 1
+
+
+def test_too_few_categories_are_said_to_be():
+    assert [needed_categories(pairs) for pairs in (1, 3, 6, 15)] == [6, 7, 8, 10]
+    assert over_categories(np.random.default_rng(0).random((2, 5))).p is None
+    assert over_categories(np.random.default_rng(0).random((2, 6))).p is not None
+    for pairs in (1, 3, 6):  # the smallest p that there can be, corrected, is significant with so many, and not with fewer
+        n = needed_categories(pairs)
+        assert pairs * 2 / 2**n <= 0.05 < pairs * 2 / 2 ** (n - 1)
+
+
+# on stored cells
+
+
+def store(run: Run, variant: str, category: str, skill: float, seed: int = 0) -> None:
+    """Store a cell of maps of some skill on images that all variants share."""
+    shared = np.random.default_rng(sum(map(ord, category)))
+    _, masks, kinds = images(shared, 8, 8)
+    own = np.random.default_rng(sum(map(ord, variant + category)) + 7 * seed)
+    maps = [(1 / (1 + np.exp(-(own.normal(-1, 1, mask.shape) + skill * mask)))).astype(np.float32) for mask in masks]
+    items = [
+        Item(f"test/{i}", kind, lambda: np.zeros((SIDE, SIDE, 3), np.uint8), None if kind == "good" else lambda m=mask: m)
+        for i, (kind, mask) in enumerate(zip(kinds, masks, strict=True))
+    ]
+    shapes = [(SIDE, SIDE)] * len(items)
+    test = Predicted(items, shapes, Stream(lambda i: maps[i], len(maps)), np.array([m.max() for m in maps], np.float32))
+    good = [own.random((SIDE, SIDE), np.float32) * 0.8 for _ in range(20)]
+    held_out = Predicted(
+        items[:1] * 20, shapes[:1] * 20, Stream(lambda i: good[i], 20), np.array([m.max() for m in good], np.float32)
+    )
+    row = Row(variant, variant, "d", category, seed, f"{variant}{category}{seed}".encode().hex()[:20])
+    timing = {"train_s": 100.0, "predict_s": 1.0, "images_per_s": 50.0}
+    record = {
+        "method": variant,
+        "dataset": "d",
+        "seed": seed,
+        "content": category,
+        "timing": timing,
+        "config": {"image_size": SIDE},
+    }
+    write_cell(run.store, row.key, Category(category, items[:1], items), record, test, held_out, True)
+    row.settle("done", "", run.store.get(row.method, row.key))
+    run.rows.append(row)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path / "results" / "run", {"profile": "full", "dataset": "d", "holdout": 0.1, "seeds": [0]})
+
+
+def test_tables_have_half_widths_and_ties(run):
+    for category in "wood", "nut":
+        for variant, skill in {"a": 1.0, "b": 1.001, "c": 0.2}.items():
+            store(run, variant, category, skill)
+    results = Results(run)
+    numbers = results.numbers("pixel_auroc", [0])
+    best, other = (0, 1) if numbers[0].mean > numbers[1].mean else (1, 0)
+    assert numbers[other].tie and not numbers[best].tie and not numbers[2].tie
+    assert all(0 < n.half < 0.2 for n in numbers)
+    table = metric_table(results, "pixel_auroc", "pixel_auroc")
+    row = {cell.text.endswith("≈"): cell for cell in table.lines[0].cells[1:3]}
+    assert row[False].bold and not row[True].bold and "±" in row[True].text
+    assert any("95 % confidence interval" in note and "one seed" in note for note in table.notes)
+    again = Results(run).numbers("pixel_auroc", [0])
+    assert again == numbers  # the same resamples each time
+    both = results.numbers("pixel_auroc", [0, 1])
+    assert both[2].half < max(results.numbers("pixel_auroc", [c])[2].half for c in (0, 1))
+
+
+def test_seeds_that_differ_widen_the_interval(run):
+    for seed, skill in enumerate([0.2, 1.0, 2.0]):
+        store(run, "a", "wood", skill, seed)
+        store(run, "b", "wood", 1.0 + seed / 1000, seed)
+    apart, alike = Results(run).numbers("pixel_auroc", [0])
+    assert apart.half > 3 * alike.half
+
+
+def test_a_comparison_of_two_methods_in_few_categories(run):
+    for category in "wood", "nut":
+        for variant, skill in {"strong": 1.5, "weak": 0.2}.items():
+            store(run, variant, category, skill)
+    table = comparison_table(Results(run))
+    assert any("Too few categories for a test over them: 2, where 6 are needed" in note for note in table.notes)
+    line = {line.cells[0].text: [c.text for c in line.cells] for line in table.lines if line.group == "Pixel AUROC"}
+    low, high = (float(part) for part in line["weak"][4].split(" .. "))
+    assert low < float(line["weak"][3]) < high < 0 and line["weak"][5] == "–" and line["strong"][2] == "1.00"
+    assert rank_figure(Results(run), "pixel_auroc") is None
+
+
+def test_what_a_run_says_in_words(run):
+    for category in "wood", "nut":
+        for variant, skill in {"strong": 1.5, "weak": 0.2 if category == "wood" else 2.5}.items():
+            store(run, variant, category, skill)
+    text = " ".join(findings(Results(run)))
+    assert "Pixel AUROC: strong leads with" in text or "Pixel AUROC: weak leads with" in text
+    assert "false alarms per 1,000 good parts" in text and "2 min per category" in text and "One seed" in text
+    leader = text.split("Pixel AUROC: ")[1].split()[0]
+    loses = f"Where {leader} loses in Pixel AUROC: "
+    assert loses in text and ("nut" if leader == "strong" else "wood") in text.split(loses)[1]
+
+
+def test_methods_of_one_skill_are_not_told_apart_in_words(run):
+    for variant, skill in {"a": 1.0, "b": 1.001}.items():
+        store(run, variant, "wood", skill)
+    assert "cannot be told from" in findings(Results(run))[0]
+
+
+def test_a_cell_without_counts_has_no_interval():
+    assert Number(0.5, 1, 1).half is not None and math.isnan(Number(0.5, 1, 1).half)
