@@ -149,7 +149,7 @@ def run_cell(
     FencedError
         If the cell's claim was lost.
     """
-    config = cell.variant.config
+    config, made = cell.variant.config, provenance(cell.device)
     train, held_out = hold_out(category, cell.holdout, cell.seed)
     method: Method = METHODS[cell.variant.method].load()(config, seed=cell.seed, device=cell.device)
     curve: list[tuple[int, float]] = []
@@ -190,7 +190,7 @@ def run_cell(
             "predict_peak_mib": prediction_peak.mib,
         },
         "training_curve": curve,
-        "provenance": provenance(cell.device) | {"concurrency": concurrency()},
+        "provenance": made | {"concurrency": concurrency()},
     }
     write_cell(store, cell.key, category, record, test, unseen, method.probability, keep or Keep(), method)
 

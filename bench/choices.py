@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import uuid
 from argparse import Namespace
 from pathlib import Path
 
@@ -98,19 +99,24 @@ def choose_folder(path: Path) -> Path:
     """
     if path.exists() and not path.is_dir():
         raise UsageError(f"Expected a folder for the results, but '{path}' is a file; give another --out.")
-    if path.is_dir() and not (path / MANIFEST).exists() and any(inside.name != "logs" for inside in path.iterdir()):
+    if path.is_dir() and not (path / MANIFEST).exists() and any(not _is_own(inside.name) for inside in path.iterdir()):
         raise UsageError(f"Expected an empty folder or one of an earlier run, but '{path}' holds other files; give another --out.")
     try:
         store = path.resolve().parent / STORE_NAME
         store.mkdir(parents=True, exist_ok=True)
         path.mkdir(exist_ok=True)
         for folder in (path, store):
-            probe = folder / f".probe-{os.getpid()}"
+            probe = folder / f".tmp-{uuid.uuid4().hex}"
             probe.touch()
             probe.unlink()
     except OSError as error:
         raise UsageError(f"Expected a folder that can be written, but '{path}' cannot: {error.strerror}; change --out.") from error
     return path
+
+
+def _is_own(name: str) -> bool:
+    """Return whether a file may lie in the folder of a run that has no manifest yet."""
+    return name == "logs" or name.startswith(".tmp-")
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -46,6 +46,8 @@ class Holder:
         Its progress; `total` is 0 before the first.
     loss : float or None
         The training loss, in training.
+    interval : float
+        Seconds between its beats.
     since : float
         The holder's own time when it took the claim, s; to show, never to compare.
     beats : int
@@ -57,6 +59,7 @@ class Holder:
     pid: int
     started: str
     since: float
+    interval: float = BEAT
     stage: str = "starting"
     done: int = 0
     total: int = 0
@@ -80,8 +83,7 @@ def start_of(pid: int) -> str | None:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
         return None if fields[0] in "ZX" else fields[19]
     except (FileNotFoundError, ProcessLookupError):
-        if Path("/proc/self").exists():
-            return None
+        pass  # it ended, or belongs to a user whose processes are hidden
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -106,8 +108,13 @@ def read(path: Path) -> Holder | None:
     """Return what a claim says; None where it is gone, or unreadable at this moment."""
     try:
         return Holder(**json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError):
         return None
+
+
+def state(path: Path, holder: Holder | None) -> str:
+    """Return what names the present state of a claim, so that another process can tell whether it changed."""
+    return f"{path.name} {holder.token} {holder.beats}" if holder else path.name
 
 
 @dataclass
@@ -134,26 +141,28 @@ class Watch:
         path = latest(self.folder, cell)[1]
         return read(path) if path else None
 
-    def state(self, cell: str) -> str:
-        """Return what names the present state of a claim, so that another process can tell whether it changed; "" for none."""
-        path = latest(self.folder, cell)[1]
-        holder = read(path) if path else None
-        return "" if path is None else f"{path.name} {holder.token} {holder.beats}" if holder else path.name
+    def stale(self, cell: str) -> str | None:
+        """Return the state of a claim that may be taken over, "" where there is none; None where a living process is at the cell.
 
-    def is_claimed(self, cell: str) -> bool:
-        """Return whether a living process is at a cell; to be asked again and again for claims of other machines."""
+        To be asked again and again for claims of other machines.
+        """
         path = latest(self.folder, cell)[1]
         if path is None:
             self._seen.pop(cell, None)
-            return False
+            return ""
         holder = read(path)
         if holder is not None and is_gone(holder):
-            return False
+            return state(path, holder)
         known, since = self._seen.get(cell, (None, 0.0))
         if known != (path, holder):
             self._seen[cell] = ((path, holder), self.clock())
-            return True
-        return self.clock() - since < self.patience
+            return None
+        patience = max(self.patience, PATIENCE * holder.interval if holder else 0.0)
+        return None if self.clock() - since < patience else state(path, holder)
+
+    def is_claimed(self, cell: str) -> bool:
+        """Return whether a living process is at a cell."""
+        return self.stale(cell) is None
 
 
 @dataclass
@@ -172,13 +181,15 @@ class Claim:
         return self.folder / f"{self.cell}.{self.fence}"
 
     @classmethod
-    def take(cls, watch: Watch, cell: str, stale: str = "") -> Claim | None:
+    def take(cls, watch: Watch, cell: str, stale: str = "", interval: float = BEAT) -> Claim | None:
         """Claim a cell; None where another process is at it.
 
         Parameters
         ----------
         stale : str
-            The `Watch.state` of a claim that another observer has found stale: it is taken over unless it changed since.
+            What `Watch.stale` of another observer returned: that claim is taken over unless it changed since.
+        interval : float
+            Seconds between the holder's beats.
 
         Raises
         ------
@@ -187,10 +198,12 @@ class Claim:
         """
         folder = watch.folder
         folder.mkdir(parents=True, exist_ok=True)
-        if watch.is_claimed(cell) and watch.state(cell) != stale:
-            return None
         fence, old = latest(folder, cell)
-        holder = Holder(uuid.uuid4().hex, this_host(), os.getpid(), start_of(os.getpid()) or "", time.time())
+        if old is not None:  # judged and followed by the same file, so that no claim made meanwhile is stolen
+            found = state(old, read(old))
+            if found != stale and watch.stale(cell) != found:
+                return None
+        holder = Holder(uuid.uuid4().hex, this_host(), os.getpid(), start_of(os.getpid()) or "", time.time(), interval)
         claim = cls(folder, cell, fence + 1, holder)
         written = folder / f".{holder.token}"
         try:
@@ -260,11 +273,11 @@ class Claim:
             while not over.wait(interval):
                 try:
                     self.beat()
+                    each()
                 except FencedError:
                     return
                 except OSError:  # the disk may be full or away for a while: the next beat may come through
                     continue
-                each()
 
         thread = threading.Thread(target=run, name=f"heartbeat of {self.cell}", daemon=True)
         thread.start()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 import traceback
 from pathlib import Path
 
@@ -168,12 +170,21 @@ def main(argv: list[str] | None = None) -> int:
     Returns
     -------
     int
-        0 if all went well; 1 if a cell failed; 2 if what was asked for is wrong; 130 after Ctrl-C.
+        0 if all went well; 1 if a cell failed; 2 if what was asked for is wrong; 130 after Ctrl-C, 143 after SIGTERM.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] not in COMMANDS:
         argv.insert(0, "run")
     arguments = parser().parse_args(argv)
+    stopped = 130
+    if threading.current_thread() is threading.main_thread():
+
+        def terminate(*_: object) -> None:  # as Ctrl-C does: what runs is ended and given free
+            nonlocal stopped
+            stopped = 143
+            raise KeyboardInterrupt
+
+        signal.signal(signal.SIGTERM, terminate)
     try:
         from bench import commands
 
@@ -183,7 +194,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print("stopped; finished cells are kept: the same command goes on from there", file=sys.stderr)
-        return 130
+        return stopped
     except (BenchError, OSError) as error:
         if arguments.verbose:
             traceback.print_exc()

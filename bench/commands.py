@@ -13,13 +13,13 @@ from bench.choices import choose_categories, choose_device, choose_folder, open_
 from bench.claims import Holder
 from bench.console import Console
 from bench.content import Inspected, inspect
-from bench.engines import Setup, make_engine
+from bench.engines import Setup, check_engine, make_engine
 from bench.errors import DataError, UsageError, describe
 from bench.execution import Execution, log_of
 from bench.experiments import EXPERIMENTS, find_experiment
 from bench.grid import RERUN, forecast, modules_of, parse_duration, parse_shard, settle_stored, threads_for
 from bench.kept import kept_report
-from bench.plan import PROFILES, match_methods, parse_methods, validated
+from bench.plan import PROFILES, is_stale, match_methods, parse_methods, validated
 from bench.provenance import commit
 from bench.published import choose_published
 from bench.registry import nearest
@@ -47,6 +47,7 @@ def run_command(arguments: Namespace) -> int:
     timeout = parse_duration(arguments.timeout)
     choose_published(arguments.published)
     parse_shard(arguments.shard)
+    check_engine(arguments.engine)
     threads_for(arguments)
     if not 0 <= arguments.holdout < 1:
         raise UsageError(f"Expected --holdout in 0..1 (below 1), but got {arguments.holdout}.")
@@ -259,6 +260,8 @@ def predict_command(arguments: Namespace) -> int:
     row = choose_row(run, arguments.method, arguments.category, arguments.seed)
     files = find_images(arguments.images)
     method, result = load_method(run, row, choose_device(arguments.device))
+    if is_stale(row.method, result.record):
+        out.error(f"note: the code of {row.variant} has changed since it was trained; its maps may not fit the thresholds")
     decided, problems = predict_images(method, files)
     for problem in problems:
         out.error(f"error: {problem}")

@@ -87,32 +87,41 @@ class Execution:
             for running in self.running:
                 running.task.kill()
                 running.row.settle("waiting", "not run to its end: the command was stopped")
+            for row, _ in self.elsewhere:
+                row.settle("waiting", "not run to its end: the command was stopped")
             self.engine.close()
+            if self.running or self.elsewhere:
+                self.run.save()
 
     def _start_some(self) -> None:
         while self.waiting and len(self.running) < self.engine.slots:
             row, job = self.waiting.popleft()
-            if not job.replace and self._take_stored(row):
+            if not job.replace and self._take_stored(row, job):
                 continue
-            if self.watch.is_claimed(job.cell):
+            stale = self.watch.stale(job.cell)
+            if stale is None:
                 self._put_elsewhere(row, job)
                 continue
             row.settle("running", "it runs")
             self.observer.started(row)
             began = self.clock()
-            self.running.append(_Running(row, job, self.engine.start(replace(job, stale=self.watch.state(job.cell))), began))
+            self.running.append(_Running(row, job, self.engine.start(replace(job, stale=stale)), began))
 
-    def _take_stored(self, row: Row, status: str = "cached", seconds: float = 0.0) -> bool:
+    def _take_stored(self, row: Row, job: Job, status: str = "cached", seconds: float = 0.0) -> bool:
         """Settle a row whose cell is stored by now."""
         try:
             result = self.run.store.get(row.method, row.key)
         except BenchError:
             return False  # its worker names it
-        if result is None or not result.is_evaluated:
+        if result is None or not result.is_enough(job.save_maps, job.keep_model):
             return False
         row.settle(status, "", result)
         self._settled(row, seconds)
         return True
+
+    def _is_stored(self, row: Row) -> bool:
+        """Return whether there is a cell of a row, which then lacks something that the run asks for."""
+        return self.run.store.folder(row.method, row.key).is_dir()
 
     def _put_elsewhere(self, row: Row, job: Job) -> None:
         row.settle("running", "another command is at it")
@@ -138,13 +147,13 @@ class Execution:
         if outcome.status == "elsewhere":
             self._put_elsewhere(row, job)
             return
-        if outcome.status == "failed" and not outcome.trace and not job.replace and self._take_stored(row, "done", seconds):
+        if outcome.status == "failed" and not outcome.trace and not job.replace and self._take_stored(row, job, "done", seconds):
             return  # it died after its last act
         if outcome.status == "failed":
             row.settle("failed", outcome.error)
             if not outcome.trace:  # it died without a word, so it could not note why
                 with contextlib.suppress(OSError):  # the disk may be what failed; the row says so
-                    self.run.store.note_failure(row.method, row.key, outcome.error)
+                    self.run.store.note_failure(job.cell, outcome.error)
         else:
             try:
                 row.settle(outcome.status, "", self.run.store.get(row.method, row.key))
@@ -156,6 +165,9 @@ class Execution:
 
     def _settled(self, row: Row, seconds: float, trace: str = "") -> None:
         self.observer.ended(row, seconds, trace)
+        for twin in self.run.rows:
+            if twin.key == row.key and twin.status == "waiting":
+                twin.settle(row.status, row.error, row.result)
         self.run.save()
 
     def _look_elsewhere(self) -> None:
@@ -169,13 +181,13 @@ class Execution:
                     self.observer.progress(row, holder)
                 continue
             self.elsewhere.remove((row, job))
-            if self._take_stored(row):
+            if self._take_stored(row, job):
                 continue
-            if (error := self.run.store.failure(row.method, row.key)) is not None:
+            if (error := self.run.store.failure(job.cell)) is not None:
                 row.settle("failed", f"{error} (in another command)")
                 self._settled(row, 0.0)
             else:
-                self.waiting.append((row, job))
+                self.waiting.append((row, replace(job, replace=job.replace or self._is_stored(row))))
 
 
 def log_of(run: Run, row: Row) -> Path:

@@ -11,8 +11,8 @@ from bench.console import Console
 from bench.content import Inspected
 from bench.errors import UsageError
 from bench.execution import log_of
-from bench.plan import Cell, Variant, is_stale
-from bench.store import MODEL, CellResult, DamagedError, Row, Run, Store
+from bench.plan import Cell, Variant, is_stale, source_hash
+from bench.store import CellResult, DamagedError, Row, Run, Store
 from bench.words import duration
 from bench.worker import Job
 from datasets import DATASETS
@@ -73,6 +73,10 @@ def threads_for(arguments: Namespace) -> int:
     """
     if arguments.workers < 0 or (arguments.threads is not None and arguments.threads < 1):
         raise UsageError("Expected --workers of at least 0 and --threads of at least 1.")
+    if not 0.01 <= arguments.heartbeat < 1e6:
+        raise UsageError(f"Expected --heartbeat of at least 0.01 s, but got {arguments.heartbeat}.")
+    if arguments.workers == 0 and (arguments.timeout is not None or arguments.memory is not None):
+        raise UsageError("--timeout and --memory need processes of their own: give --workers of at least 1.")
     if arguments.memory is not None and arguments.memory <= 0:
         raise UsageError(f"Expected --memory in GiB above 0, but got {arguments.memory}.")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -105,36 +109,39 @@ def settle_stored(
         variant = variants[row.variant]
         cell = Cell(variant, row.dataset, row.category, row.seed, info["holdout"], info["device"], found.content)
         row.key = cell.key
-        result = stored(store, row, out)
+        cell_name = store.name(row.method, row.key)
+        result = stored(store, row, out, arguments.dry_run)
         if result is not None and is_stale(row.method, result.record):
             stale.append(row)
-        missing = result is None or not result.is_evaluated
-        lacks = result is not None and (
-            (arguments.save_maps and not (result.folder / "maps").is_dir())
-            or (arguments.keep_models and not (result.folder / MODEL).is_file())
-        )
-        renew = arguments.rerun == "all" or (arguments.rerun == "stale" and row in stale)
-        if not (missing or lacks or renew):
+        enough = result is not None and result.is_enough(arguments.save_maps, arguments.keep_models)
+        failed = store.failure(cell_name) is not None
+        renew = {"all": True, "stale": row in stale, "failed": failed}.get(arguments.rerun, False)
+        mine = number % shards == shard - 1
+        wanted = (not enough or renew) and (arguments.rerun != "failed" or failed)
+        if wanted and mine:
+            again = renew or (result is not None and result.is_evaluated)  # else, other metrics evaluate what is kept
+            if cell.key not in {job.key for _, job in jobs}:  # a variant of the same configuration gets the same result
+                jobs.append((row, job_of(current, row, cell, dataset, arguments, threads, replace=again)))
+        elif result is not None and result.is_evaluated:
             row.settle("cached", "", result)
-        elif number % shards != shard - 1:
+        elif not mine:
             row.settle("skipped", f"left to another shard than {shard}/{shards}")
-        elif arguments.rerun == "failed" and store.failure(row.method, row.key) is None:
-            row.settle("skipped", "not run yet, and --rerun failed leaves that out")
         else:
-            job = job_of(current, row, cell, dataset, arguments, threads, replace=lacks or renew)
-            jobs.append((row, job))
+            row.settle("skipped", "not run yet, and --rerun failed leaves that out")
     if stale and arguments.rerun not in ("stale", "all"):
         names = ", ".join(sorted({row.variant for row in stale}))
         out.error(f"note: {len(stale)} stored cells were made by other code of {names} than it has now; --rerun stale renews them")
     return jobs
 
 
-def stored(store: Store, row: Row, out: Console) -> CellResult | None:
+def stored(store: Store, row: Row, out: Console, dry: bool) -> CellResult | None:
     """Return a row's stored cell; what is damaged is named and set aside."""
+    store.recover(store.name(row.method, row.key))
     try:
         return store.get(row.method, row.key)
     except DamagedError as error:
-        out.error(f"{row.title}: {error} It was set aside as '{store.set_aside(row.method, row.key)}'.")
+        told = "It will be set aside" if dry else f"It was set aside as '{store.set_aside(row.method, row.key)}'"
+        out.error(f"{row.title}: {error} {told}, and runs again.")
         return None
 
 
@@ -144,6 +151,8 @@ def job_of(current: Run, row: Row, cell: Cell, dataset: Dataset, arguments: Name
     return Job(
         title=row.title,
         key=cell.key,
+        cell=Store.name(row.method, cell.key),
+        source=source_hash(row.method),
         method=METHODS[row.method].spec or row.method,
         label=row.variant,
         config=cell.variant.config.model_dump(),

@@ -17,6 +17,7 @@ import re
 import shutil
 import tempfile
 import uuid
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -25,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.claims import Claim, left_by
+from bench.claims import Claim, latest, left_by
 from bench.errors import BenchError, UsageError
 from bench.metrics import VERSION as METRICS_VERSION
 
@@ -92,6 +93,11 @@ class CellResult:
         """Whether this version of the metrics made the numbers."""
         return self.record.get("identity", {}).get("metrics") == METRICS_VERSION
 
+    def is_enough(self, maps: bool, model: bool) -> bool:
+        """Whether it has all that a run asks for: numbers of these metrics, the maps, the model."""
+        kept = (not maps or (self.folder / "maps").is_dir()) and (not model or (self.folder / MODEL).is_file())
+        return self.is_evaluated and kept
+
     def value(self, name: str) -> float:
         """Return a number of the evaluation, NaN where it is undefined."""
         value = self.record["values"].get(name)
@@ -103,7 +109,13 @@ class CellResult:
 
         ``map/<i>`` is the map of test image i, float16 or float32, reduced to at most `bench.cell.THUMBNAIL` px.
         """
-        return np.load(self.folder / "arrays.npz", allow_pickle=False)
+        try:
+            return np.load(self.folder / "arrays.npz", allow_pickle=False)
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            reason = " ".join(str(error).split())
+            raise DamagedError(
+                f"Expected the arrays of a cell in '{self.folder}', but they cannot be read ({reason}); delete it."
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -135,7 +147,7 @@ class Store:
             If what lies there is no whole cell.
         """
         folder = self.folder(method, key)
-        if not folder.is_dir():
+        if not os.path.lexists(folder):
             return None
         try:
             record = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
@@ -154,7 +166,8 @@ class Store:
         """Move what lies in a cell's place out of the way, and return where to."""
         target = self.root / "set-aside" / f"{self.name(method, key)}-{uuid.uuid4().hex[:8]}"
         target.parent.mkdir(exist_ok=True)
-        os.rename(self.folder(method, key), target)
+        with contextlib.suppress(FileNotFoundError):  # another command was quicker
+            os.rename(self.folder(method, key), target)
         return target
 
     @contextlib.contextmanager
@@ -195,8 +208,17 @@ class Store:
             raise
 
     def _clear(self, cell: str) -> None:
+        """Remove what was half-written of a cell; one that was just giving way to it when the writer ended comes back."""
+        for old in self.root.glob(f".tmp-{cell}-*-old"):
+            if not (self.root / cell).exists():
+                os.rename(old, self.root / cell)
         for left in self.root.glob(f".tmp-{cell}-*"):
             shutil.rmtree(left, ignore_errors=True)
+
+    def recover(self, cell: str) -> None:
+        """Bring back a cell that was giving way to another when its writer ended, unless a process is at it."""
+        if not (self.root / cell).exists() and any(self.root.glob(f".tmp-{cell}-*-old")) and latest(self.claims, cell)[1] is None:
+            self._clear(cell)
 
     def abandon(self, cell: str, pid: int) -> None:
         """Give a cell free that a process of this machine worked at when it ended, and clear what it had half-written."""
@@ -215,26 +237,25 @@ class Store:
             os.rename(temporary, target)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                with contextlib.suppress(OSError):
+                    os.rename(aside, target)
                 raise
             shutil.rmtree(temporary)
         _sync(self.root)
         shutil.rmtree(aside, ignore_errors=True)
 
-    def _failure(self, method: str, key: str) -> Path:
-        return self.root / "failures" / f"{self.name(method, key)}.txt"
-
-    def note_failure(self, method: str, key: str, error: str | None) -> None:
+    def note_failure(self, cell: str, error: str | None) -> None:
         """Keep why a cell failed, for every run that has it; None when it does no longer."""
-        path = self._failure(method, key)
+        path = self.root / "failures" / f"{cell}.txt"
         if error is None:
             path.unlink(missing_ok=True)
         else:
             write_atomically(path, error + "\n")
 
-    def failure(self, method: str, key: str) -> str | None:
+    def failure(self, cell: str) -> str | None:
         """Return why the last try of a cell failed; None where none did."""
         try:
-            return self._failure(method, key).read_text(encoding="utf-8").strip()
+            return (self.root / "failures" / f"{cell}.txt").read_text(encoding="utf-8").strip()
         except FileNotFoundError:
             return None
 
@@ -339,6 +360,8 @@ class Run:
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"Expected a run's manifest in '{path / MANIFEST}', but it cannot be read ({error}).") from error
         for row in rows:
+            if row.status == "running":
+                row.settle("waiting", "not run to its end: the command was stopped, or is still at it")
             run.refresh(row)
         if rows and all("no longer in" in row.error for row in rows):
             raise UsageError(f"Expected the cells of '{path}' in '{run.store.root}', but none is there; was the run moved?")
@@ -348,6 +371,8 @@ class Run:
         """Bring a row up to what the store holds: another command, or another shard, may have finished it, or failed."""
         if not row.key:
             return
+        if row.status == "skipped":
+            row.settle("waiting", row.error)
         try:
             result = self.store.get(row.method, row.key)
         except BenchError as error:
@@ -357,7 +382,7 @@ class Run:
             row.settle("cached" if row.status == "cached" else "done", "", result)
         elif row.status in ("done", "cached"):
             row.settle("failed", f"its cell is no longer in '{self.store.root}'; run the command again")
-        elif why := self.store.failure(row.method, row.key):
+        elif why := self.store.failure(self.store.name(row.method, row.key)):
             row.settle("failed", why)
 
     @property

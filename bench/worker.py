@@ -15,7 +15,7 @@ from typing import Any
 from bench.claims import BEAT, PATIENCE, Claim, FencedError, Watch, claimed_cells, is_gone, this_host
 from bench.content import Inspected, inspect
 from bench.errors import DataError, describe
-from bench.plan import Cell, Variant
+from bench.plan import Cell, Variant, source_hash
 from bench.store import Store
 from datasets import DATASETS
 from methods import METHODS
@@ -29,8 +29,10 @@ class Job:
     ----------
     title : str
         The cell in words.
-    key : str
-        Of the cell in the store, as the planner computed it.
+    key, cell : str
+        Hash and name of the cell in the store, as the planner computed them.
+    source : str
+        Hash of the method's code at that time.
     method, dataset : str
         As the registries know them, or ``/path/file.py:Class``.
     config, options : dict
@@ -53,6 +55,8 @@ class Job:
 
     title: str
     key: str
+    cell: str
+    source: str
     method: str
     label: str
     config: dict[str, Any]
@@ -74,11 +78,6 @@ class Job:
     keep_model: bool = False
     beat: float = BEAT
     stale: str = ""
-
-    @property
-    def cell(self) -> str:
-        """The cell's name in the store."""
-        return Store.name(method_name(self.method), self.key)
 
     @property
     def watch(self) -> Watch:
@@ -126,7 +125,7 @@ def rebuild(job: Job) -> tuple[Cell, Inspected]:
     cell = Cell(variant, dataset.label, job.category, job.seed, job.holdout, job.device, found.content)
     if found.content != job.content:
         raise DataError(f"The images of '{job.category}' changed since the command began; run it again.")
-    if cell.key != job.key:
+    if cell.key != job.key or source_hash(name) != job.source:
         raise DataError(f"The method or a file of '{job.label}' changed since the command began; run it again.")
     return cell, found
 
@@ -134,7 +133,7 @@ def rebuild(job: Job) -> tuple[Cell, Inspected]:
 def execute(job: Job) -> Outcome:
     """Run a job in this process, under a claim; what the method raises is an outcome."""
     store = Store(Path(job.store))
-    claim = Claim.take(job.watch, job.cell, job.stale)
+    claim = Claim.take(job.watch, job.cell, job.stale, job.beat)
     if claim is None:
         return Outcome("elsewhere")
     together = [1]
@@ -154,7 +153,7 @@ def execute(job: Job) -> Outcome:
             reason = f"it called sys.exit({error})" if isinstance(error, SystemExit) else describe(error)
             outcome = Outcome("failed", reason, traceback.format_exc())
             with contextlib.suppress(OSError):  # the disk may be what failed; the outcome says so
-                store.note_failure(method_name(job.method), job.key, reason)
+                store.note_failure(job.cell, reason)
             return outcome
         finally:
             if os.getpid() != me:  # a copy that a method forked off and let go on
@@ -164,9 +163,9 @@ def execute(job: Job) -> Outcome:
 def _run(job: Job, store: Store, claim: Claim, concurrency: Callable[[], int]) -> Outcome:
     name = method_name(job.method)
     there = store.get(name, job.key)
-    if there is not None and there.is_evaluated and not job.replace:
+    if there is not None and there.is_enough(job.save_maps, job.keep_model) and not job.replace:
         return Outcome("cached")
-    store.note_failure(name, job.key, None)
+    store.note_failure(job.cell, None)
     claim.progress("loading", 0, 0)
     import torch
     from threadpoolctl import threadpool_limits
@@ -177,7 +176,8 @@ def _run(job: Job, store: Store, claim: Claim, concurrency: Callable[[], int]) -
     cell, found = rebuild(job)
     keep = Keep(job.save_maps, job.keep_model, job.replace or there is not None, claim)
     with threadpool_limits(job.threads):
-        if job.replace or there is None or not evaluate_again(cell, found.category, store, there, claim.progress, keep):
+        anew = job.replace or there is None or there.is_evaluated
+        if anew or there is None or not evaluate_again(cell, found.category, store, there, claim.progress, keep):
             run_cell(cell, found.category, store, claim.progress, keep, concurrency)
     return Outcome("done")
 
@@ -191,7 +191,10 @@ def execute_logged(job: Job) -> Outcome:
 
             size = int(job.memory * 2**30)
             resource.setrlimit(resource.RLIMIT_AS, (size, size))
-        outcome = execute(job)
+        try:
+            outcome = execute(job)
+        except Exception as error:  # the boundary of a process: what cannot even begin is an outcome, too
+            outcome = Outcome("failed", describe(error), traceback.format_exc())
         print(outcome.trace, end="", flush=True)
         print(f"{datetime.now():%Y-%m-%d %H:%M:%S} {outcome.status} {outcome.error}", flush=True)
     return outcome

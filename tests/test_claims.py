@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from bench import claims
-from bench.claims import Claim, FencedError, Watch, claimed_cells, is_gone, latest, read
+from bench.claims import Claim, FencedError, Watch, claimed_cells, is_gone, latest, read, state
 from bench.store import Store
 
 
@@ -125,12 +125,12 @@ def test_what_a_dead_worker_left_goes_and_that_of_others_stays(tmp_path):
 def test_an_observer_passes_on_what_it_found_stale(watch):
     first = Claim.take(watch, "a-1")
     of_another_machine(first)
-    state = watch.state("a-1")
+    before = state(first.path, read(first.path))
     fresh = Watch(watch.folder)
     assert Claim.take(fresh, "a-1") is None
     first.beat()
-    assert Claim.take(fresh, "a-1", state) is None  # it came to life again
-    assert Claim.take(fresh, "a-1", watch.state("a-1")).fence == 2
+    assert Claim.take(fresh, "a-1", before) is None  # it came to life again
+    assert Claim.take(fresh, "a-1", state(first.path, read(first.path))).fence == 2
 
 
 def test_many_takers_of_one_stale_claim(watch):

@@ -10,6 +10,8 @@ from bench.errors import UsageError
 from bench.registry import nearest
 from bench.worker import Job, Outcome
 
+#: The environment variable that tells the server of `bench.engines.local` which modules to import.
+MODULES = "BENCH_PRELOAD"
 ENGINES = {"local": "bench.engines.local:LocalEngine", "ray": "bench.engines.ray:RayEngine"}
 
 
@@ -69,6 +71,18 @@ class Engine(Protocol):
         """Give everything back; no task runs any more."""
 
 
+def check_engine(name: str) -> None:
+    """Check that there is an engine of that name.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    if name not in ENGINES:
+        raise UsageError(f"Unknown engine '{name}'. {nearest(name, ENGINES)}")
+
+
 def make_engine(name: str, setup: Setup) -> Engine:
     """Return the engine that a user names.
 
@@ -77,7 +91,6 @@ def make_engine(name: str, setup: Setup) -> Engine:
     UsageError
         If there is none of that name, or what it needs is not installed.
     """
-    if name not in ENGINES:
-        raise UsageError(f"Unknown engine '{name}'. {nearest(name, ENGINES)}")
+    check_engine(name)
     module, _, cls = ENGINES[name].partition(":")
     return getattr(importlib.import_module(module), cls)(setup)

@@ -15,7 +15,7 @@ from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any
 
-from bench.engines import Setup, Task
+from bench.engines import MODULES, Setup, Task
 from bench.store import Store
 from bench.worker import Job, Outcome, execute, execute_logged
 
@@ -65,10 +65,11 @@ class _Process:
 
     def outcome(self) -> Outcome | None:
         if self._outcome is None:
+            ended = not self.process.is_alive()  # asked first: its last word is in the pipe then
             if self.pipe.poll():
                 with contextlib.suppress(EOFError, OSError):
                     self._outcome = self.pipe.recv()
-            if self._outcome is None and not self.process.is_alive():
+            if self._outcome is None and ended:
                 self._outcome = Outcome("failed", _cause(self.process.exitcode))
             if self._outcome is not None:
                 self.process.join(GRACE)
@@ -134,16 +135,20 @@ class LocalEngine:
         """Start the server that workers are forked from, which imports their modules while the command still plans."""
         from multiprocessing import forkserver
 
-        self.context.set_forkserver_preload(["bench.engines.preload", *modules])
-        before = os.environ.get("PYTHONPATH")
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *([before] if before else [])])
+        self.context.set_forkserver_preload(["bench.engines.preload"])
+        before = {name: os.environ.get(name) for name in ("PYTHONPATH", MODULES)}
+        path = os.pathsep.join(filter(None, [str(ROOT), before["PYTHONPATH"]]))
+        os.environ |= {"PYTHONPATH": path, MODULES: " ".join(modules)}
+        signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # the server inherits it: Ctrl-C is not its business
         try:
             forkserver.ensure_running()
         finally:
-            if before is None:
-                del os.environ["PYTHONPATH"]
-            else:
-                os.environ["PYTHONPATH"] = before
+            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
 
     def start(self, job: Job) -> Task:
         """Start a job."""

@@ -1,11 +1,19 @@
 """Imported once by the server from which workers are forked, so that they need not: what every cell needs."""
 
+import contextlib
+import importlib
+import os
+
 import threadpoolctl  # noqa: F401
 
 import bench.cell
 import bench.worker  # noqa: F401
+from bench.engines import MODULES
 from datasets import DATASETS
 from methods import METHODS
 
 METHODS.names()
 DATASETS.names()
+for module in os.environ.get(MODULES, "").split():
+    with contextlib.suppress(Exception):  # what a broken method raises is its own cells' business, where it is told
+        importlib.import_module(module)

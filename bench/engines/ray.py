@@ -50,13 +50,15 @@ class RayEngine:
             import ray
         except ImportError as error:
             raise UsageError("The engine 'ray' needs Ray; install it: pip install 'ray>=2.40'.") from error
+        if not 0 < setup.gpus <= 1 and setup.gpus != int(max(1, setup.gpus)):
+            raise UsageError(f"Expected --gpus-per-cell as a share up to 1 or a whole number, but got {setup.gpus:g}.")
         if setup.workers < 1:
             raise UsageError("The engine 'ray' needs --workers of at least 1.")
         self.ray = ray
         self.setup = setup
-        options: dict[str, Any] = {"address": setup.ray_address} if setup.ray_address else {"num_cpus": os.cpu_count() or 1}
+        options: dict[str, Any] = {"address": setup.ray_address or "local"}
         if not setup.ray_address:
-            options["include_dashboard"] = False
+            options |= {"num_cpus": os.cpu_count() or 1, "include_dashboard": False}
         try:
             ray.init(
                 log_to_driver=False,
@@ -66,12 +68,16 @@ class RayEngine:
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UsageError(f"No Ray cluster answers at '{setup.ray_address}': {' '.join(str(error).split())[:200]}") from error
-        cores = int(ray.cluster_resources().get("CPU", 1))
-        self.slots = setup.workers if not setup.ray_address else max(setup.workers, cores)
+        self.slots = setup.workers
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        self.cores = int(max((node.get("CPU", 1) for node in nodes), default=1))
+        if setup.device == "cuda" and not any(node.get("GPU", 0) >= min(1, setup.gpus) for node in nodes):
+            ray.shutdown()
+            raise UsageError(f"No machine of the Ray cluster has {setup.gpus:g} GPUs; use --device cpu or another --gpus-per-cell.")
 
     def start(self, job: Job) -> Task:
         """Start a job, which takes its threads as cores, and on cuda its share of a GPU."""
-        cores = min(job.threads, int(self.ray.cluster_resources().get("CPU", 1)))
+        cores = min(job.threads, self.cores)
         gpus = self.setup.gpus if self.setup.device == "cuda" else 0
         remote = self.ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=0, max_calls=1)(execute_logged)
         return _Remote(self.ray, remote.remote(job))
