@@ -66,8 +66,13 @@ def choose_categories(dataset: Dataset, text: str) -> list[str]:
     return names
 
 
-def choose_device(name: str) -> str:
+def choose_device(name: str, here: bool = True) -> str:
     """Return a device that is there: ``auto`` takes CUDA, then MPS, then the CPU.
+
+    Parameters
+    ----------
+    here : bool
+        Whether it must be on this machine; where a cluster's machines have it, what is named is taken at its word.
 
     Raises
     ------
@@ -79,6 +84,8 @@ def choose_device(name: str) -> str:
     without = sys.platform == "linux" and not any(Path(p).exists() for p in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg"))
     if name == "cpu" or (name == "auto" and without):
         return "cpu"
+    if name != "auto" and not here:
+        return name
     import torch
 
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

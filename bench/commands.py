@@ -60,7 +60,9 @@ def run_command(arguments: Namespace) -> int:
         validated(functools.partial(config.of_profile, arguments.profile), unused, config, settings[unused])
         out.error(f"note: the settings of {unused} have no effect, as --methods does not name it")
     categories = choose_categories(dataset, arguments.category)
-    device = choose_device(arguments.device)
+    device = choose_device(arguments.device, here=arguments.engine == "local")
+    if device == "cuda" and arguments.memory is not None:
+        raise UsageError("--memory limits the address space, of which CUDA takes more than it uses; leave it out on cuda.")
     path = choose_folder(
         arguments.out
         or Path("results")

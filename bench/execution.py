@@ -130,12 +130,14 @@ class Execution:
 
     def _look_at(self, running: _Running) -> None:
         outcome = running.task.outcome()
+        holder = self.watch.holder(running.job.cell) if outcome is None else None
+        if self.engine.queues and outcome is None and holder is None:
+            running.began = self.clock()  # it waits for its turn in a cluster; its time has not begun
         seconds = self.clock() - running.began
         if outcome is None and self.timeout is not None and seconds > self.timeout:
             running.task.kill()
             outcome = Outcome("failed", f"it took longer than the {self.timeout:g} s of --timeout")
         if outcome is None:
-            holder = self.watch.holder(running.job.cell)
             if holder is not None and holder.total and not is_gone(holder):
                 self.observer.progress(running.row, holder)
             return

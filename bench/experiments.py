@@ -44,6 +44,7 @@ LADDER: Sequence[tuple[str, tuple[str, ...]]] = (
     ("+ restoration (ours)", ("restoration",)),
     ("+ comparison (ours)", ("comparison",)),
     ("+ weight averaging (ours)", ("weight_averaging",)),
+    ("+ fine lines (ours)", ("fine_lines",)),
 )
 
 

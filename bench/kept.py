@@ -67,6 +67,7 @@ def _digest(run: Run, options: list[Any]) -> str:
         for r in run.rows
     ]
     digest = hashlib.sha256(to_json([info, rows, options, shutil.get_terminal_size((120, 24)).columns]).encode())
-    for path in sorted([*(ROOT / "report").rglob("*.py"), *(ROOT / "metrics").rglob("*.py")]):
+    code = [*(ROOT / "report").rglob("*.*"), *(ROOT / "metrics").rglob("*.py"), *ROOT.glob("published.*"), ROOT / "experiments.py"]
+    for path in sorted(path for path in code if path.suffix != ".pyc"):
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -15,7 +15,6 @@ import math
 import os
 import re
 import shutil
-import tempfile
 import uuid
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -57,16 +56,15 @@ def to_json(value: Any) -> str:
 def write_atomically(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
+    temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with temporary.open("x", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        os.replace(temporary, path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+        temporary.unlink(missing_ok=True)
         raise
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.ndimage import distance_transform_edt
 
 from methods.anoseg import AnoSegConfig
 from methods.anoseg import anomalies as a
@@ -92,9 +93,26 @@ def test_only_upright_rectangles_without_varied_shapes():
         assert inside.sum() == rows.sum() * columns.sum()
 
 
-@given(st.integers(0, 2**32), st.booleans())
-def test_regions_lie_within_the_image(seed, varied):
-    region = a.draw_region(np.random.default_rng(seed), pictures(1, 64)[0], AnoSegConfig(varied_shapes=varied))
+def test_fine_lines_are_long_and_thin_and_never_blended_away():
+    rng, config = np.random.default_rng(0), AnoSegConfig()
+    image = np.full((128, 128, 3), 128, np.uint8)
+    regions = [a.draw_line(rng, image, config) for _ in range(200)]
+    some = [region for region in regions if (region.alpha > 0.25).any()]
+    assert len(some) > 180
+    length = [np.hypot(*region.alpha.shape) for region in some]
+    thickness = [2 * distance_transform_edt(np.pad(region.alpha > 0.5, 1)).max() for region in some]
+    assert max(length) > 100 and np.median(length) > 30 and max(thickness) < 12 and np.median(thickness) < 5
+    faint = 0
+    for region in some:
+        here = image[region.window].astype(np.float32)
+        after = a.blend(rng, here, np.full_like(here, 20), region)
+        faint += np.abs(after - here).max() < 15
+    assert faint < 0.05 * len(some)
+
+
+@given(st.integers(0, 2**32), st.booleans(), st.sampled_from([a.draw_region, a.draw_line]))
+def test_regions_lie_within_the_image(seed, varied, draw):
+    region = draw(np.random.default_rng(seed), pictures(1, 64)[0], AnoSegConfig(varied_shapes=varied))
     assert np.zeros((64, 64))[region.window].shape == region.alpha.shape
     assert region.alpha.dtype == np.float32
     assert region.alpha.size == 0 or (0 <= region.alpha.min() and region.alpha.max() <= 1)

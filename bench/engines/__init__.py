@@ -57,9 +57,12 @@ class Engine(Protocol):
     ----------
     slots : int
         How many tasks may run at once.
+    queues : bool
+        Whether a started task may have to wait for its turn.
     """
 
     slots: int
+    queues: bool
 
     def start(self, job: Job) -> Task:
         """Start a job."""

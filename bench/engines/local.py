@@ -116,6 +116,8 @@ class _Here:
 class LocalEngine:
     """Runs each job in a process of its own on this machine."""
 
+    queues = False
+
     def __init__(self, setup: Setup) -> None:
         self.slots = max(1, setup.workers)
         self.here = setup.workers == 0

@@ -43,6 +43,8 @@ class _Remote:
 class RayEngine:
     """Runs each job as a task of a Ray cluster: a running one, or one of two and more workers started for the command."""
 
+    queues = True
+
     def __init__(self, setup: Setup) -> None:
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing leaves the cluster
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

@@ -21,7 +21,7 @@ class AnoSegConfig(TrainedConfig):
         "quick": {"steps": 1000},
     }
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
 
     image_size: int = Field(256, ge=64, le=2048, multiple_of=32, description="side of the square that images are resized to, px")
 
@@ -39,6 +39,7 @@ class AnoSegConfig(TrainedConfig):
 
     # our additions
     varied_shapes: bool = Field(True, description="ours: scars, blobs and noise shapes beside rectangles")
+    fine_lines: bool = Field(True, description="ours: a part of the anomalies are fine lines: scratches, cracks, threads")
     foreign_patches: bool = Field(True, description="ours: patches of other training images, rescaled, beside the image's own")
     synthetic_fill: bool = Field(True, description="ours: a part of the anomalies is filled with smooth random colour")
     deformation: bool = Field(True, description="ours: a part of the anomalies bends the image instead")

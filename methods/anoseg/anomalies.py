@@ -30,9 +30,12 @@ ANOMALIES = (0.8, 0.4, 0.15)
 AREA = (0.0004, 0.33)
 #: Share of the anomalies that `mixture` leaves as the paper makes them (ours).
 PLAIN = 0.5
+#: Share of fine lines among the other anomalies (ours).
+LINES = 0.3
 #: Our additions to how one anomaly is made.
 ADDITIONS = (
     "varied_shapes",
+    "fine_lines",
     "foreign_patches",
     "synthetic_fill",
     "deformation",
@@ -55,11 +58,14 @@ class Region(NamedTuple):
         float32, the window's shape, in 0..1.
     size : float
         Square root of the area aimed at, px.
+    fine : bool
+        Whether it is a fine line.
     """
 
     window: tuple[slice, slice]
     alpha: np.ndarray
     size: float
+    fine: bool = False
 
 
 def log_uniform(rng: Generator, low: float, high: float) -> float:
@@ -155,6 +161,38 @@ def draw_region(rng: Generator, image: np.ndarray, config: AnoSegConfig) -> Regi
     return Region((rows, columns), np.clip((1 - distance) * (b / softness) + 0.5, 0, 1), math.sqrt(area))
 
 
+def draw_line(rng: Generator, image: np.ndarray, config: AnoSegConfig) -> Region:
+    """Draw the region of a fine line on an image (S, S, 3): a scratch, a crack, a thread (ours).
+
+    A line, straight or crooked, at times branched, is a walk of equal steps whose heading drifts and jumps. It is up to 1.2 times as long as the image is wide, and from
+    one pixel to 2 % of that wide.
+    """
+    side = image.shape[0]
+    length, width = side * log_uniform(rng, 0.06, 1.2), log_uniform(rng, 1, max(2.0, 0.02 * side))
+    drift, jump = rng.uniform(0, 0.25), rng.uniform(0, 0.8) * (rng.random() < 0.5)
+    step = max(2.0, side / 64)
+
+    def walk(start: np.ndarray, heading: float, length: float) -> np.ndarray:
+        count = max(2, round(length / step))
+        headings = heading + np.cumsum(rng.normal(0, drift, count)) + rng.normal(0, jump, count)
+        return start + np.cumsum(step * np.stack([np.cos(headings), np.sin(headings)], 1), 0)
+
+    heading = rng.uniform(0, 2 * math.pi)
+    trunk = walk(np.zeros(2), heading, length)
+    lines = [trunk + np.array(place(rng, image, config.placement))[::-1] - trunk[len(trunk) // 2]]  # (x, y)
+    while rng.random() < 0.25 and len(lines) < 4:
+        turn = rng.choice([-1, 1]) * rng.uniform(0.4, 1.3)
+        lines.append(walk(lines[0][rng.integers(len(trunk))], heading + turn, length * rng.uniform(0.2, 0.6)))
+    points = np.concatenate(lines)
+    low = np.floor(points.min(0) - width - 2).clip(0, side).astype(int)
+    high = np.ceil(points.max(0) + width + 2).clip(low, side).astype(int)
+    fine = np.zeros((4 * (high[1] - low[1]), 4 * (high[0] - low[0])), np.uint8)
+    cv2.polylines(fine, [np.round(4 * (line - low)).astype(np.int32) for line in lines], False, 255, max(1, round(4 * width)))
+    alpha = cv2.resize(fine, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA) if fine.size else fine
+    window = (slice(low[1], high[1]), slice(low[0], high[0]))
+    return Region(window, alpha.astype(np.float32) / 255, math.sqrt(length * width), fine=True)
+
+
 # --- what fills a region ------------------------------------------------------------------------------------------------
 
 
@@ -218,6 +256,11 @@ def retouch(rng: Generator, here: np.ndarray, grey: bool) -> np.ndarray:
     return colour_jitter(rng, here, grey, 0.7)
 
 
+def shade(rng: Generator, here: np.ndarray) -> np.ndarray:
+    """Darken or lighten what is there, float32 (h, w, 3): cracks and scratches (ours)."""
+    return here * np.float32(rng.uniform(0.1, 0.8)) if rng.random() < 0.6 else here + np.float32(rng.uniform(20, 120))
+
+
 def membrane(difference: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Spread the difference at the edge of a region smoothly over it.
 
@@ -246,12 +289,28 @@ def membrane(difference: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     return spread
 
 
-def blend(rng: Generator, here: np.ndarray, patch: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def blend(rng: Generator, here: np.ndarray, patch: np.ndarray, region: Region) -> np.ndarray:
     """Blend a patch into its surroundings, float32 (h, w, 3): at times seamlessly, at times faintly (ours)."""
-    if rng.random() < 0.4 and min(alpha.shape) > 3:
+    alpha = region.alpha
+    if not region.fine and rng.random() < 0.4 and min(alpha.shape) > 3:
         patch = patch + membrane(here - patch, alpha)
     opacity = 1.0 if rng.random() < 0.6 else rng.uniform(0.2, 1)
     return here + (alpha * np.float32(opacity))[..., None] * (patch - here)
+
+
+def patch_for(rng: Generator, image: np.ndarray, region: Region, other: np.ndarray, config: AnoSegConfig, grey: bool) -> np.ndarray:
+    """Return what fills a region, float32 (h, w, 3): most often a patch of a normal image; `paste` says of what."""
+    here = image[region.window].astype(np.float32)
+    choice = rng.random()
+    if region.fine and choice < 0.5:
+        return shade(rng, here)
+    if config.synthetic_fill and choice < (0.75 if region.fine else 0.2):
+        return fill(rng, here, grey)
+    if not region.fine and config.synthetic_fill and choice < 0.3:
+        return retouch(rng, here, grey)
+    if not region.fine and config.deformation and choice < 0.42:
+        return deform(rng, image, region)
+    return cut(rng, other if config.foreign_patches and rng.random() < 0.6 else image, region, config, grey)
 
 
 @cache
@@ -302,21 +361,14 @@ def paste(rng: Generator, image: np.ndarray, labels: np.ndarray, other: np.ndarr
     """
     if config.mixture and rng.random() < PLAIN:
         config = without_additions(config)
-    region = draw_region(rng, image, config)
+    draw = draw_line if config.fine_lines and rng.random() < LINES else draw_region
+    region = draw(rng, image, config)
     if region.alpha.size == 0:
         return
     before = image[region.window]
     here = before.astype(np.float32)
-    choice = rng.random()
-    if config.synthetic_fill and choice < 0.2:
-        patch = fill(rng, here, grey)
-    elif config.synthetic_fill and choice < 0.3:
-        patch = retouch(rng, here, grey)
-    elif config.deformation and choice < 0.42:
-        patch = deform(rng, image, region)
-    else:
-        patch = cut(rng, other if config.foreign_patches and rng.random() < 0.6 else image, region, config, grey)
-    after = blend(rng, here, patch, region.alpha) if config.blending else np.where(region.alpha[..., None] > 0.5, patch, here)
+    patch = patch_for(rng, image, region, other, config, grey)
+    after = blend(rng, here, patch, region) if config.blending else np.where(region.alpha[..., None] > 0.5, patch, here)
     after = np.clip(after, 0, 255).astype(np.uint8)
     if config.visible_change:
         new = label_region(before, after, region)

@@ -1,0 +1,375 @@
+"""The page of a run: one HTML file that needs no network, made from the stored cells alone.
+
+Masks are drawn by the browser, at whatever threshold its reader chooses: a map travels as a lossless picture whose channels say
+at how many of the kept thresholds of each axis a pixel is positive. The numbers beside are made of the counts that the cells keep
+at these very thresholds, so they are those of the metric suite.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import matplotlib
+import numpy as np
+from PIL import Image
+
+from bench.metrics import METRICS, RATE_CURVE, VALUE_GRID
+from bench.report import notes
+from bench.report.compare import test_over_categories
+from bench.report.frame import GRIDS, Number, Results, number_of, opened, plain
+from bench.report.gallery import Column, choose
+from bench.report.plots import COLOURS
+from bench.report.render import write_text
+from bench.report.tables import COSTS, MAIN, SUMMARY
+from bench.store import CellResult
+from datasets.base import GOOD
+
+NAME = "report.html"
+HERE = Path(__file__).parent
+#: Bytes that the pictures of a category may take in the page, and those of all categories.
+CATEGORY_BYTES, ALL_BYTES = 1_100_000, 12_500_000
+#: Longest side of pictures, px, and the quality of those of images.
+SIDE, QUALITY = 144, 82
+#: Points of a training curve.
+CURVE_POINTS = 60
+AXES = {"value": VALUE_GRID, "rate": RATE_CURVE}
+DEFECT_METRICS = ("pixel_auroc", "aupro_0.3", "image_auroc", "recall_deployable")
+#: Numbers at a threshold that go beside its mark.
+AT_MARK = ("iou", "f1", "precision", "recall", "fpr")
+
+
+@dataclass
+class Shown:
+    """What the page shows of the first seed of a category.
+
+    Attributes
+    ----------
+    cells : list of CellResult or None
+        One per variant.
+    record : dict
+        Of one of them, for the test images.
+    """
+
+    seed: int
+    cells: list[CellResult | None]
+    record: dict[str, Any]
+
+
+def write_page(results: Results, sentences: Sequence[str]) -> Path:
+    """Write the page of a run into its folder, and return its path.
+
+    Parameters
+    ----------
+    sentences : sequence of str
+        What the run says in words.
+    """
+    script, style = ((HERE / f"page.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
+    content = json.dumps(_clean(page_data(results)), ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    own = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style)]
+    info = results.run.info
+    title = f"{plain(info.get('dataset', 'unknown'))}: {len(results.variants)} methods, {_many(len(results.categories))}"
+    page = Template((HERE / "page.html").read_text(encoding="utf-8")).substitute(
+        policy=f"default-src 'none'; img-src data: blob:; script-src 'sha256-{own[0]}'; style-src 'sha256-{own[1]}'",
+        title=html.escape(title),
+        setup=html.escape(notes.setup(results)),
+        protocol=html.escape(notes.protocol(results)),
+        sentences="\n".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences),
+        command=html.escape(str(info.get("command", "unknown"))),
+        style=style,
+        script=script,
+        data=content,
+    )
+    return write_text(results.run.path / NAME, page)
+
+
+def page_data(results: Results) -> dict[str, Any]:
+    """Return all that the page's script shows, ready for JSON."""
+    everything = list(range(len(results.categories)))
+    room = min(CATEGORY_BYTES, ALL_BYTES // max(1, len(everything)))
+    several = [("", everything)] if len(everything) != 1 else []
+    return {
+        "variants": [plain(variant) for variant in results.variants],
+        "scaled": [variant in results.scaled for variant in results.variants],
+        "colours": COLOURS,
+        "heat": _heat(),
+        "axes": {name: grid for name, grid in AXES.items()} | {name: GRIDS[name] for name in ("roc", "pro", "precision")},
+        "metrics": [{"name": n, "title": METRICS[n].title, "definition": METRICS[n].definition} for n in SUMMARY],
+        "overview": [
+            {"category": plain(name) if name else "", "numbers": {m: _numbers(results.numbers(m, members)) for m in SUMMARY}}
+            for name, members in [*several, *((c, [i]) for i, c in enumerate(results.categories))]
+        ],
+        "ranks": _ranks(results),
+        "costs": _costs(results),
+        "categories": [_category(results, c, room) for c in everything],
+        "cells": _provenance(results),
+        "good": GOOD,
+        "seeds": results.seeds,
+    }
+
+
+def _many(count: int) -> str:
+    return f"{count} {'category' if count == 1 else 'categories'}"
+
+
+def _clean(value: Any) -> Any:
+    """Return a value as plain JSON: arrays as lists, numbers with what digits they need, null for what is not finite."""
+    if isinstance(value, Mapping):
+        return {str(key): _clean(inside) for key, inside in value.items()}
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_clean(inside) for inside in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return (int(value) if value.is_integer() and abs(value) < 1e15 else float(f"{value:.9g}")) if math.isfinite(value) else None
+    return value
+
+
+def _heat() -> list[str]:
+    """Return the colours of maps, from low to high."""
+    return [matplotlib.colors.to_hex(colour) for colour in matplotlib.colormaps["magma"](np.linspace(0, 1, 64))]
+
+
+def _numbers(numbers: Sequence[Number]) -> list[dict[str, Any]]:
+    return [{"mean": n.mean, "half": n.half, "tie": n.tie, "n": n.n, "total": n.total} for n in numbers]
+
+
+def _ranks(results: Results) -> list[dict[str, Any]]:
+    """Return the average ranks over categories of each variant by metric, null for those that lack a category."""
+    found = []
+    for name in MAIN:
+        test = test_over_categories(results.metrics[name].mean(axis=2))
+        if len(test.variants) > 1:
+            ranks = dict(zip(test.variants, test.ranks, strict=True))
+            found.append({"title": METRICS[name].title, "ranks": [ranks.get(v) for v in range(len(results.variants))]})
+    return found
+
+
+def _costs(results: Results) -> list[dict[str, Any]]:
+    """Return times, speed and memory of each variant: means over its cells."""
+    found = []
+    for title, name, divisor in COSTS:
+        block = results.cube(lambda r, n=name: number_of((r.record.get("timing") or {}).get(n))) / divisor  # type: ignore[misc]
+        means = [float(np.nanmean(b)) if np.isfinite(b).any() else math.nan for b in block]
+        if np.isfinite(means).any():
+            found.append({"title": title, "values": means})
+    return found
+
+
+def _shown(results: Results, category: str) -> Shown | None:
+    """Return the cells of the first seed that has any; None where all failed."""
+    for seed in results.seeds:
+        cells = [results.get(variant, category, seed) for variant in results.variants]
+        record = next((cell.record for cell in cells if cell), None)
+        if record:
+            return Shown(seed, cells, record)
+    return None
+
+
+def _category(results: Results, number: int, room: int) -> dict[str, Any]:
+    name = results.categories[number]
+    found: dict[str, Any] = {"name": plain(name), "defects": _defects(results, number), "cells": [], "images": [], "curves": {}}
+    for curve, block in results.curves.items():
+        seeds = [block[v, number] for v in range(len(results.variants))]
+        found["curves"][curve] = [np.round(b.mean(axis=0), 4) if np.isfinite(b).all() else None for b in seeds]
+    shown = _shown(results, name)
+    if shown is None:
+        return found
+    found["seed"] = shown.seed
+    found["cells"] = [_cell(cell) if cell else None for cell in shown.cells]
+    found["images"] = _images(results, shown, room)
+    return found
+
+
+def _defects(results: Results, number: int) -> list[dict[str, Any]]:
+    """Return the numbers of each defect type of a category."""
+    category = results.categories[number]
+    records = [result.record.get("defects") or {} for row, result in results.done if row.category == category]
+    names = dict.fromkeys(name for defects in records for name in defects)
+    return [
+        {
+            "name": plain(name),
+            "images": next(int(defects[name]["images"]) for defects in records if name in defects),
+            "numbers": {m: _numbers(results.numbers(m, [number], name)) for m in DEFECT_METRICS},
+        }
+        for name in names
+    ]
+
+
+def _cell(cell: CellResult) -> dict[str, Any]:
+    """Return a cell's counts at the kept thresholds of both axes, its own thresholds and its training curve."""
+    record = cell.record
+    found: dict[str, Any] = {"axes": {}, "marks": {}, "training": _thinned(record.get("training_curve") or [])}
+    with opened(cell) as arrays:
+        if "positives" not in arrays:
+            return found
+        normal = arrays["positives"] == 0
+        found |= {"positives": arrays["positives"].sum(), "negatives": arrays["negatives"].sum(), "good": normal.sum()}
+        ends = arrays["thresholds_value"][[0, -1]] if "thresholds_value" in arrays else np.array([0.0, 1.0])
+        for axis, grid in AXES.items():
+            if f"tp_{axis}" not in arrays:
+                continue
+            tp, fp = (arrays[f"{kind}_{axis}"][:, : len(grid)] for kind in ("tp", "fp"))
+            found["axes"][axis] = {
+                "t": arrays[f"thresholds_{axis}"][: len(grid)],
+                "tp": tp.sum(axis=0, dtype=np.int64),
+                "fp": fp.sum(axis=0, dtype=np.int64),
+                "alarms": (fp[normal] > 0).sum(axis=0),
+            }
+    for which in ("oracle", "deployable"):
+        threshold = cell.value(f"threshold_{which}")
+        if not math.isfinite(threshold):
+            continue
+        at = {
+            "value": (threshold - ends[0]) / (ends[1] - ends[0]) if ends[1] > ends[0] else math.nan,
+            "rate": cell.value(f"normal_fpr_{which}"),
+        }
+        found["marks"][which] = {"t": threshold, "at": at} | {n: cell.value(f"{n}_{which}") for n in AT_MARK}
+    return found
+
+
+def _thinned(curve: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Return about `CURVE_POINTS` points of a training curve, each the mean of its neighbours."""
+    if not curve:
+        return []
+    parts = np.array_split(np.array(curve, float), min(len(curve), CURVE_POINTS))
+    return [[float(part[:, 0].mean()), float(f"{part[:, 1].mean():.4g}")] for part in parts]
+
+
+# --- pictures -----------------------------------------------------------------------------------------------------------
+
+
+def _images(results: Results, shown: Shown, room: int) -> list[dict[str, Any]]:
+    """Return test images with the maps of all variants: examples and worst cases first, then what fits into the room."""
+    path = results.run.store.previews(shown.record.get("content") or "")
+    if not path.is_file():
+        return []
+    items = shown.record["items"]
+    columns = [Column.read(v, cell) for v, cell in zip(results.variants, shown.cells, strict=True)]
+    thresholds = [_thresholds(cell) for cell in shown.cells]
+    order = [*(chosen := choose(items, columns)), *_interleaved(items, chosen)]
+    found: list[dict[str, Any]] = []
+    with np.load(path, allow_pickle=False) as previews:
+        for i in order:
+            if f"image/{i}" not in previews:
+                continue
+            picture = _picture(i, items[i], previews, columns, thresholds)
+            room -= len(json.dumps(picture["pictures"]))
+            if room < 0 and found:
+                break
+            found.append(picture)
+    return found
+
+
+def _interleaved(items: Sequence[Sequence[str]], left_out: Mapping[int, Any]) -> list[int]:
+    """Return the images that are left, one of each defect type in turn."""
+    turns: dict[str, int] = {}
+    keyed = []
+    for i, (_, defect) in enumerate(items):
+        if i not in left_out:
+            turns[defect] = turns.get(defect, 0) + 1
+            keyed.append((turns[defect], i))
+    return [i for _, i in sorted(keyed)]
+
+
+def _thresholds(cell: CellResult | None) -> dict[str, np.ndarray]:
+    """Return a cell's thresholds: those of both axes, ascending, and its own two."""
+    if cell is None:
+        return {}
+    own = np.array([cell.value(f"threshold_{which}") for which in ("oracle", "deployable")], np.float32)
+    with opened(cell) as arrays:
+        kept = {axis: arrays[f"thresholds_{axis}"] for axis in AXES if f"thresholds_{axis}" in arrays}
+    if "rate" in kept:
+        kept["rate"] = kept["rate"][: len(RATE_CURVE)][::-1]
+    return {name: np.nan_to_num(t, nan=np.inf, posinf=np.inf).astype(np.float32) for name, t in kept.items()} | {"own": own}
+
+
+def _picture(
+    i: int, item: Sequence[str], previews: Mapping[str, np.ndarray], columns: Sequence[Column], thresholds: Sequence[dict]
+) -> dict[str, Any]:
+    image = _reduced(previews[f"image/{i}"])
+    size = image.size
+    maps = [
+        _lossless(_reduced_map(column.maps[i], size), of) if i in column.maps else None
+        for column, of in zip(columns, thresholds, strict=True)
+    ]
+    mask = Image.fromarray(previews[f"mask/{i}"]).resize(size, Image.Resampling.BOX).point(lambda v: 255 * (v > 127))
+    return {
+        "name": plain(item[0]),
+        "defect": plain(item[1]),
+        "iou": [float(c.iou[i]) if i < len(c.iou) else math.nan for c in columns],
+        "score": [float(c.score[i]) if i < len(c.score) else math.nan for c in columns],
+        "pictures": {"image": _uri(image, "JPEG", quality=QUALITY), "mask": _uri(mask, "PNG", optimize=True), "maps": maps},
+    }
+
+
+def _reduced(array: np.ndarray) -> Image.Image:
+    image = Image.fromarray(array)
+    image = image.convert("RGB")
+    image.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
+    return image
+
+
+def _reduced_map(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return np.asarray(Image.fromarray(values.astype(np.float32)).resize(size, Image.Resampling.BOX))
+
+
+def _lossless(values: np.ndarray, thresholds: Mapping[str, np.ndarray]) -> str:
+    """Return a map as a picture: how many thresholds of each axis its pixels reach, and which of the cell's own."""
+    levels = np.zeros((*values.shape, 3), np.uint8)
+    for channel, axis in enumerate(AXES):
+        if axis in thresholds:
+            levels[..., channel] = np.searchsorted(thresholds[axis], values, side="right")
+    oracle, deployable = thresholds["own"]
+    levels[..., 2] = 64 * (values >= oracle) + 128 * (values >= deployable)
+    return _uri(Image.fromarray(levels), "WEBP", lossless=True, quality=100, method=4)
+
+
+def _uri(image: Image.Image, kind: str, **options: Any) -> str:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+# --- where everything comes from ----------------------------------------------------------------------------------------
+
+
+def _provenance(results: Results) -> list[dict[str, Any]]:
+    """Return of every cell how it came about, or why it is missing."""
+    found = []
+    for row in results.run.rows:
+        entry: dict[str, Any] = {"variant": plain(row.variant), "category": plain(row.category), "seed": row.seed}
+        if row.result is None:
+            found.append(entry | {"status": row.status, "error": plain(row.error)})
+            continue
+        record = row.result.record
+        made, timing = record.get("provenance") or {}, record.get("timing") or {}
+        commit = f"{made.get('commit', 'unknown')}{' + changes' if made.get('dirty') else ''}"
+        found.append(
+            entry
+            | {
+                "status": "done",
+                "commit": commit,
+                "device": plain(made.get("device_name", "unknown")),
+                "threads": made.get("threads"),
+                "concurrency": made.get("concurrency"),
+                "train_s": number_of(timing.get("train_s")),
+                "images": record.get("images"),
+                "content": record.get("content"),
+                "config": json.dumps(record.get("config") or {}, sort_keys=True),
+                "versions": ", ".join(f"{name} {version}" for name, version in (made.get("versions") or {}).items()),
+                "maps": plain((record.get("maps") or {}).get("folder", "")),
+            }
+        )
+    return found
