@@ -1,4 +1,4 @@
-"""Reports of a run, made from its stored cells alone: tables, figures, galleries of maps."""
+"""Reports of a run, made from its stored cells alone: tables, figures, galleries of maps, and a page to open in a browser."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from bench.report.compare import comparison_table, rank_figure
 from bench.report.findings import findings
 from bench.report.frame import Names, Results, defects_frame, results_frame
 from bench.report.gallery import write_gallery
+from bench.report.page import write_page
 from bench.report.published import reproduction_table, with_published
 from bench.report.render import console, escape_markdown, latex_document, write_text
 from bench.store import Run
@@ -26,7 +27,7 @@ _KINDS = {"tables": ("*.tex", "*.md", "*.csv"), "plots": ("*.pdf", "*.png"), "ma
 
 
 def write_report(run: Run, *, allow_partial: bool = False, published: Sequence[str] = ()) -> list[Path]:
-    """Write all tables, figures and galleries of a run into its folder; files of an earlier report go.
+    """Write all tables, figures, galleries and the page of a run into its folder; files of an earlier report go.
 
     Parameters
     ----------
@@ -63,6 +64,7 @@ def write_report(run: Run, *, allow_partial: bool = False, published: Sequence[s
             files += plots.save(said.figure, run.path / "plots", said.table.name)
         names = Names()
         files += [path for c in results.categories for path in write_gallery(results, c, run.path / "maps", names)]
+    files.append(write_page(results, sentences))
     for folder, patterns in _KINDS.items():
         for old in {path for pattern in patterns for path in (run.path / folder).glob(pattern)} - set(files):
             old.unlink()

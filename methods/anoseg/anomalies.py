@@ -164,8 +164,8 @@ def draw_region(rng: Generator, image: np.ndarray, config: AnoSegConfig) -> Regi
 def draw_line(rng: Generator, image: np.ndarray, config: AnoSegConfig) -> Region:
     """Draw the region of a fine line on an image (S, S, 3): a scratch, a crack, a thread (ours).
 
-    A line, straight or crooked, at times branched, is a walk of equal steps whose heading drifts and jumps. It is up to 1.2 times as long as the image is wide, and from
-    one pixel to 2 % of that wide.
+    A line, straight or crooked, at times branched, is a walk of equal steps whose heading drifts and jumps. It is up to 1.2
+    times as long as the image is wide, and from one pixel to 2 % of that wide.
     """
     side = image.shape[0]
     length, width = side * log_uniform(rng, 0.06, 1.2), log_uniform(rng, 1, max(2.0, 0.02 * side))

@@ -1,0 +1,263 @@
+"""The page of a run, in a real browser: its numbers are Python's, it sorts and filters, and runs nothing from outside."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from bench.metrics import RATE_CURVE, VALUE_GRID
+from bench.report import page as page_module
+from bench.report.frame import Results
+from bench.report.page import page_data, write_page
+from bench.store import Run
+from run_bench import main
+from tests.conftest import make_category, save
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+#: A name that a browser would run if it were taken as HTML.
+EVIL = "<img src=x onerror=document.title='hacked'>"
+METHODS = "pixel_stats,random"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two methods on two categories, its maps kept."""
+    folder = tmp_path_factory.mktemp("page")
+    make_category(folder / "data", "plain", train=24, good=3, bad=3)
+    evil = make_category(folder / "data", EVIL, train=24, good=2, bad=2)
+    rng = np.random.default_rng(0)
+    for i in range(2):  # another defect type, whose name is not harmless either
+        picture, mask = rng.integers(90, 110, (40, 48, 3)).astype(np.uint8), np.zeros((40, 48), np.uint8)
+        mask[5:9, 5 : 20 + i] = 255
+        picture[mask > 0] = 20
+        save(evil / "test" / "<b>dark" / f"{i}.png", picture)
+        save(evil / "ground_truth" / "<b>dark" / f"{i}_mask.png", mask)
+    options = ["--profile", "demo", "--save-maps", "--workers", "0", "--out", str(folder / "results" / "r"), "--quiet"]
+    assert main(["--dataset", "mvtec_layout", "--data-root", str(folder / "data"), "--methods", METHODS, *options]) == 0
+    return folder / "results" / "r"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (dev extra)")
+    if CHROMIUM is None:
+        pytest.skip("needs chromium (apt-get install chromium)")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Opened:
+    """The page in a tab, with what it asked for and complained of."""
+
+    def __init__(self, browser: Any, path: Path, **context: Any) -> None:
+        self.tab = browser.new_context(**{"viewport": {"width": 1200, "height": 800}, "offline": True} | context).new_page()
+        self.complaints: list[str] = []
+        self.requests: list[str] = []
+        self.tab.on("console", lambda m: self.complaints.append(m.text) if m.type in ("error", "warning") else None)
+        self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.tab.on("request", lambda request: self.requests.append(request.url))
+        self.tab.goto(path.as_uri())
+        self.tab.wait_for_selector("body[data-ready=true]")
+
+    def slide(self, index: int) -> None:
+        """Move the slider."""
+        self.tab.eval_on_selector("#slider", "(s, v) => { s.value = v; s.dispatchEvent(new Event('input')); }", str(index))
+
+    def numbers(self) -> dict[str, dict[str, float]]:
+        """Return the numbers of the explorer's table by method."""
+        rows = self.tab.eval_on_selector_all(
+            "#explorer-table tbody tr",
+            "rows => rows.map(r => [r.cells[0].textContent, [...r.cells].slice(1).map(c => [c.dataset.name, c.dataset.value])])",
+        )
+        return {method: {n: float(v) if v != "" else np.nan for n, v in cells} for method, cells in rows}
+
+    def texts(self, selector: str) -> list[str]:
+        """Return the texts of elements."""
+        return self.tab.eval_on_selector_all(selector, "nodes => nodes.map(n => n.textContent)")
+
+
+@pytest.fixture
+def opened(browser: Any, run: Path) -> Iterator[Opened]:
+    """The run's page."""
+    page = Opened(browser, run / page_module.NAME)
+    yield page
+    assert page.complaints == []
+    assert [url for url in page.requests if not url.startswith(("file:", "data:", "blob:"))] == []
+    page.tab.context.close()
+
+
+def stored_maps(run: Path, method: str, category: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return the kept maps of the test images of a category, and their masks, read without the bench."""
+    row = next(r for r in json.loads((run / "run.json").read_text())["cells"] if (r["method"], r["category"]) == (method, category))
+    cell = run.parent / ".cells" / f"{method}-{row['key']}"
+    maps, masks = [], []
+    for name, defect in json.loads((cell / "cell.json").read_text())["items"]:
+        maps.append(tifffile.imread(cell / "maps" / f"{name}.tiff"))
+        truth = run.parents[1] / "data" / category / "ground_truth" / defect / f"{Path(name).name}_mask.png"
+        masks.append(np.asarray(Image.open(truth)) > 0 if defect != "good" else np.zeros(maps[-1].shape, bool))
+    return maps, masks
+
+
+@pytest.mark.parametrize("axis", ["value", "rate"])
+@pytest.mark.parametrize("category", ["plain", EVIL])
+def test_the_numbers_beside_the_slider_are_pythons(opened: Opened, run: Path, axis: str, category: str):
+    opened.tab.select_option("#explorer-category", label=category)
+    opened.tab.check(f"input[name=axis][value={axis}]")
+    grid = {"value": VALUE_GRID, "rate": RATE_CURVE}[axis]
+    assert int(opened.tab.get_attribute("#slider", "max")) == len(grid) - 1
+    seen = set()
+    for index in (0, 40, 93, 120, len(grid) - 1):
+        opened.slide(index)
+        for method, numbers in opened.numbers().items():
+            maps, masks = stored_maps(run, method, category)
+            scores, truth = np.concatenate([m.ravel() for m in maps]), np.concatenate([m.ravel() for m in masks])
+            threshold = np.float32(numbers["t"])
+            if axis == "value":
+                assert threshold == pytest.approx(scores.min() + grid[index] * (scores.max() - scores.min()), rel=1e-6)
+            else:
+                clean = np.concatenate([m.ravel() for m, mask in zip(maps, masks, strict=True) if not mask.any()])
+                assert (clean >= threshold).mean() <= grid[index] < (clean >= np.nextafter(threshold, -np.inf)).mean() + 1e-12
+            positive = scores >= threshold
+            tp, fp = (positive & truth).sum(), (positive & ~truth).sum()
+            good = [m for m, mask in zip(maps, masks, strict=True) if not mask.any()]
+            expected = {
+                "iou": tp / (truth.sum() + fp),
+                "f1": 2 * tp / (2 * tp + fp + (truth & ~positive).sum()),
+                "precision": tp / (tp + fp) if tp + fp else np.nan,
+                "recall": tp / truth.sum(),
+                "fpr": fp / (~truth).sum(),
+                "alarms": np.mean([(m >= threshold).any() for m in good]),
+            }
+            for name, value in expected.items():
+                assert numbers[name] == pytest.approx(value, rel=1e-9, nan_ok=True), (method, index, name)
+            seen.add(round(expected["iou"], 6))
+    assert len(seen) > 4  # the slider changes something
+
+
+def test_masks_follow_the_slider(opened: Opened):
+    def positives() -> list[int]:
+        found = opened.tab.eval_on_selector_all(
+            "#explorer-images canvas[data-variant]", "nodes => nodes.map(n => +n.dataset.positives)"
+        )
+        return [int(number) for number in found]
+
+    levels = []
+    for index in (0, 60, 120, 200):
+        opened.slide(index)
+        levels.append(positives())
+    assert len(levels[0]) == 2 * len(opened.texts("#explorer-images .label")) > 4
+    assert min(levels[0]) >= 40 * 48 - 2 and sum(levels[1]) > sum(levels[2]) > sum(levels[3])
+    opened.tab.select_option("#explorer-marks", label="random: oracle")
+    assert positives() != levels[3]
+
+
+def test_headings_sort(opened: Opened):
+    def column(number: int) -> list[float]:
+        cells = opened.tab.eval_on_selector_all(
+            f"#overview-table tbody tr td:nth-child({number})", "n => n.map(c => +c.dataset.value)"
+        )
+        return [float(value) for value in cells]
+
+    heading = opened.tab.locator("#overview-table th button", has_text="IoU-max")
+    heading.click()
+    assert column(3) == sorted(column(3), reverse=True)
+    assert opened.tab.get_attribute("#overview-table thead th:nth-child(3)", "aria-sort") == "descending"
+    heading.press("Enter")  # by keyboard, the other way
+    assert column(3) == sorted(column(3)) != sorted(column(3), reverse=True)
+    opened.tab.select_option("#overview-category", label="plain")
+    assert column(3) == sorted(column(3)) and opened.texts("#overview-table tbody tr:last-child th") == ["pixel_stats"]
+
+
+def test_the_overview_shows_the_runs_numbers(opened: Opened, run: Path):
+    results = Results(Run.load(run))
+    number = results.numbers("pixel_auroc", [0, 1])[0]
+    shown = next(text for text in opened.texts("#overview-table tbody tr") if text.startswith("pixel_stats"))
+    assert shown.startswith(f"pixel_stats{100 * number.mean:.1f} ± {100 * number.half:.1f}")
+
+
+def test_the_gallery_filters_and_shows_the_worst_first(opened: Opened, run: Path):
+    opened.tab.select_option("#gallery-category", value="all")
+    assert len(opened.texts("#gallery-cards .card")) == 6 + 6
+    opened.tab.select_option("#gallery-category", label=EVIL)
+    opened.tab.select_option("#gallery-defect", label="<b>dark")
+    assert [re.split(": ", text)[0] for text in opened.texts("#gallery-cards .about")] == [f"{EVIL}, <b>dark"] * 2
+    opened.tab.select_option("#gallery-defect", label="all")
+    opened.tab.select_option("#gallery-method", label="random")
+    data = page_data(Results(Run.load(run)))
+    shown = next(c for c in data["categories"] if c["name"] == EVIL)["images"]
+    bad = sorted((image for image in shown if image["defect"] != "good"), key=lambda image: image["iou"][1])
+    names = opened.tab.eval_on_selector_all("#gallery-cards .card", "cards => cards.map(c => c.dataset.image)")
+    assert names[: len(bad)] == [image["name"] for image in bad] and len(names) == len(bad) + 2
+
+
+def test_works_by_keyboard(opened: Opened):
+    opened.tab.focus("#slider")
+    before = opened.texts("#slider-text")
+    opened.tab.keyboard.press("ArrowRight")
+    assert opened.texts("#slider-text") != before
+    assert opened.tab.get_attribute("#slider", "aria-valuetext") in opened.texts("#slider-text")
+    opened.tab.focus("#gallery-cards button")
+    opened.tab.keyboard.press("Enter")
+    opened.tab.wait_for_selector("dialog[open] .panel canvas")
+    opened.tab.keyboard.press("Escape")
+    assert opened.tab.locator("dialog[open]").count() == 0
+    nameless = "n => !n.labels?.length && !n.ariaLabel && !n.textContent"
+    assert opened.tab.evaluate(f"[...document.querySelectorAll('select, input, button, canvas')].filter({nameless}).length") == 0
+
+
+def test_names_from_outside_are_shown_and_never_run(opened: Opened):
+    assert EVIL in opened.texts("#explorer-category option")
+    opened.tab.select_option("#defects-category", label=EVIL)
+    assert "<b>dark" in opened.texts("#defects-table tbody th")
+    for section in ("explorer", "gallery", "curves"):
+        opened.tab.select_option(f"#{section}-category", label=EVIL)
+    assert opened.tab.locator("img, b").count() == 0
+    assert opened.tab.title() != "hacked"
+
+
+@pytest.mark.parametrize("context", [{"viewport": {"width": 360, "height": 740}}, {"color_scheme": "dark"}], ids=["phone", "dark"])
+def test_fits_a_phone_and_a_dark_screen(browser: Any, run: Path, context: dict):
+    page = Opened(browser, run / page_module.NAME, **context)
+    assert page.complaints == []
+    assert page.tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    ground, text = (page.tab.evaluate(f"getComputedStyle(document.body).{name}") for name in ("backgroundColor", "color"))
+    light, dark = (sum(map(int, re.findall(r"\d+", c))) for c in (text, ground))
+    assert abs(light - dark) > 450 and (light > dark) == (context.get("color_scheme") == "dark")
+    assert len(page.tab.pdf(format="A4")) > 20_000  # and it prints
+    page.tab.context.close()
+
+
+def test_pictures_keep_to_their_room(run: Path, monkeypatch: pytest.MonkeyPatch):
+    results = Results(Run.load(run))
+    whole = [len(json.dumps([i["pictures"] for i in c["images"]])) for c in page_data(results)["categories"]]
+    monkeypatch.setattr(page_module, "CATEGORY_BYTES", min(whole) // 2)
+    small = [c["images"] for c in page_data(results)["categories"]]
+    assert all(0 < len(json.dumps([i["pictures"] for i in images])) <= min(whole) // 2 for images in small)
+    assert page_module.ALL_BYTES < 13e6  # so that numbers, up to 2 MB of 15 categories and 4 methods, fit into 15 MB
+
+
+def test_a_page_without_results_says_so(browser: Any, run: Path, tmp_path: Path):
+    manifest = json.loads((run / "run.json").read_text())
+    for row in manifest["cells"]:
+        row.update(key="", status="failed", error="<b>no such image")
+    broken = Run(tmp_path / "r", manifest["info"], [*Run.load(run).rows])
+    for row in broken.rows:
+        row.settle("failed", "<b>no such image")
+    broken.path.mkdir()
+    page = Opened(browser, write_page(Results(broken), ["Nothing."]))
+    assert page.complaints == [] and page.texts("main li")[0] == "Nothing."
+    page.tab.click("summary")
+    assert "failed: <b>no such image" in page.texts("#provenance-table td")
+    page.tab.context.close()
