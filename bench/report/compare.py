@@ -18,6 +18,7 @@ from scipy.stats import rankdata
 
 from bench.metrics import METRICS
 from bench.report.frame import Results, plain
+from bench.report.plots import COLOURS
 from bench.report.render import DASH, Cell, Line, Table
 from bench.report.tables import MAIN, TIE, dataset_of, percent, table_notes
 
@@ -126,7 +127,9 @@ def rank_figure(results: Results, name: str) -> Figure | None:
     figure = Figure(figsize=(7.5, 1.2 + 0.3 * len(names)), layout="constrained")
     ax = figure.subplots()
     p = pd.DataFrame(test.p, index=names, columns=names)
-    scikit_posthocs.critical_difference_diagram(dict(zip(names, test.ranks, strict=True)), p, ax=ax, label_props={"fontsize": 9})
+    ranks = dict(zip(names, test.ranks, strict=True))
+    colours = {name: COLOURS[v % len(COLOURS)] for name, v in zip(names, test.variants, strict=True)}
+    scikit_posthocs.critical_difference_diagram(ranks, p, ax=ax, label_props={"fontsize": 9}, color_palette=colours)
     count = len(results.categories)
     ax.set_title(
         f"{METRICS[name].title}: average ranks over {count} categories, 1 is best; joined: not told apart (Wilcoxon, Holm)",

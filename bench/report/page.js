@@ -397,13 +397,13 @@ const seen = "IntersectionObserver" in window ? new IntersectionObserver((entrie
 function gallery() {
   const cards = $("gallery-cards"), found = galleryPictures();
   cards.replaceChildren();
-  for (const { picture, category } of found) {
+  found.forEach(({ picture, category }, i) => {
     const card = add(cards, "div", { class: "card", "data-defect": picture.defect, "data-image": picture.name });
-    const button = add(card, "button", { type: "button", "aria-label": `enlarge ${picture.name}`, onclick: () => enlarge(picture, category) });
-    add(button, "span", { class: "about" }, `${category}, ${picture.defect}: ${picture.name}`);
+    const button = add(card, "button", { type: "button", title: "enlarge", "aria-labelledby": `about-${i}`, onclick: () => enlarge(picture, category) });
+    add(button, "span", { class: "about", id: `about-${i}` }, `${category}, ${picture.defect}: ${picture.name}`);
     card.draw = () => panels(button, picture);
     if (seen) seen.observe(card); else card.draw();
-  }
+  });
   const total = data.categories.reduce((n, c) => n + c.images.length, 0);
   $("gallery-count").textContent = `${found.length} of the ${total} images in this page.`;
 }
