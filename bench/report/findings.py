@@ -116,6 +116,7 @@ def _cost(results: Results, leader: int) -> str:
     if not np.isfinite(list(times.values())).all():
         return ""
     made = next((r.get("provenance") or {} for r in of), {})
-    where = f"{plain(made.get('device_name', 'an unknown device'))}, {made.get('threads', '?')} {'thread' if made.get('threads') == 1 else 'threads'}"
+    threads = made.get("threads", "?")
+    where = f"{plain(made.get('device_name', 'an unknown device'))}, {threads} {'thread' if threads == 1 else 'threads'}"
     speed = f"{times['images_per_s']:.0f} images per second"
     return f"It trains in {duration(float(times['train_s']))} per category and predicts {speed} ({where})."
