@@ -3,9 +3,9 @@
     python -m tests.validate_anomalies --methods 'anoseg,anoseg[comparison=false]' --dataset mvtec_ad --data-root DIR \
         --category bottle,grid --set anoseg.steps=900
 
-Most of AnoSeg's configuration was chosen by these numbers (not `mixture`, see README). Training pastes, fills and bends; here
-lines are drawn, parts are painted over from their surroundings, discs are turned, noise is added, pieces of other categories
-laid on. Masks: what changed visibly.
+Most of AnoSeg's configuration was chosen by these numbers (not `mixture` and `fine_lines`, see README). Training pastes, fills,
+bends and, since version 6, draws lines of its own; here parts are painted over from their surroundings, discs are turned, noise
+is added, pieces of other categories laid on, lines drawn in another way. Masks: what changed visibly.
 """
 
 from __future__ import annotations

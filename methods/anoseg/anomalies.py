@@ -31,7 +31,7 @@ AREA = (0.0004, 0.33)
 #: Share of the anomalies that `mixture` leaves as the paper makes them (ours).
 PLAIN = 0.5
 #: Share of fine lines among the other anomalies (ours).
-LINES = 0.3
+LINES = 0.25
 #: Our additions to how one anomaly is made.
 ADDITIONS = (
     "varied_shapes",
