@@ -5,6 +5,7 @@ import importlib
 import os
 
 import threadpoolctl  # noqa: F401
+import torch._dynamo  # noqa: F401  torch imports it late, when a seed is set or operations are counted: 0.8 s in each cell
 
 import bench.cell
 import bench.worker  # noqa: F401
