@@ -18,7 +18,7 @@ from bench.errors import DataError, UsageError, describe
 from bench.execution import Execution, log_of
 from bench.experiments import EXPERIMENTS, find_experiment
 from bench.grid import RERUN, forecast, modules_of, parse_duration, parse_shard, settle_stored, threads_for
-from bench.kept import kept_report
+from bench.kept import PAGE, kept_report
 from bench.plan import PROFILES, is_stale, match_methods, parse_methods, validated
 from bench.provenance import commit
 from bench.published import choose_published
@@ -223,6 +223,7 @@ def finish(current: Run, arguments: Namespace, out: Console, anew: bool = False)
         names = sorted(file.name for file in kept.files if file.parent == folder)
         shown = ", ".join(names[:6]) + (f", ... ({len(names)} files)" if len(names) > 6 else "")
         out.result(f"  {folder}: {shown or MANIFEST}")
+    out.result(f"To look at, in a browser: {current.path / PAGE}")
     return name_missing(current, out)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from bench.store import Run, to_json, write_atomically
 
 NAME = "report.json"
+#: The page of a run.
+PAGE = "report.html"
 ROOT = Path(__file__).parent
 
 

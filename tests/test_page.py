@@ -14,6 +14,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from bench.kept import PAGE
 from bench.metrics import RATE_CURVE, VALUE_GRID
 from bench.report import page as page_module
 from bench.report.frame import Results
@@ -91,7 +92,7 @@ class Opened:
 @pytest.fixture
 def opened(browser: Any, run: Path) -> Iterator[Opened]:
     """The run's page."""
-    page = Opened(browser, run / page_module.NAME)
+    page = Opened(browser, run / PAGE)
     yield page
     assert page.complaints == []
     assert [url for url in page.requests if not url.startswith(("file:", "data:", "blob:"))] == []
@@ -229,7 +230,7 @@ def test_names_from_outside_are_shown_and_never_run(opened: Opened):
 
 @pytest.mark.parametrize("context", [{"viewport": {"width": 360, "height": 740}}, {"color_scheme": "dark"}], ids=["phone", "dark"])
 def test_fits_a_phone_and_a_dark_screen(browser: Any, run: Path, context: dict):
-    page = Opened(browser, run / page_module.NAME, **context)
+    page = Opened(browser, run / PAGE, **context)
     assert page.complaints == []
     assert page.tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
     ground, text = (page.tab.evaluate(f"getComputedStyle(document.body).{name}") for name in ("backgroundColor", "color"))

@@ -23,6 +23,7 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
+from bench.kept import PAGE
 from bench.metrics import METRICS, RATE_CURVE, VALUE_GRID
 from bench.report import notes
 from bench.report.compare import test_over_categories
@@ -34,7 +35,6 @@ from bench.report.tables import COSTS, MAIN, SUMMARY
 from bench.store import CellResult
 from datasets.base import GOOD
 
-NAME = "report.html"
 HERE = Path(__file__).parent
 #: Bytes that the pictures of a category may take in the page, and those of all categories.
 CATEGORY_BYTES, ALL_BYTES = 1_100_000, 12_500_000
@@ -89,7 +89,7 @@ def write_page(results: Results, sentences: Sequence[str]) -> Path:
         script=script,
         data=content,
     )
-    return write_text(results.run.path / NAME, page)
+    return write_text(results.run.path / PAGE, page)
 
 
 def page_data(results: Results) -> dict[str, Any]:
