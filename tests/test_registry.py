@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.errors import UsageError
+from bench.plan import source_hash
 from bench.registry import Registry
 from methods import METHODS
 
@@ -95,6 +96,7 @@ def test_an_edited_file_is_not_taken_for_the_old_one(tmp_path, bench, widget, mo
         file.write_text(text)
         with monkeypatch.context() as patch:
             patch.setattr(METHODS, "_entries", dict(METHODS._entries))
+            source_hash.cache_clear()  # as in a process of its own, which each command is
             code = bench.run(
                 widget, "--out", "r", "--set", f"{'named' if name == 'Named' else name}.batch_size=2", methods=f"{file}:{name}"
             )
