@@ -79,12 +79,14 @@ def main() -> int:
     parse.add_argument("--out", type=Path, help="where to write the table")
     arguments = parse.parse_args()
     rng = random.Random(arguments.seed)
-    with tempfile.TemporaryDirectory() as folder:
-        place = Place(Path(folder))
-        began = time.monotonic()
-        code, output = place.run(*OPTIONS, seconds=SECONDS)
-        assert code == 0, output
-        length, reference = time.monotonic() - began, place.numbers()
+    length = float("inf")
+    for _ in range(3):  # the quickest: a moment after the end of a run would hit nothing
+        with tempfile.TemporaryDirectory() as folder:
+            place = Place(Path(folder))
+            began = time.monotonic()
+            code, output = place.run(*OPTIONS, seconds=SECONDS)
+            assert code == 0, output
+            length, reference = min(length, time.monotonic() - began), place.numbers()
     print(f"undisturbed: {length:.1f} s, {len(reference)} cells", flush=True)
     lines = [
         "| killed | moments | hit while it ran | finished cells lost | cells repeated (in flight) | torn files |",
