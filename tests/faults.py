@@ -3,8 +3,8 @@
     python -m tests.faults --moments 50 --out docs/reliability-table.md
 
 Each trial is a run of six cells by two workers, in a folder of its own; the command, a worker, or the whole process group gets
-SIGKILL (or the command SIGINT) at a moment drawn between its start and the end of an undisturbed run; then the same command
-resumes it. Afterwards the numbers must be those of the undisturbed run, no finished cell may have run again, at most the cells in
+SIGKILL (or the command SIGINT) at a moment drawn between its start and the end of the last cell of an undisturbed run; then the
+same command resumes it. Afterwards the numbers must be those of the undisturbed run, no finished cell may have run again, at most the cells in
 flight may have, and nothing half-done may lie about. It stops with exit code 1 at the first trial where that is not so.
 """
 
@@ -79,14 +79,12 @@ def main() -> int:
     parse.add_argument("--out", type=Path, help="where to write the table")
     arguments = parse.parse_args()
     rng = random.Random(arguments.seed)
-    length = float("inf")
-    for _ in range(3):  # the quickest: a moment after the end of a run would hit nothing
-        with tempfile.TemporaryDirectory() as folder:
-            place = Place(Path(folder))
-            began = time.monotonic()
-            code, output = place.run(*OPTIONS, seconds=SECONDS)
-            assert code == 0, output
-            length, reference = min(length, time.monotonic() - began), place.numbers()
+    with tempfile.TemporaryDirectory() as folder:
+        place = Place(Path(folder))
+        began = time.monotonic()
+        code, output = place.run(*OPTIONS, "--shard", "1/1", seconds=SECONDS)  # a shard writes no report: this is the cells' time
+        assert code == 0, output
+        length, reference = time.monotonic() - began, place.numbers()
     print(f"undisturbed: {length:.1f} s, {len(reference)} cells", flush=True)
     lines = [
         "| killed | moments | hit while it ran | finished cells lost | cells repeated (in flight) | torn files |",
