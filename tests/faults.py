@@ -5,7 +5,7 @@
 Each trial is a run of six cells by two workers, in a folder of its own; the command, a worker, or the whole process group gets
 SIGKILL (or the command SIGINT) at a moment drawn between its start and the end of the last cell of an undisturbed run; then the
 same command resumes it. Afterwards the numbers must be those of the undisturbed run, no finished cell may have run again, at most
-the cells in flight may have, and nothing half-done may lie about. It stops with exit code 1 at the first trial where that is not so.
+the cells in flight may have, and nothing half-done may lie about. It stops with exit code 1 where one shows otherwise.
 """
 
 from __future__ import annotations
