@@ -216,7 +216,7 @@ def _cell(cell: CellResult) -> dict[str, Any]:
             return found
         normal = arrays["positives"] == 0
         found |= {"positives": arrays["positives"].sum(), "negatives": arrays["negatives"].sum(), "good": normal.sum()}
-        ends = arrays["thresholds_value"][[0, -1]] if "thresholds_value" in arrays else np.array([0.0, 1.0])
+        ends = arrays["thresholds_value"][[0, -1]] if "thresholds_value" in arrays else np.full(2, math.nan)
         for axis, grid in AXES.items():
             if f"tp_{axis}" not in arrays:
                 continue
