@@ -27,19 +27,20 @@ VICTIMS = ("command", "worker", "process group", "command, by Ctrl-C")
 
 
 def strike(place: Place, process, victim: str, rng: random.Random) -> bool:
-    """Kill the victim; False where it was gone already."""
-    if process.poll() is not None:
-        return False
-    if victim == "worker":
-        workers = place.workers()
-        if not workers:
-            return False
-        os.kill(rng.choice(workers), signal.SIGKILL)
-    elif victim == "process group":
-        os.killpg(process.pid, signal.SIGKILL)
-    else:
-        os.kill(process.pid, signal.SIGKILL if victim == "command" else signal.SIGINT)
-    return True
+    """Kill the victim, a worker as soon as there is one; False where the command had ended."""
+    while process.poll() is None:
+        workers = place.workers() if victim == "worker" else []
+        if victim == "worker" and not workers:
+            time.sleep(0.01)
+            continue
+        if victim == "worker":
+            os.kill(rng.choice(workers), signal.SIGKILL)
+        elif victim == "process group":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            os.kill(process.pid, signal.SIGKILL if victim == "command" else signal.SIGINT)
+        return True
+    return False
 
 
 def trial(victim: str, moment: float, reference: dict, rng: random.Random) -> dict[str, int]:
@@ -79,6 +80,9 @@ def main() -> int:
     parse.add_argument("--out", type=Path, help="where to write the table")
     arguments = parse.parse_args()
     rng = random.Random(arguments.seed)
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # what a shell starts in the background ignores it, and so would the runs
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder))
         began = time.monotonic()
