@@ -82,7 +82,7 @@ def main() -> int:
     rng = random.Random(arguments.seed)
     signal.signal(
         signal.SIGINT, signal.default_int_handler
-    )  # what a shell starts in the background ignores it, and so would the runs
+    )  # a background job ignores it, and its children
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder))
         began = time.monotonic()
