@@ -75,6 +75,14 @@ def widget(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
+@pytest.fixture(autouse=True)
+def without_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let reports draw no figures, which takes seconds each, but in tests that look at them; and tables have room."""
+    monkeypatch.setenv("COLUMNS", "120")
+    if request.node.get_closest_marker("figures") is None:
+        monkeypatch.setattr("bench.report.plots.write_plots", lambda results, folder: [])
+
+
 class Command:
     """The command line in this process; keeps the output of the last call."""
 

@@ -53,14 +53,14 @@ def trial(victim: str, moment: float, reference: dict, rng: random.Random) -> di
     """
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder))
-        process = place.start(*OPTIONS, seconds=SECONDS)
+        process = place.start(*OPTIONS, seconds=SECONDS, report=True)
         time.sleep(moment)
         hit = strike(place, process, victim, rng)
         process.communicate(timeout=300)
         wait_until(lambda: not place.workers(), 30)
         finished, before = place.numbers(), place.trainings()
         assert all(reference[name] == values for name, values in finished.items()), "a finished cell has other numbers"
-        code, output = place.run(*OPTIONS, seconds=SECONDS)
+        code, output = place.run(*OPTIONS, seconds=SECONDS, report=True)
         assert code == 0, output
         assert place.numbers() == reference, "the numbers differ from those of the undisturbed run"
         after = place.trainings()
@@ -80,13 +80,11 @@ def main() -> int:
     parse.add_argument("--out", type=Path, help="where to write the table")
     arguments = parse.parse_args()
     rng = random.Random(arguments.seed)
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a background job ignores it, and its children
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and its children
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder))
         began = time.monotonic()
-        code, output = place.run(*OPTIONS, "--shard", "1/1", seconds=SECONDS)  # a shard writes no report: this is the cells' time
+        code, output = place.run(*OPTIONS, seconds=SECONDS)  # no report: the cells' time
         assert code == 0, output
         length, reference = time.monotonic() - began, place.numbers()
     print(f"undisturbed: {length:.1f} s, {len(reference)} cells", flush=True)

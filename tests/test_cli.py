@@ -28,6 +28,7 @@ def cells(run: Path) -> list[dict]:
 # what it does
 
 
+@pytest.mark.figures
 def test_run_writes_tables_plots_and_maps(bench, widget):
     make_category(widget, "gadget", size=(33, 57))
     assert bench.run(widget, "--out", "r", "--seeds", "0,1", methods="pixel_stats,random") == 0, bench.err
@@ -59,6 +60,7 @@ def test_changed_data_is_not_taken_for_the_stored(bench, widget):
     assert [c["status"] for c in cells(bench.folder / "r")] == ["done"]
 
 
+@pytest.mark.figures
 def test_report_needs_neither_data_nor_training(bench, widget):
     assert bench.run(widget, "--out", "r") == 0
     before = (bench.folder / "r" / "results.csv").read_text()
@@ -411,6 +413,7 @@ def test_an_interrupted_run_is_reported_as_incomplete(bench, widget, monkeypatch
     assert [c["status"] for c in cells(bench.folder / "r")] == ["cached", "done"]
 
 
+@pytest.mark.figures
 def test_report_from_within_the_run_and_of_a_moved_one(bench, widget, monkeypatch):
     assert bench.run(widget, "--out", "r") == 0
     with monkeypatch.context() as patch:

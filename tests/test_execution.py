@@ -32,8 +32,10 @@ class Place:
         self.store = folder / "results" / ".cells"
         self.started: list[subprocess.Popen] = []
 
-    def start(self, *more: object, methods: str = "nothing", seconds: float = 0.0, out: str = "r") -> subprocess.Popen:
-        """Start the command on the actions of `methods`, in a process group of its own."""
+    def start(
+        self, *more: object, methods: str = "nothing", seconds: float = 0.0, out: str = "r", report: bool = False
+    ) -> subprocess.Popen:
+        """Start the command on the actions of `methods`, in a process group of its own; a shard of one writes no report."""
         settings = f"seconds={seconds},marks={self.marks}"
         variants = ",".join(f"{FAULTY}[action={action},{settings},label={action}]" for action in methods.split(","))
         command = [
@@ -45,6 +47,7 @@ class Place:
             str(self.folder / "data"),
         ]
         command += ["--methods", variants, "--profile", "demo", "--out", str(self.folder / "results" / out)]
+        command += [] if report else ["--shard", "1/1"]
         process = subprocess.Popen(
             [*command, *map(str, more)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
         )

@@ -276,6 +276,7 @@ def colours(path: Path) -> int:
         return len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0))
 
 
+@pytest.mark.figures
 def test_figures_and_galleries_are_drawn(run: Run) -> None:
     for variant in ["a", "b"]:
         add(run, variant, "wood", 0.5 if variant == "a" else 0.9)
@@ -337,6 +338,7 @@ def test_files_of_an_earlier_report_go_and_others_stay(run: Run) -> None:
     assert left == {"tables/all.pdf", "notes.md", "maps/mine.txt"}
 
 
+@pytest.mark.figures
 def test_a_run_whose_cells_all_failed_still_has_a_report(run: Run) -> None:
     add(run, "a", "wood", None)
     add(run, "b", "wood", None)
@@ -347,6 +349,7 @@ def test_a_run_whose_cells_all_failed_still_has_a_report(run: Run) -> None:
     assert write_report(empty) and console_table(empty)
 
 
+@pytest.mark.figures
 def test_degenerate_cells_are_reported_all_the_same(run: Run) -> None:
     constant = {f"map/{i}": np.full((20, 24), 3, np.float16) for i in range(len(ITEMS))}
     endless = {"map/2": np.full((20, 24), np.inf, np.float16)}

@@ -51,7 +51,7 @@ def _led(results: Results, name: str, best: int, members: list[int]) -> str:
     if not others:
         return f"{METRICS[name].title}: {plain(results.variants[best])} has {percent(means[best])}{half}."
     second = max(others, key=lambda v: means[v])
-    ties = [plain(results.variants[v]) for v in others if numbers[v].tie]
+    ties = [plain(results.variants[v]) for v in others if numbers[v].tie or percent(means[v]) == percent(means[best])]
     if ties:
         return f"{head}, but cannot be told from {', '.join(ties)}."
     sure = results.intervals.of(name, members)
