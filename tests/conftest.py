@@ -14,6 +14,9 @@ from PIL import Image
 from bench.cli import main
 from methods import METHODS
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each process of the suite; threads that wait for others would spin
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

@@ -364,6 +364,7 @@ def test_disk_full_while_a_cell_is_written(bench, widget, monkeypatch):
     assert bench.run(widget, "--out", "r") == 0
 
 
+@pytest.mark.figures
 def test_disk_full_while_the_report_is_written(bench, widget, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("matplotlib.figure.Figure.savefig", full)

@@ -148,6 +148,7 @@ def test_an_undefined_value_is_a_dash_with_its_reason(run: Run) -> None:
     assert "–" in console_table(run)
 
 
+@pytest.mark.figures
 def test_a_metric_without_any_value_is_dashes_with_the_reason(run: Run) -> None:
     add(run, "a", "wood", 0.5, values={"iou_0.5": None})
     names = {path.name for path in write_report(run)}
