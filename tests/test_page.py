@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +248,22 @@ def test_pictures_keep_to_their_room(run: Path, monkeypatch: pytest.MonkeyPatch)
     small = [c["images"] for c in page_data(results)["categories"]]
     assert all(0 < len(json.dumps([i["pictures"] for i in images])) <= min(whole) // 2 for images in small)
     assert page_module.ALL_BYTES < 13e6  # so that numbers, up to 2 MB of 15 categories and 4 methods, fit into 15 MB
+
+
+def test_several_seeds_and_a_failed_cell(browser: Any, run: Path, tmp_path: Path):
+    whole = Run.load(run)
+    several = Run(run.parent / "several", whole.info, [*whole.rows, *(replace(row, seed=1) for row in whole.rows)])
+    several.rows[-1].settle("failed", "its process ended")  # of the last method and category
+    several.path.mkdir()
+    page = Opened(browser, write_page(Results(several), ["Something."]))
+    assert page.complaints == []
+    shown = {text.split("–")[0]: text for text in page.texts("#overview-table tbody tr")}
+    assert any("(3/4)" in text for text in shown.values()) and any(text.startswith("pixel_stats") for text in shown)
+    page.tab.select_option("#overview-category", label="plain")
+    assert not any("/2)" in text for text in page.texts("#overview-table tbody tr:first-child td:nth-child(2)"))
+    assert "failed: its process ended" in page.texts("#provenance-table td")
+    assert len(page.texts("#provenance-table tbody tr")) == 8
+    page.tab.context.close()
 
 
 def test_a_page_without_results_says_so(browser: Any, run: Path, tmp_path: Path):

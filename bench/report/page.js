@@ -402,7 +402,7 @@ function gallery() {
     const button = add(card, "button", { type: "button", title: "enlarge", "aria-labelledby": `about-${i}`, onclick: () => enlarge(picture, category) });
     add(button, "span", { class: "about", id: `about-${i}` }, `${category}, ${picture.defect}: ${picture.name}`);
     card.draw = () => panels(button, picture);
-    if (seen) seen.observe(card); else card.draw();
+    if (seen && found.length > 60) seen.observe(card); else card.draw(); // a few at once, so that they are there in print
   });
   const total = data.categories.reduce((n, c) => n + c.images.length, 0);
   $("gallery-count").textContent = `${found.length} of the ${total} images in this page.`;
