@@ -397,11 +397,10 @@ const seen = "IntersectionObserver" in window ? new IntersectionObserver((entrie
 function gallery() {
   const cards = $("gallery-cards"), found = galleryPictures();
   cards.replaceChildren();
-  found.forEach(({ picture, category }, i) => {
-    const card = add(cards, "div", { class: "card", "data-defect": picture.defect, "data-image": picture.name });
-    const button = add(card, "button", { type: "button", title: "enlarge", "aria-labelledby": `about-${i}`, onclick: () => enlarge(picture, category) });
-    add(button, "span", { class: "about", id: `about-${i}` }, `${category}, ${picture.defect}: ${picture.name}`);
-    card.draw = () => panels(button, picture);
+  found.forEach(({ picture, category }) => {
+    const card = add(cards, "div", { class: "card", "data-defect": picture.defect, "data-image": picture.name, onclick: () => enlarge(picture, category) });
+    add(card, "button", { type: "button", title: "enlarge", class: "about" }, `${category}, ${picture.defect}: ${picture.name}`); // its click is the card's
+    card.draw = () => panels(card, picture);
     if (seen && found.length > 60) seen.observe(card); else card.draw(); // a few at once, so that they are there in print
   });
   const total = data.categories.reduce((n, c) => n + c.images.length, 0);
