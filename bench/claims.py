@@ -296,12 +296,12 @@ class Claim:
                 self.path.unlink()
 
 
-def left_by(folder: Path, cell: str, pid: int) -> Path | None:
-    """Return the claim of a cell that a process of this machine left behind when it ended; None where there is none."""
+def left_by(folder: Path, cell: str, pid: int | None = None) -> Path | None:
+    """Return the claim of a cell that a process (None: any) of this machine left behind when it ended; None where there is none."""
     path = latest(folder, cell)[1]
     holder = read(path) if path else None
-    mine = holder is not None and (holder.host, holder.pid) == (this_host(), pid) and is_gone(holder)
-    return path if mine else None
+    left = holder is not None and is_gone(holder) and pid in (None, holder.pid)
+    return path if left else None
 
 
 def claimed_cells(folder: Path) -> dict[str, Holder]:

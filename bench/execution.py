@@ -109,6 +109,7 @@ class Execution:
 
     def _take_stored(self, row: Row, job: Job, status: str = "cached", seconds: float = 0.0) -> bool:
         """Settle a row whose cell is stored by now."""
+        self.run.store.recover(job.cell)
         try:
             result = self.run.store.get(row.method, row.key)
         except BenchError:

@@ -214,12 +214,21 @@ class Store:
             shutil.rmtree(left, ignore_errors=True)
 
     def recover(self, cell: str) -> None:
-        """Bring back a cell that was giving way to another when its writer ended, unless a process is at it."""
-        if not (self.root / cell).exists() and any(self.root.glob(f".tmp-{cell}-*-old")) and latest(self.claims, cell)[1] is None:
-            self._clear(cell)
+        """Do what the writer of a cell had left to do when it ended: give it free, bring back what was giving way to it."""
+        with contextlib.suppress(OSError):  # where the store cannot be written now, a later command does it
+            if latest(self.claims, cell)[1] is not None:
+                self.abandon(cell)
+            elif not (self.root / cell).exists() and any(self.root.glob(f".tmp-{cell}-*-old")):
+                self._clear(cell)
 
-    def abandon(self, cell: str, pid: int) -> None:
-        """Give a cell free that a process of this machine worked at when it ended, and clear what it had half-written."""
+    def abandon(self, cell: str, pid: int | None = None) -> None:
+        """Give a cell free that a process of this machine worked at when it ended, and clear what it had half-written.
+
+        Parameters
+        ----------
+        pid : int or None
+            That process; None for any.
+        """
         claim = left_by(self.claims, cell, pid)
         if claim is not None:
             self._clear(cell)

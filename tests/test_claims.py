@@ -122,6 +122,35 @@ def test_what_a_dead_worker_left_goes_and_that_of_others_stays(tmp_path):
     assert not first.path.exists() and not half.exists() and other.exists()
 
 
+def test_a_cell_whose_writer_ended_after_its_last_act_is_given_free(tmp_path):
+    store = Store(tmp_path)
+    first = Claim.take(Watch(store.claims), "a-1")
+    stored, gave_way = tmp_path / "a-1", tmp_path / ".tmp-a-1-x-old"
+    stored.mkdir()
+    gave_way.mkdir()
+    store.recover("a-1")  # its writer lives
+    assert first.held() and gave_way.exists()
+    of_another_machine(first)
+    store.recover("a-1")  # nobody here knows
+    assert first.path.exists() and gave_way.exists()
+    first.holder = replace(first.holder, host=claims.this_host(), started="12")
+    first._write()
+    store.recover("a-1")
+    assert not first.path.exists() and not gave_way.exists() and stored.exists()
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+def test_a_cell_that_gave_way_to_one_never_written_comes_back(tmp_path, claimed):
+    store = Store(tmp_path)
+    (tmp_path / ".tmp-a-1-x-old").mkdir()
+    if claimed:
+        first = Claim.take(Watch(store.claims), "a-1")
+        first.holder = replace(first.holder, started="12")
+        first._write()
+    store.recover("a-1")
+    assert [path.name for path in tmp_path.iterdir() if path != store.claims] == ["a-1"] and not claimed_cells(store.claims)
+
+
 def test_an_observer_passes_on_what_it_found_stale(watch):
     first = Claim.take(watch, "a-1")
     of_another_machine(first)

@@ -73,9 +73,11 @@ class Place:
         """Return how often each cell began to train."""
         return {path.name: len(path.read_text().splitlines()) for path in self.marks.iterdir()}
 
-    def workers(self) -> list[int]:
-        """Return the processes that began to train and live."""
-        pids = {int(line) for path in self.marks.iterdir() for line in path.read_text().splitlines()}
+    def workers(self, finished: bool = True) -> list[int]:
+        """Return the processes that began to train and live, the last one last; without those of stored cells, if so asked."""
+        stored = set() if finished else set(self.cells())
+        marks = sorted(self.marks.iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        pids = [int(line) for path in marks if path.name not in stored for line in path.read_text().splitlines()]
         return [pid for pid in pids if start_of(pid) is not None]
 
     def rows(self, out: str = "r") -> dict[str, dict]:
@@ -162,9 +164,10 @@ def test_a_limit_of_memory_costs_its_own_cell(place):
 def test_killed_and_resumed(place, undisturbed, victim):
     options = ("--seeds", "0,1,2,3", "--workers", "2", "--threads", "1")
     process = place.start(*options, seconds=1.0)
-    wait_until(lambda: len(place.cells()) >= 1 and place.workers())
+    first = 2 if victim == "worker" else 1  # of the second pair, one has just begun
+    wait_until(lambda: len(place.cells()) >= first and place.workers(finished=False))
     if victim == "worker":
-        os.kill(place.workers()[0], signal.SIGKILL)
+        os.kill(place.workers(finished=False)[-1], signal.SIGKILL)
     elif victim == "ctrl-c":
         os.killpg(process.pid, signal.SIGINT)
     else:
@@ -319,7 +322,7 @@ def test_a_full_disk_costs_the_cell_and_is_named(place):
 
 def test_ray_gives_the_numbers_of_the_local_engine_and_a_killed_worker_costs_one_cell(place, undisturbed):
     pytest.importorskip("ray", reason="the extra 'ray' is not installed")
-    process = place.start("--engine", "ray", "--workers", "2", "--seeds", "0,1", "--threads", "1", seconds=2.0)
+    process = place.start("--engine", "ray", "--workers", "2", "--seeds", "0,1", "--threads", "1", seconds=4.0)
     wait_until(place.workers, 120)
     victim = place.workers()[0]
     wait_until(lambda: len(place.workers()) == 2, 120)

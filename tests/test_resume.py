@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from bench.claims import Claim, Watch, claimed_cells
 from bench.grid import parse_duration, parse_shard
 from bench.store import Store, slug
 from bench.words import duration
@@ -47,6 +49,16 @@ def test_rerun(bench, widget, tmp_path):
     assert bench.run(widget, "--out", "r", "--rerun", "all", "--workers", "0") == 0
     assert statuses(bench) == ["done"]
     assert "Did you mean: failed" in usage_error_of(bench, widget, "--rerun", "faild")
+
+
+def test_a_worker_killed_after_its_last_act_leaves_nothing(bench, widget):
+    assert bench.run(widget, "--out", "r") == 0
+    store = Store(bench.folder / ".cells")
+    claim = Claim.take(Watch(store.claims), next(store.root.glob("pixel_stats-*")).name)
+    claim.holder = replace(claim.holder, started="12")
+    claim._write()
+    assert bench.run(widget, "--out", "r") == 0
+    assert statuses(bench) == ["cached"] and not claimed_cells(store.claims)
 
 
 def usage_error_of(bench, widget, *more) -> str:
