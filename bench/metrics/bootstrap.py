@@ -12,13 +12,15 @@ import numpy as np
 
 from bench.metrics import curves
 from bench.metrics.axes import RATE_CURVE
+from bench.metrics.suite import WIDTH_SHARE
 
-#: What `resampled` gives; each in 0..1.
+#: What `resampled` gives, each in 0..1: all of `Evaluation.values` but the thresholds.
 RESAMPLED = (
-    *("pixel_auroc", "pixel_ap", "aupro_0.3", "aupro_0.05", "iou_max", "f1_max", "iou_0.5", "iou_mean", "iou_mean_fpr", "aupimo"),
-    *("iou_deployable", "f1_deployable", "precision_deployable", "recall_deployable", "fpr_deployable"),
+    *("pixel_auroc", "pixel_ap", "aupro_0.3", "aupro_0.05", "aupimo", "iou_max", "f1_max", "iou_0.5"),
+    *("iou_mean", "iou_mean_fpr", "iou_width", "iou_width_fpr"),
     *("image_auroc", "image_ap", "image_f1_max"),
-    *("image_f1_deployable", "image_precision_deployable", "image_recall_deployable", "image_fpr_deployable"),
+    *(f"{n}_{s}" for s in ("oracle", "deployable") for n in ("iou", "f1", "precision", "recall", "fpr", "normal_fpr")),
+    *(f"image_{n}_{s}" for s in ("oracle", "deployable") for n in ("f1", "precision", "recall", "fpr")),
 )
 
 #: What `resampled_defect` gives; each in 0..1.
@@ -57,7 +59,7 @@ def centred(values: np.ndarray, exact: float) -> np.ndarray:
 def resampled(
     kept: Mapping[str, np.ndarray], weights: np.ndarray, values: Mapping[str, float], probability: bool
 ) -> dict[str, np.ndarray]:
-    """Return the numbers of `RESAMPLED` on resamples.
+    """Return the numbers of `RESAMPLED` on resamples; the oracle chooses its threshold on each of them.
 
     Parameters
     ----------
@@ -147,11 +149,19 @@ def _of_images(scores: np.ndarray, defective: np.ndarray, weights: np.ndarray, t
     last = np.append(np.diff(scores[order]) != 0, True)  # of images that tie, the counts behind the last
     tp, fp = (np.cumsum(weights[:, order] * of[order], axis=1)[:, last] for of in (defective, ~defective))
     out["image_ap"] = _average_precision(tp, fp, positives)
-    out["image_f1_max"] = (2 * tp / (tp + fp + positives[:, None])).max(axis=1)
+    f1 = 2 * tp / (tp + fp + positives[:, None])
+    best = f1.argmax(axis=1)
+    out["image_f1_max"] = _pick(f1, best)
+    out |= _rates("image_", "oracle", _pick(tp, best), _pick(fp, best), positives, negatives)
     if np.isfinite(threshold):
         tp, fp = (w @ (s >= np.float32(threshold)) for w, s in ((found, scores[defective]), (normal, scores[~defective])))
-        out |= _rates("image_", tp, fp, positives, negatives)
+        out |= _rates("image_", "deployable", tp, fp, positives, negatives)
     return out
+
+
+def _pick(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return one of each row of values (B, K): (B,)."""
+    return np.take_along_axis(values, places[:, None], axis=1)[:, 0]
 
 
 def _average_precision(tp: np.ndarray, fp: np.ndarray, positives: np.ndarray) -> np.ndarray:
@@ -161,41 +171,64 @@ def _average_precision(tp: np.ndarray, fp: np.ndarray, positives: np.ndarray) ->
     return (np.diff(tp, axis=1, prepend=0.0) * precision).sum(axis=1) / positives
 
 
-def _rates(prefix: str, tp: np.ndarray, fp: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> dict[str, np.ndarray]:
+def _rates(
+    prefix: str, which: str, tp: np.ndarray, fp: np.ndarray, positives: np.ndarray, negatives: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return the numbers at a threshold."""
     with np.errstate(invalid="ignore"):
         precision = tp / (tp + fp)
     return {
-        f"{prefix}f1_deployable": 2 * tp / (tp + fp + positives),
-        f"{prefix}precision_deployable": precision,
-        f"{prefix}recall_deployable": tp / positives,
-        f"{prefix}fpr_deployable": fp / negatives,
+        f"{prefix}f1_{which}": 2 * tp / (tp + fp + positives),
+        f"{prefix}precision_{which}": precision,
+        f"{prefix}recall_{which}": tp / positives,
+        f"{prefix}fpr_{which}": fp / negatives,
     }
 
 
 def _of_pixels(kept: Mapping[str, np.ndarray], weights: np.ndarray, threshold: float, probability: bool) -> dict[str, np.ndarray]:
     positives, negatives = weights @ kept["positives"], weights @ kept["negatives"]
+    clean = kept["positives"] == 0
     axes = [axis for axis in ("value", "rate") if f"thresholds_{axis}" in kept]
-    tp, fp = ({axis: weights @ kept[f"{what}_{axis}"] for axis in axes} for what in ("tp", "fp"))
     thresholds = np.concatenate([kept[f"thresholds_{axis}"] for axis in axes])
-    order = np.argsort(-thresholds, kind="stable")
-    hits, alarms = (np.concatenate([counts[axis] for axis in axes], axis=1)[:, order] for counts in (tp, fp))
-    best = (hits / (positives[:, None] + alarms)).max(axis=1)
-    iou_value = tp["value"] / (positives[:, None] + fp["value"])
+    tp, fp = (np.concatenate([kept[f"{what}_{axis}"] for axis in axes], axis=1) for what in ("tp", "fp"))
+    hits, alarms, clean_alarms = weights @ tp, weights @ fp, weights[:, clean] @ fp[clean]
+    iou = hits / (positives[:, None] + alarms)
+    best = iou.max(axis=1)
+    value = slice(len(kept["thresholds_value"]))
     out = {
-        "pixel_auroc": np.trapezoid(_whole(hits / positives[:, None]), _whole(alarms / negatives[:, None]), axis=1),
-        "pixel_ap": _average_precision(np.c_[hits, positives], np.c_[alarms, negatives], positives),
         "iou_max": best,
         "f1_max": 2 * best / (1 + best),
-        "iou_mean": iou_value.mean(axis=1),
+        "iou_mean": iou[:, value].mean(axis=1),
+        "iou_width": _width(iou[:, value], best),
     }
     if probability:
-        out["iou_0.5"] = iou_value[:, iou_value.shape[1] // 2]
-    if np.isfinite(threshold):
-        found, false = (_at(counts, thresholds[order], threshold) for counts in (hits, alarms))
-        out |= {"iou_deployable": found / (positives + false)} | _rates("", found, false, positives, negatives)
+        out["iou_0.5"] = iou[:, value.stop // 2]
     if "rate" in axes:
-        out |= _of_rates(kept, weights, tp["rate"], fp["rate"], positives, negatives)
+        rate = slice(value.stop, None)
+        out |= _of_rates(kept, weights, iou[:, rate], alarms[:, rate] / negatives[:, None], best)
+    order = np.argsort(-thresholds, kind="stable")
+    thresholds, hits, alarms, clean_alarms, iou = (n[..., order] for n in (thresholds, hits, alarms, clean_alarms, iou))
+    out["pixel_auroc"] = np.trapezoid(_whole(hits / positives[:, None]), _whole(alarms / negatives[:, None]), axis=1)
+    out["pixel_ap"] = _average_precision(np.c_[hits, positives], np.c_[alarms, negatives], positives)
+    oracle = iou.argmax(axis=1)
+    counts = {"oracle": [_pick(n, oracle) for n in (hits, alarms, clean_alarms)]}
+    if np.isfinite(threshold):
+        counts["deployable"] = [_at(n, thresholds, threshold) for n in (hits, alarms, clean_alarms)]
+    for which, (found, false, clean_false) in counts.items():
+        out |= _rates("", which, found, false, positives, negatives)
+        out[f"iou_{which}"] = found / (positives + false)
+        if clean.any():
+            out[f"normal_fpr_{which}"] = clean_false / (weights[:, clean] @ kept["negatives"][clean])
     return out
+
+
+def _width(iou: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """Return the share of an even axis on which IoU (B, K), straight between its points, is >= `WIDTH_SHARE` of the best: (B,)."""
+    level = WIDTH_SHARE * best[:, None]
+    low, high = np.minimum(iou[:, 1:], iou[:, :-1]), np.maximum(iou[:, 1:], iou[:, :-1])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.where(high > low, (high - level) / (high - low), high >= level)
+    return np.clip(share, 0, 1).mean(axis=1)
 
 
 def _whole(rates: np.ndarray) -> np.ndarray:
@@ -219,23 +252,26 @@ def _at(counts: np.ndarray, thresholds: np.ndarray, threshold: float) -> np.ndar
 
 
 def _of_rates(
-    kept: Mapping[str, np.ndarray],
-    weights: np.ndarray,
-    tp: np.ndarray,
-    fp: np.ndarray,
-    positives: np.ndarray,
-    negatives: np.ndarray,
+    kept: Mapping[str, np.ndarray], weights: np.ndarray, iou: np.ndarray, x: np.ndarray, best: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Return the numbers over false-positive rates, whose thresholds move with the resampled normal images."""
+    """Return the numbers over false-positive rates, whose thresholds move with the resampled normal images.
+
+    Parameters
+    ----------
+    iou, x : numpy.ndarray
+        float64, (B, K): IoU and false-positive rate of all normal pixels at the kept thresholds.
+    best : numpy.ndarray
+        float64, (B,): IoU-max.
+    """
     clean = kept["positives"] == 0
     rates = weights[:, clean] @ kept["fp_rate"][clean] / (weights[:, clean] @ kept["negatives"][clean])[:, None]
-    iou = tp / (positives[:, None] + fp)
     overlap = weights @ kept["overlap_rate"].astype(np.float64) / (weights @ kept["regions"])[:, None]
     axis = np.log(RATE_CURVE)
     logs = np.log(np.maximum(rates, 1e-12))
-    x = fp / negatives[:, None]
+    on_axis = np.array([np.interp(axis, r, i) for r, i in zip(logs, iou, strict=True)])
     return {
-        "iou_mean_fpr": np.array([np.interp(axis, r, i).mean() for r, i in zip(logs, iou, strict=True)]),
+        "iou_mean_fpr": on_axis.mean(axis=1),
+        "iou_width_fpr": _width(on_axis, best),
         "aupro_0.3": _limited_areas(x, overlap, 0.3),
         "aupro_0.05": _limited_areas(x, overlap, 0.05),
     }

@@ -13,7 +13,7 @@ from bench.metrics import METRICS
 from bench.report import experiments, notes, plots, tables
 from bench.report.compare import comparison_table, rank_figure
 from bench.report.findings import findings
-from bench.report.frame import Names, Results, defects_frame, results_frame
+from bench.report.frame import Names, Results, defects_frame, intervals_frame, results_frame
 from bench.report.gallery import write_gallery
 from bench.report.page import write_page
 from bench.report.published import reproduction_table, with_published
@@ -53,8 +53,8 @@ def write_report(run: Run, *, allow_partial: bool = False, published: Sequence[s
     sentences = findings(results)
     files.append(write_text(run.path / "tables" / "all.tex", latex_document(found, sentences)))
     files.append(write_text(run.path / "tables" / "findings.md", "".join(f"- {escape_markdown(s)}\n" for s in sentences)))
-    files.append(write_text(run.path / "results.csv", results_frame(run).to_csv(index=False, lineterminator="\n")))
-    files.append(write_text(run.path / "defects.csv", defects_frame(run).to_csv(index=False, lineterminator="\n")))
+    frames = {"results": results_frame(run), "defects": defects_frame(run), "intervals": intervals_frame(results)}
+    files += [write_text(run.path / f"{name}.csv", f.to_csv(index=False, lineterminator="\n")) for name, f in frames.items()]
     with matplotlib.rc_context({"text.parse_math": False}):  # names may hold dollar signs
         files += plots.write_plots(results, run.path / "plots")
         for name in tables.MAIN:

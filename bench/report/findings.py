@@ -66,7 +66,7 @@ def _losses(results: Results, leader: int) -> list[str]:
     name, title = plain(results.variants[leader]), METRICS["pixel_auroc"].title
     behind, weakest = [], []
     for c, category in enumerate(results.categories):
-        found = {"": plain(category)} | {d: f"{plain(d)} of {plain(category)}" for d in _defects(results, category)}
+        found = {"": plain(category)} | {d: f"{plain(d)} of {plain(category)}" for d in results.defects(category)}
         for defect, words in found.items():
             means = _means(results.numbers("pixel_auroc", [c], defect))
             sure = results.intervals.of("pixel_auroc", [c], defect)
@@ -85,11 +85,6 @@ def _losses(results: Results, leader: int) -> list[str]:
     weak = f"Its weakest defect type is {min(weakest)[1]} ({title} {percent(min(weakest)[0])})." if weakest else ""
     none = f"No category and no defect type where another method is measurably better than {name} in {title}."
     return [lost or none, weak]
-
-
-def _defects(results: Results, category: str) -> list[str]:
-    found = (r.record.get("defects") or {} for row, r in results.done if row.category == category)
-    return list(dict.fromkeys(defect for defects in found for defect in defects))
 
 
 def _deployed(results: Results, leader: int, members: list[int]) -> str:

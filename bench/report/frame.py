@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from bench.metrics import FPR_GRID, METRICS, RATE_CURVE, RECALL_GRID, VALUE_GRID
+from bench.metrics.bootstrap import RESAMPLED, RESAMPLED_DEFECT
 from bench.store import CellResult, Row, Run, slug
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ class Number:
 
     Attributes
     ----------
-    half : float
-        Half of the width of its 95 % confidence interval, NaN where there is none.
+    low, high : float
+        Its 95 % confidence interval, NaN where there is none.
     tie : bool
         Whether it cannot be told from the best one beside it.
     """
@@ -78,8 +79,14 @@ class Number:
     mean: float
     n: int
     total: int
-    half: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
     tie: bool = False
+
+    @property
+    def half(self) -> float:
+        """Half of the width of its interval."""
+        return (self.high - self.low) / 2
 
     @property
     def complete(self) -> bool:
@@ -178,9 +185,10 @@ class Results:
         if sure is None:
             return means
         ties = sure.ties([number.mean if number.complete else math.nan for number in means])
+        intervals = [sure.interval(v) for v in range(len(means))]
         return [
-            replace(number, half=sure.interval(v).half if number.complete else math.nan, tie=v in ties)
-            for v, number in enumerate(means)
+            replace(number, low=interval.low, high=interval.high, tie=v in ties) if number.complete else number
+            for v, (number, interval) in enumerate(zip(means, intervals, strict=True))
         ]
 
     @cached_property
@@ -195,6 +203,15 @@ class Results:
         """The variants whose threshold axis is scaled on the test set."""
         scaled = {row.variant for row, result in self.done if result.record.get("scaled")}
         return [variant for variant in self.variants if variant in scaled]
+
+    def defects(self, category: str) -> dict[str, int]:
+        """Return the defect types of a category and their numbers of images."""
+        found: dict[str, int] = {}
+        for row, result in self.done:
+            if row.category == category:
+                for defect, numbers in (result.record.get("defects") or {}).items():
+                    found.setdefault(defect, numbers.get("images") or 0)
+        return found
 
     def groups(self) -> dict[str, list[int]]:
         """Return the indices of the categories of each group; one unnamed group where none is known."""
@@ -228,6 +245,28 @@ def results_frame(run: Run) -> pd.DataFrame:
         return [(n, row.result.value(n)) for n in names] + [(n, number_of(timing.get(n))) for n in TIMING]
 
     return _long(run, ["metric", "value"], entries)
+
+
+def intervals_frame(results: Results) -> pd.DataFrame:
+    """Return every number with its 95 % confidence interval in long form, in 0..1: of each category, of the mean (no category).
+
+    `n` of `total` cells (categories and seeds) have a value; there is no interval where some have none.
+    """
+    rows: list[tuple] = []
+
+    def add(category: str, members: list[int], defect: str, name: str) -> None:
+        for variant, number in zip(results.variants, results.numbers(name, members, defect), strict=True):
+            rows.append((variant, category, defect, name, number.mean, number.low, number.high, number.n, number.total))
+
+    for i, category in enumerate(results.categories):
+        for name in RESAMPLED:
+            add(category, [i], "", name)
+        for defect in results.defects(category):
+            for name in RESAMPLED_DEFECT:
+                add(category, [i], defect, name)
+    for name in RESAMPLED:
+        add("", list(range(len(results.categories))), "", name)
+    return pd.DataFrame(rows, columns=["variant", "category", "defect", "metric", "value", "low", "high", "n", "total"])
 
 
 def defects_frame(run: Run) -> pd.DataFrame:

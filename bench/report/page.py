@@ -194,16 +194,13 @@ def _category(results: Results, number: int, room: int) -> dict[str, Any]:
 
 def _defects(results: Results, number: int) -> list[dict[str, Any]]:
     """Return the numbers of each defect type of a category."""
-    category = results.categories[number]
-    records = [result.record.get("defects") or {} for row, result in results.done if row.category == category]
-    names = dict.fromkeys(name for defects in records for name in defects)
     return [
         {
             "name": plain(name),
-            "images": next(int(defects[name]["images"]) for defects in records if name in defects),
+            "images": images,
             "numbers": {m: _numbers(results.numbers(m, [number], name)) for m in DEFECT_METRICS},
         }
-        for name in names
+        for name, images in results.defects(results.categories[number]).items()
     ]
 
 

@@ -195,16 +195,6 @@ def _means(results: Results, name: str, best: bool = True) -> list[Cell]:
     return cells(results.numbers(name, range(len(results.categories))), results.allow_partial, best=best)
 
 
-def _defects(results: Results, category: str) -> dict[str, int]:
-    """Return the defect types of a category and their numbers of images."""
-    found: dict[str, int] = {}
-    for row, result in results.done:
-        if row.category == category:
-            for defect, numbers in (result.record.get("defects") or {}).items():
-                found.setdefault(defect, numbers.get("images") or 0)
-    return found
-
-
 def threshold_table(results: Results, members: list[int], what: str, file: str) -> Table:
     """Return what happens at both thresholds, the mean over some categories: variants by numbers, pixels and images."""
     lines = []
@@ -275,7 +265,7 @@ def defect_table(results: Results, category: str, file: str) -> Table | None:
     index = results.categories.index(category)
     lines = []
     for name, heading in BY_DEFECT.items():
-        for defect, images in _defects(results, category).items():
+        for defect, images in results.defects(category).items():
             numbers = results.numbers(name, [index], defect)
             head = [Cell(plain(defect)), Cell(str(images))]
             best = "recall" not in name  # a threshold that everything reaches finds all
