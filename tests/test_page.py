@@ -17,12 +17,14 @@ from PIL import Image
 
 from bench.kept import PAGE
 from bench.metrics import RATE_CURVE, VALUE_GRID
+from bench.published import published_numbers
 from bench.report import page as page_module
 from bench.report.frame import Results
 from bench.report.page import page_data, write_page
 from bench.store import Run
 from run_bench import main
 from tests.conftest import make_category, save
+from tests.test_statistics import store
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 #: A name that a browser would run if it were taken as HTML.
@@ -187,6 +189,49 @@ def test_the_overview_shows_the_runs_numbers(opened: Opened, run: Path):
     number = results.numbers("pixel_auroc", [0, 1])[0]
     shown = next(text for text in opened.texts("#overview-table tbody tr") if text.startswith("pixel_stats"))
     assert shown.startswith(f"pixel_stats{100 * number.mean:.1f} ± {100 * number.half:.1f}")
+
+
+@pytest.mark.parametrize("which", ["deployable", "oracle"])
+def test_the_decisions_are_the_runs_numbers(opened: Opened, run: Path, which: str):
+    def column(name: str) -> dict[str, str]:
+        rows = opened.tab.eval_on_selector_all(
+            "#decisions-table tbody tr",
+            f"rows => rows.map(r => [r.cells[0].textContent, r.querySelector('[data-name={name}]')?.dataset.value])",
+        )
+        return dict(rows)
+
+    opened.tab.select_option("#decisions-threshold", value=which)
+    assert column("image_threshold") == {"pixel_stats": None, "random": None}  # categories have thresholds, means have none
+    opened.tab.select_option("#decisions-category", label="plain")
+    results = Results(Run.load(run))
+    for name in ("image_recall", "image_fpr", "threshold", "iou", "normal_fpr"):
+        for variant, shown in column(name).items():
+            exact = results.get(variant, "plain", 0).value(f"{name}_{which}")
+            assert (float(shown) if shown else np.nan) == pytest.approx(exact, rel=1e-8, nan_ok=True), (name, variant)
+
+
+def test_published_numbers_stay_below_and_are_not_ranked(browser: Any, tmp_path: Path):
+    run = Run(tmp_path / "results" / "run", {"profile": "full", "dataset": "mvtec_ad", "holdout": 0.1, "seeds": [0]})
+    for category in "bottle", "grid":
+        for variant, skill in {"weak": 0.3, "strong": 1.0}.items():
+            store(run, variant, category, skill)
+    page = Opened(browser, write_page(Results(run), ["<b>"], ["NSA logistic", "DRAEM"]))
+    known = {n.category: n.percent for n in published_numbers() if (n.method, n.metric) == ("NSA logistic", "pixel_auroc")}
+    for _ in range(2):
+        assert [text[:20] for text in page.texts("#overview-table tfoot th")] == [
+            "NSA logistic (published)"[:20],
+            "DRAEM (published)",
+        ]
+        page.tab.locator("#overview-table th button", has_text="Pixel AUROC").click()
+    mean = page.texts("#overview-table tfoot tr:first-child td")[0]
+    assert mean == f"{(known['bottle'] + known['grid']) / 2:.1f}"
+    page.tab.select_option("#overview-category", label="grid")
+    assert page.texts("#overview-table tfoot tr:first-child td")[0] == f"{known['grid']:.1f}"
+    assert (
+        page.tab.locator("#overview-table tfoot .best").count() == 0 and page.tab.locator("#overview-table tbody .best").count() > 0
+    )
+    assert "NSA logistic: published, NSA authors" in page.texts("#overview-note")[0] and page.complaints == []
+    page.tab.context.close()
 
 
 def test_the_gallery_filters_and_shows_the_worst_first(opened: Opened, run: Path):

@@ -278,6 +278,15 @@ def test_what_a_run_says_in_words(run):
     assert loses in text and ("nut" if leader == "strong" else "wood") in text.split(loses)[1]
 
 
+def test_no_false_alarm_is_not_none_ever(run):
+    for category in "wood", "nut":
+        store(run, "strong", category, 1.5)
+    for row in run.rows:
+        row.result.record["values"]["image_fpr_deployable"] = 0.0
+    text = " ".join(findings(Results(run)))
+    assert "no false alarm on 16 good test images, which leaves up to 171 per 1,000" in text  # 0.829^16 = 0.05
+
+
 def test_methods_of_one_skill_are_not_told_apart_in_words(run):
     for variant, skill in {"a": 1.0, "b": 1.001}.items():
         store(run, variant, "wood", skill)

@@ -64,7 +64,7 @@ def write_report(run: Run, *, allow_partial: bool = False, published: Sequence[s
             files += plots.save(said.figure, run.path / "plots", said.table.name)
         names = Names()
         files += [path for c in results.categories for path in write_gallery(results, c, run.path / "maps", names)]
-    files.append(write_page(results, sentences))
+    files.append(write_page(results, sentences, published))
     for folder, patterns in _KINDS.items():
         for old in {path for pattern in patterns for path in (run.path / folder).glob(pattern)} - set(files):
             old.unlink()

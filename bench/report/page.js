@@ -81,18 +81,18 @@ function table(element, headings, rows, { sort = null, keep = false } = {}) {
 }
 const named = (v) => ({ value: data.variants[v], draw: (td) => method(td, v) });
 
-/* Numbers of all methods as cells: the best of the complete ones bold, with half of the interval. */
-function numberCells(numbers, name) {
-  const complete = numbers.map((n) => (n.n === n.total && n.mean !== null ? Number(percent(n.mean)) : -Infinity));
-  const best = Math.max(...complete);
+/* Numbers of all methods as cells, with half of the interval; where they are ranked, the best of the complete ones is bold. */
+function numberCells(numbers, name, { form = percent, ranked = true } = {}) {
+  const complete = numbers.map((n) => (n.n === n.total && n.mean !== null ? Number(form(n.mean)) : -Infinity));
+  const best = ranked && numbers.length > 1 ? Math.max(...complete) : NaN;
   return numbers.map((n, v) => ({
     value: n.mean,
     name,
-    best: numbers.length > 1 && complete[v] === best && best > -Infinity,
+    best: complete[v] === best && best > -Infinity,
     draw: (td) => {
-      td.append(percent(n.mean));
-      if (n.half !== null) add(td, "span", { class: "half" }, ` ± ${percent(n.half)}`);
-      if (n.tie && complete[v] !== best) td.append(" ≈");
+      td.append(form(n.mean));
+      if (n.half !== null) add(td, "span", { class: "half" }, ` ± ${form(n.half)}`);
+      if (ranked && n.tie && complete[v] !== best) td.append(" ≈");
       if (n.n < n.total) td.append(` (${n.n}/${n.total})`);
     },
   }));
@@ -102,7 +102,24 @@ function overview() {
   const chosen = data.overview[$("overview-category").value];
   const columns = data.metrics.map((m) => numberCells(chosen.numbers[m.name], m.name));
   const headings = [{ title: "method" }, ...data.metrics.map((m) => ({ title: m.title, about: m.definition }))];
-  table($("overview-table"), headings, data.variants.map((_, v) => [named(v), ...columns.map((c) => c[v])]), { sort: [1, "descending"], keep: true });
+  const element = $("overview-table");
+  table(element, headings, data.variants.map((_, v) => [named(v), ...columns.map((c) => c[v])]), { sort: [1, "descending"], keep: true });
+  const foot = chosen.published.length ? add(element, "tfoot") : null; // stays below, however the methods are sorted
+  for (const { name, texts } of chosen.published) {
+    const tr = add(foot, "tr");
+    add(tr, "th", { scope: "row" }, `${name} (published)`);
+    data.metrics.forEach((m) => add(tr, "td", {}, texts[m.name] ?? "–"));
+  }
+}
+
+/* What would happen at a threshold: images called defective, pixels marked. */
+function decisions() {
+  const found = data.overview[$("decisions-category").value].decisions[$("decisions-threshold").value];
+  const shown = data.decisions.filter((d) => d.name in found);
+  const forms = { threshold: short, image_threshold: short, normal_fpr: (x) => percent(x, 2) };
+  const ranked = (name) => name === "iou";
+  const columns = shown.map((d) => numberCells(found[d.name], d.name, { form: forms[d.name] ?? percent, ranked: ranked(d.name) }));
+  table($("decisions-table"), [{ title: "method" }, ...shown], data.variants.map((_, v) => [named(v), ...columns.map((c) => c[v])]), { keep: true });
 }
 
 function ranks() {
@@ -475,6 +492,7 @@ function provenance() {
 
 function start() {
   options($("overview-category"), data.overview.map((o) => o.category || `mean over ${data.categories.length} categories`));
+  options($("decisions-category"), data.overview.map((o) => o.category || `mean over ${data.categories.length} categories`));
   options($("cost-quality"), data.metrics.map((m) => m.title));
   options($("cost-axis"), data.costs.map((c) => c.title));
   options($("explorer-category"), categoryNames);
@@ -486,6 +504,7 @@ function start() {
   options($("defects-metric"), Object.values(titles), Object.keys(titles));
   const listen = (ids, act) => ids.forEach((id) => $(id).addEventListener("change", act));
   listen(["overview-category"], overview);
+  listen(["decisions-category", "decisions-threshold"], decisions);
   listen(["cost-quality", "cost-axis"], cost);
   listen(["explorer-category"], () => { explorer.category = Number($("explorer-category").value); openExplorer(); });
   document.querySelectorAll("input[name=axis]").forEach((radio) => radio.addEventListener("change", () => { explorer.axis = radio.value; openExplorer(); }));
@@ -502,7 +521,8 @@ function start() {
     later = setTimeout(() => { if (innerWidth !== width) { width = innerWidth; cost(); curves(); openExplorer(true); } }, 200);
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => openExplorer(true));
-  overview(); ranks(); cost(); galleryDefects(); gallery(); curves(); defects(); provenance();
+  $("overview-note").textContent = data.sources.join(" ");
+  overview(); decisions(); ranks(); cost(); galleryDefects(); gallery(); curves(); defects(); provenance();
   return openExplorer();
 }
 start().then(() => (document.body.dataset.ready = "true"));

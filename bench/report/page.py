@@ -25,13 +25,15 @@ from PIL import Image
 
 from bench.kept import PAGE
 from bench.metrics import METRICS, RATE_CURVE, VALUE_GRID
+from bench.published import Published
 from bench.report import notes
 from bench.report.compare import test_over_categories
 from bench.report.frame import GRIDS, Number, Results, number_of, opened, plain
 from bench.report.gallery import Column, choose
 from bench.report.plots import COLOURS
+from bench.report.published import beside, mean_text, sources
 from bench.report.render import write_text
-from bench.report.tables import COSTS, MAIN, SUMMARY
+from bench.report.tables import COSTS, MAIN, SUMMARY, THRESHOLDS
 from bench.store import CellResult
 from datasets.base import GOOD
 
@@ -44,6 +46,21 @@ SIDE, QUALITY = 144, 82
 CURVE_POINTS = 60
 AXES = {"value": VALUE_GRID, "rate": RATE_CURVE}
 DEFECT_METRICS = ("pixel_auroc", "aupro_0.3", "image_auroc", "recall_deployable")
+#: What happens at a threshold: name (of the evaluation, with ``_oracle`` or ``_deployable`` behind it), heading, meaning.
+DECISIONS = [
+    {"name": name, "title": title, "about": about}
+    for name, title, about in [
+        ("image_threshold", "image threshold", "in units of the image score: an image that reaches it is called defective"),
+        ("image_recall", "detection rate", "defective images that reach the image threshold"),
+        ("image_fpr", "false alarms", "normal images that reach the image threshold"),
+        ("image_precision", "precision of images", "of the images that reach it, those that are defective"),
+        ("threshold", "pixel threshold", "in units of the map: a pixel that reaches it is marked"),
+        ("iou", "IoU", "of the marked pixels with the defective ones"),
+        ("recall", "recall of pixels", "defective pixels that are marked"),
+        ("precision", "precision of pixels", "of the marked pixels, those that are defective"),
+        ("normal_fpr", "marked normal pixels", "pixels of normal images that are marked"),
+    ]
+]
 #: Numbers at a threshold that go beside its mark.
 AT_MARK = ("iou", "f1", "precision", "recall", "fpr")
 
@@ -65,16 +82,18 @@ class Shown:
     record: dict[str, Any]
 
 
-def write_page(results: Results, sentences: Sequence[str]) -> Path:
+def write_page(results: Results, sentences: Sequence[str], published: Sequence[str] = ()) -> Path:
     """Write the page of a run into its folder, and return its path.
 
     Parameters
     ----------
     sentences : sequence of str
         What the run says in words.
+    published : sequence of str
+        Published methods whose numbers stand below the run's.
     """
     script, style = ((HERE / f"page.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
-    content = json.dumps(_clean(page_data(results)), ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    content = json.dumps(_clean(page_data(results, published)), ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     own = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style)]
     info = results.run.info
     title = f"{plain(info.get('dataset', 'unknown'))}: {len(results.variants)} methods, {_many(len(results.categories))}"
@@ -92,11 +111,12 @@ def write_page(results: Results, sentences: Sequence[str]) -> Path:
     return write_text(results.run.path / PAGE, page)
 
 
-def page_data(results: Results) -> dict[str, Any]:
+def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]:
     """Return all that the page's script shows, ready for JSON."""
     everything = list(range(len(results.categories)))
     room = min(CATEGORY_BYTES, ALL_BYTES // max(1, len(everything)))
     several = [("", everything)] if len(everything) != 1 else []
+    beside_them = {name: beside(results, name, published) for name in SUMMARY}
     return {
         "variants": [plain(variant) for variant in results.variants],
         "scaled": [variant in results.scaled for variant in results.variants],
@@ -104,10 +124,17 @@ def page_data(results: Results) -> dict[str, Any]:
         "heat": _heat(),
         "axes": {name: grid for name, grid in AXES.items()} | {name: GRIDS[name] for name in ("roc", "pro", "precision")},
         "metrics": [{"name": n, "title": METRICS[n].title, "definition": METRICS[n].definition} for n in SUMMARY],
+        "decisions": DECISIONS,
         "overview": [
-            {"category": plain(name) if name else "", "numbers": {m: _numbers(results.numbers(m, members)) for m in SUMMARY}}
+            {
+                "category": plain(name) if name else "",
+                "numbers": {m: _numbers(results.numbers(m, members)) for m in SUMMARY},
+                "decisions": {which: _decisions(results, members, which) for which in THRESHOLDS},
+                "published": _published(beside_them, [results.categories[i] for i in members]),
+            }
             for name, members in [*several, *((c, [i]) for i, c in enumerate(results.categories))]
         ],
+        "sources": list(dict.fromkeys(note for columns in beside_them.values() for note in sources(columns))),
         "ranks": _ranks(results),
         "costs": _costs(results),
         "categories": [_category(results, c, room) for c in everything],
@@ -143,6 +170,24 @@ def _heat() -> list[str]:
 
 def _numbers(numbers: Sequence[Number]) -> list[dict[str, Any]]:
     return [{"mean": n.mean, "half": n.half, "tie": n.tie, "n": n.n, "total": n.total} for n in numbers]
+
+
+def _decisions(results: Results, members: list[int], which: str) -> dict[str, Any]:
+    """Return what happens at a threshold; the threshold itself is one of a category."""
+    names = [d["name"] for d in DECISIONS if len(members) == 1 or not d["name"].endswith("threshold")]
+    return {name: _numbers(results.numbers(f"{name}_{which}", members)) for name in names}
+
+
+def _published(beside_them: dict[str, dict[str, dict[str, Published]]], categories: list[str]) -> list[dict[str, Any]]:
+    """Return what is published of the metrics on some categories, by method, as text."""
+    methods = dict.fromkeys(method for columns in beside_them.values() for method in columns)
+    return [
+        {
+            "name": plain(method),
+            "texts": {metric: mean_text(c[method], categories) for metric, c in beside_them.items() if method in c},
+        }
+        for method in methods
+    ]
 
 
 def _ranks(results: Results) -> list[dict[str, Any]]:

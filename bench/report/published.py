@@ -20,27 +20,42 @@ def _found(results: Results, method: str, metric: str) -> dict[str, Published]:
     return {row.category: row for row in published_numbers() if (row.method, row.metric) == (method, metric)}
 
 
+def beside(results: Results, name: str, methods: Sequence[str]) -> dict[str, dict[str, Published]]:
+    """Return the numbers of a metric on the run's categories, by published method and category; those without any are left out."""
+    found = {m: {c: p for c, p in _found(results, m, name).items() if c in results.categories} for m in methods}
+    return {method: numbers for method, numbers in found.items() if numbers}
+
+
+def sources(columns: dict[str, dict[str, Published]]) -> list[str]:
+    """Return a note on published numbers in general, and where those of each method are printed; nothing where there are none."""
+    if not columns:
+        return []
+    own = "Published numbers are as printed, by other protocols (image sizes, splits, hold-out); not ranked, not tested."
+    return [
+        own,
+        *(
+            f"{plain(method)}: published, {plain('; '.join(dict.fromkeys(p.source for p in found.values())))}."
+            for method, found in columns.items()
+        ),
+    ]
+
+
 def with_published(results: Results, name: str, table: Table, methods: Sequence[str]) -> Table:
     """Return a metric's table with a column for each published method that has numbers of it on these categories."""
-    columns: dict[str, dict[str, Published]] = {}
-    for method in methods:
-        found = {c: p for c, p in _found(results, method, name).items() if c in results.categories}
-        if found:
-            columns[method] = found
+    columns = beside(results, name, methods)
     if not columns:
         return table
     members = _members(results)
     lines = [
-        Line([*line.cells, *(Cell(_mean(found, members[line.cells[0].text])) for found in columns.values())], line.group, line.rule)
+        Line(
+            [*line.cells, *(Cell(mean_text(found, members[line.cells[0].text])) for found in columns.values())],
+            line.group,
+            line.rule,
+        )
         for line in table.lines
     ]
-    sources = [
-        f"{plain(method)}: published, {plain('; '.join(dict.fromkeys(p.source for p in found.values())))}."
-        for method, found in columns.items()
-    ]
-    own = "Published columns are as printed there, by other protocols (image sizes, splits, hold-out); not ranked, not tested."
     header = [*table.header, *(f"{plain(method)} (published)" for method in columns)]
-    return Table(table.name, table.title, header, lines, [*table.notes, own, *sources])
+    return Table(table.name, table.title, header, lines, [*table.notes, *sources(columns)])
 
 
 def _members(results: Results) -> dict[str, list[str]]:
@@ -50,7 +65,8 @@ def _members(results: Results) -> dict[str, list[str]]:
     return members | {"mean": results.categories}
 
 
-def _mean(found: dict[str, Published], categories: Sequence[str]) -> str:
+def mean_text(found: dict[str, Published], categories: Sequence[str]) -> str:
+    """Return the mean over categories as text, a dash with n/N where some are not published."""
     values = [found[c].percent for c in categories if c in found]
     if len(values) < len(categories):
         return DASH if not values or len(categories) == 1 else f"{DASH} ({len(values)}/{len(categories)})"
