@@ -203,6 +203,7 @@ def test_the_decisions_are_the_runs_numbers(opened: Opened, run: Path, which: st
     opened.tab.select_option("#decisions-threshold", value=which)
     assert column("image_threshold") == {"pixel_stats": None, "random": None}  # categories have thresholds, means have none
     opened.tab.select_option("#decisions-category", label="plain")
+    assert "Measured on 3 defective and 3 normal test images" in opened.texts("#decisions-note")[0]
     results = Results(Run.load(run))
     for name in ("image_recall", "image_fpr", "threshold", "iou", "normal_fpr"):
         for variant, shown in column(name).items():

@@ -10,7 +10,6 @@ from bench.metrics import METRICS
 from bench.report.frame import Number, Results, number_of, plain
 from bench.report.tables import percent
 from bench.words import duration
-from datasets.base import GOOD
 
 #: What a method may lead in, in this order; the first also says which method the other sentences are about.
 LEAD = ("pixel_auroc", "iou_max", "image_auroc", "iou_deployable")
@@ -102,7 +101,7 @@ def _deployed(results: Results, leader: int, members: list[int]) -> str:
     where = "" if len(some) == len(members) else few
     alarm = f"raise {1000 * false.mean:.0f} ± {1000 * false.half:.0f} false alarms per 1,000 good parts"
     if false.mean == 0:  # the bootstrap knows no other outcome than what it has seen
-        good = sum(_good_images(results, results.categories[c]) for c in some)
+        good = sum(results.tested(results.categories[c])[1] for c in some)
         alarm = (
             f"raise no false alarm on {good} good test images, which leaves up to {1000 * (1 - 0.05 ** (1 / good)):.0f} "
             "per 1,000 good parts possible (95 %, if the categories are alike)"
@@ -111,12 +110,6 @@ def _deployed(results: Results, leader: int, members: list[int]) -> str:
         f"At its deployable threshold, {name} would find {percent(rate.mean)} ± {percent(rate.half)} % of the defective images "
         f"and {alarm}{where}."
     )
-
-
-def _good_images(results: Results, category: str) -> int:
-    """Return how many test images of a category are normal."""
-    record = next(result.record for row, result in results.done if row.category == category)
-    return sum(defect == GOOD for _, defect in record["items"])
 
 
 def _cost(results: Results, leader: int) -> str:

@@ -18,6 +18,7 @@ import pandas as pd
 from bench.metrics import FPR_GRID, METRICS, RATE_CURVE, RECALL_GRID, VALUE_GRID
 from bench.metrics.bootstrap import RESAMPLED, RESAMPLED_DEFECT
 from bench.store import CellResult, Row, Run, slug
+from datasets.base import GOOD
 
 if TYPE_CHECKING:
     from bench.report.intervals import Intervals
@@ -212,6 +213,12 @@ class Results:
                 for defect, numbers in (result.record.get("defects") or {}).items():
                     found.setdefault(defect, numbers.get("images") or 0)
         return found
+
+    def tested(self, category: str) -> tuple[int, int]:
+        """Return how many test images of a category are defective and how many normal, (0, 0) where no cell is done."""
+        items: list[tuple[str, str]] = next((result.record["items"] for row, result in self.done if row.category == category), [])
+        normal = sum(defect == GOOD for _, defect in items)
+        return len(items) - normal, normal
 
     def groups(self) -> dict[str, list[int]]:
         """Return the indices of the categories of each group; one unnamed group where none is known."""

@@ -114,12 +114,14 @@ function overview() {
 
 /* What would happen at a threshold: images called defective, pixels marked. */
 function decisions() {
-  const found = data.overview[$("decisions-category").value].decisions[$("decisions-threshold").value];
+  const chosen = data.overview[$("decisions-category").value], found = chosen.decisions[$("decisions-threshold").value];
   const shown = data.decisions.filter((d) => d.name in found);
   const forms = { threshold: short, image_threshold: short, normal_fpr: (x) => percent(x, 2) };
   const ranked = (name) => name === "iou";
   const columns = shown.map((d) => numberCells(found[d.name], d.name, { form: forms[d.name] ?? percent, ranked: ranked(d.name) }));
   table($("decisions-table"), [{ title: "method" }, ...shown], data.variants.map((_, v) => [named(v), ...columns.map((c) => c[v])]), { keep: true });
+  const [defective, normal] = chosen.tested;
+  $("decisions-note").textContent = `Measured on ${defective} defective and ${normal} normal test images; 0.0 ± 0.0 of n images still leaves up to about 3/n possible.`;
 }
 
 function ranks() {

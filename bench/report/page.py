@@ -130,6 +130,7 @@ def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]
                 "category": plain(name) if name else "",
                 "numbers": {m: _numbers(results.numbers(m, members)) for m in SUMMARY},
                 "decisions": {which: _decisions(results, members, which) for which in THRESHOLDS},
+                "tested": np.array([results.tested(results.categories[i]) for i in members]).reshape(-1, 2).sum(axis=0),
                 "published": _published(beside_them, [results.categories[i] for i in members]),
             }
             for name, members in [*several, *((c, [i]) for i, c in enumerate(results.categories))]
