@@ -273,7 +273,7 @@ def predict_command(arguments: Namespace) -> int:
         reason = result.record["reasons"].get("image_threshold_deployable")
         threshold = result.value("image_threshold_deployable")
         if reason:
-            out.error(f"note: no image is decided on: {reason}")
+            out.error(f"note: no image is decided on: {reason}; train with a larger --holdout, or more normal images")
         else:
             defective = sum(d.score >= threshold for d in decided)
             out.result(f"{defective} of {len(decided)} images reach the deployable threshold {threshold:.4g} of {row.title}")

@@ -238,6 +238,14 @@ def test_predict(bench, widget, tmp_path):
     assert Image.open(bench.folder / "p" / table[0]["overlay"]).size == (48, 40)
 
 
+def test_predict_without_a_threshold_of_images_says_what_would_give_one(bench, widget):
+    assert bench.run(widget, "--out", "r", "--keep-models") == 0
+    image = widget / "widget" / "test" / "good" / "000.png"
+    assert bench("predict", "--run", "r", "--method", "pixel_stats", "--category", "widget", "--out", "p", image) == 0
+    assert "needs 19 held-out normal images, but there are 1; train with a larger --holdout" in bench.err
+    assert ",,," in (bench.folder / "p" / "predictions.csv").read_text().splitlines()[1]
+
+
 def test_predict_says_what_is_wrong(bench, widget, tmp_path):
     assert bench.run(widget, "--out", "r") == 0
     image = widget / "widget" / "test" / "good" / "000.png"

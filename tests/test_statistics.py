@@ -287,6 +287,14 @@ def test_no_false_alarm_is_not_none_ever(run):
     assert "no false alarm on 16 good test images, which leaves up to 171 per 1,000" in text  # 0.829^16 = 0.05
 
 
+def test_a_method_without_a_threshold_of_images_says_what_would_give_one(run):
+    store(run, "a", "wood", 1.0)
+    record = run.rows[0].result.record
+    record["values"] |= dict.fromkeys(("image_threshold_deployable", "image_recall_deployable", "image_fpr_deployable"))
+    record["reasons"] = {"image_threshold_deployable": "needs 19 held-out normal images, but there are 3"}
+    assert any("but there are 3 (--holdout" in sentence for sentence in findings(Results(run)))
+
+
 def test_methods_of_one_skill_are_not_told_apart_in_words(run):
     for variant, skill in {"a": 1.0, "b": 1.001}.items():
         store(run, variant, "wood", skill)

@@ -82,7 +82,7 @@ def _losses(results: Results, leader: int) -> list[str]:
     shown = [f"{words} ({percent(m[leader])} against {percent(m[best])} of {names[best]})" for _, words, best, m in behind]
     more = f", and {len(shown) - 4} more" if len(shown) > 4 else ""
     lost = f"Where {name} loses in {title}: {', '.join(shown[:4])}{more}." if shown else ""
-    weak = f"Its weakest defect type is {min(weakest)[1]} ({title} {percent(min(weakest)[0])})." if weakest else ""
+    weak = f"Its weakest defect type is {min(weakest)[1]} ({title} {percent(min(weakest)[0])})." if len(weakest) > 1 else ""
     none = f"No category and no defect type where another method is measurably better than {name} in {title}."
     return [lost or none, weak]
 
@@ -95,7 +95,8 @@ def _deployed(results: Results, leader: int, members: list[int]) -> str:
     if not some:
         mine = [result.record["reasons"] for row, result in results.done if row.variant == results.variants[leader]]
         reasons = (reason.get("image_threshold_deployable") for reason in mine)
-        return f"{name} has no deployable threshold of images: {next(filter(None, reasons), 'unknown')}."
+        reason = next(filter(None, reasons), "unknown")
+        return f"{name} has no deployable threshold of images: {reason} (--holdout, or --normal-maps of scored maps)."
     rate, false = (results.numbers(n, some)[leader] for n in ("image_recall_deployable", "image_fpr_deployable"))
     few = f" (on {len(some)} of {len(members)} categories; the others have too few held-out images)"
     where = "" if len(some) == len(members) else few
