@@ -126,12 +126,12 @@ def test_every_fault_costs_its_own_cell(place):
         "exits_hard": "exit code 3 before it had a result",
         "calls_exit": "sys.exit(4)",
         "crashes": "SIGSEGV",
-        "hangs": "longer than the 12 s of --timeout",
-        "hangs_deaf": "longer than the 12 s of --timeout",
+        "hangs": "longer than the 20 s of --timeout",
+        "hangs_deaf": "longer than the 20 s of --timeout",
         "wrong_shape": "of shape (N, h, w)",
     }
     sound = ("nothing", "prints_binary", "forks", "leaves_a_child")
-    code, output = place.run("--workers", "2", "--timeout", "12s", methods=",".join([*reasons, *sound]))
+    code, output = place.run("--workers", "2", "--timeout", "20s", methods=",".join([*reasons, *sound]))
     assert code == 1, output
     rows = place.rows()
     for action, reason in reasons.items():
