@@ -119,7 +119,7 @@ function decisions() {
   const forms = { threshold: short, image_threshold: short, normal_fpr: (x) => percent(x, 2) };
   const ranked = (name) => name === "iou";
   const columns = shown.map((d) => numberCells(found[d.name], d.name, { form: forms[d.name] ?? percent, ranked: ranked(d.name) }));
-  table($("decisions-table"), [{ title: "method" }, ...shown], data.variants.map((_, v) => [named(v), ...columns.map((c) => c[v])]), { keep: true });
+  table($("decisions-table"), [{ title: "method" }, ...shown], data.variants.map((_, v) => [named(v), ...columns.map((c) => c[v])])); // thresholds come and go: no order is kept
   const [defective, normal] = chosen.tested;
   $("decisions-note").textContent = `Measured on ${defective} defective and ${normal} normal test images; 0.0 ± 0.0 of n images still leaves up to about 3/n possible.`;
 }
