@@ -54,7 +54,7 @@ def choose_categories(dataset: Dataset, text: str) -> list[str]:
     """
     found = dataset.categories()
     if not found:
-        raise UsageError(f"Expected categories in '{dataset.root}', each a folder with train/ and test/, but found none.")
+        raise UsageError(f"Expected in '{dataset.root}' {dataset.layout}, but found none; correct --data-root.")
     if text == "all":
         return found
     names = list(dict.fromkeys(split_list(text)))

@@ -9,9 +9,11 @@ import sys
 import threading
 import traceback
 from pathlib import Path
+from typing import Any, NoReturn
 
 from bench.claims import BEAT
 from bench.errors import BenchError, describe
+from bench.registry import nearest
 
 COMMANDS = ("run", "status", "list", "report", "score", "predict", "preview")
 
@@ -32,28 +34,39 @@ examples:
 """
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, and which guesses no option from its beginning."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False} | options)
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong and exit with 2."""
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    top = argparse.ArgumentParser(prog="run_bench.py")
+    top = Parser(prog="run_bench.py")
     sub = top.add_subparsers(dest="command", metavar="{" + ",".join(COMMANDS) + "}")
-    data = argparse.ArgumentParser(add_help=False)
+    data = Parser(add_help=False)
     data.add_argument("--dataset", default="synthetic", help="a dataset of `list`, or file.py:Class (default: the embedded one)")
     data.add_argument("--data-root", type=Path, help="folder of a real dataset (default: the environment's BENCH_DATA_ROOT)")
     data.add_argument("--config", type=Path, metavar="FILE.yaml", help="settings: 'method: {key: value}'")
     data.add_argument(
         "--set", action="append", default=[], metavar="METHOD.KEY=VALUE", help="one setting, after --config; repeatable"
     )
-    voice = argparse.ArgumentParser(add_help=False)
+    voice = Parser(add_help=False)
     voice.add_argument("-q", "--quiet", action="store_true", help="results and errors only")
     voice.add_argument("-v", "--verbose", action="store_true", help="tracebacks of what failed")
-    partial = argparse.ArgumentParser(add_help=False)
+    partial = Parser(add_help=False)
     partial.add_argument("--allow-partial", action="store_true", help="print means over incomplete columns, with n/N")
     partial.add_argument(
         "--published",
         metavar="NAMES",
         help="show these published methods, too, e.g. 'NSA*,DRAEM,patchcore*'",
     )
-    images = argparse.ArgumentParser(add_help=False)
+    images = Parser(add_help=False)
     images.add_argument("--category", default="all", help="names separated by commas, or all (default)")
     images.add_argument(
         "--exclude",
@@ -173,8 +186,11 @@ def main(argv: list[str] | None = None) -> int:
         0 if all went well; 1 if a cell failed; 2 if what was asked for is wrong; 130 after Ctrl-C, 143 after SIGTERM.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    if not argv or argv[0] not in COMMANDS:
+    if not argv or argv[0].startswith("-"):
         argv.insert(0, "run")
+    elif argv[0] not in COMMANDS:
+        print(f"error: Unknown command '{argv[0]}'. {nearest(argv[0], COMMANDS)}", file=sys.stderr)
+        return 2
     arguments = parser().parse_args(argv)
     stopped = 130
     if threading.current_thread() is threading.main_thread():

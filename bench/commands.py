@@ -114,7 +114,9 @@ def show_plan(current: Run, jobs: list[tuple[Row, Job]], slots: int, out: Consol
         state = "to run" if id(row) in todo else "stored" if row.result else f"{row.status}: {row.error}"
         out.result(f"{row.title:<50} {state}")
     out.result(f"{len(jobs)} of {len(current.rows)} cells to run: {forecast(jobs, current.store, slots)}.")
-    return 0
+    if failed := sum(row.status == "failed" for row in current.rows):
+        out.error(f"error: {failed} of {len(current.rows)} cells cannot run; the reasons stand above")
+    return int(bool(failed))
 
 
 class Narrator:
@@ -393,7 +395,6 @@ def preview_command(arguments: Namespace) -> int:
         raise UsageError(f"Expected one method, but '{arguments.method}' names {', '.join(v.label for v in variants)}.")
     variant = variants[0]
     folder = arguments.out or Path("results") / slug(f"preview-{variant.label}")
-    folder.mkdir(parents=True, exist_ok=True)
     for category in choose_categories(dataset, arguments.category):
         items = dataset.load(category).train
         images = torch.stack([resize(item.load_image(), variant.config.image_size) for item in items])

@@ -75,7 +75,9 @@ def load_method(run: Run, row: Row, device: str) -> tuple[Method, CellResult]:
     if result is None:
         raise UsageError(f"'{row.title}' of '{run.path}' has no result: {row.error}.")
     if not (result.folder / MODEL).is_file():
-        raise UsageError(f"'{row.title}' was run without --keep-models; run its command again with it: {run.info.get('command')}")
+        raise UsageError(
+            f"'{row.title}' was run without --keep-models; run its command again with it: {run.info.get('command')} --keep-models"
+        )
     trained = result.record["identity"]["trained"]
     if (origin := trained.get("origin")) and row.method not in METHODS.names():
         raise UsageError(f"'{row.method}' comes from a file or module ({origin}); name it with --plugin file.py:Class.")

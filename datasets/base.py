@@ -143,6 +143,8 @@ class Dataset(abc.ABC):
     needs_root: ClassVar[bool] = True
     #: The name in tables and results.
     label: str
+    #: What the root should hold, for messages.
+    layout: ClassVar[str] = "folders, one per category"
 
     def __init__(self, root: Path | None = None, config: DatasetConfig | None = None) -> None:
         self.root = root

@@ -31,6 +31,7 @@ class Folder(Dataset):
     """A plain folder, or one per category: normal/, defective/, mask/; shown under the name of the root."""
 
     Config = FolderConfig
+    layout = "the folder of normal images (normal/, or --set folder.normal=NAME), or folders, one per category, with one in each"
 
     def __init__(self, root: Path | None = None, config: DatasetConfig | None = None) -> None:
         super().__init__(root, config)
@@ -54,10 +55,14 @@ class Folder(Dataset):
         good = normal_items(folder / config.normal_test, "normal_test")
         if not good:
             train, good = split_off(train, config.test_share, config.split_seed)
-        test = unique_names([*good, *self._defective(folder)], folder)
-        if not test:
-            raise DataError(f"Expected test images in '{folder / config.defective}', but found none.")
-        return Category(category, train, test)
+        defective = self._defective(folder)
+        if not defective:
+            there = ", ".join(sorted(f"{p.name}/" for p in folder.iterdir() if p.is_dir()))
+            raise DataError(
+                f"Expected defective images in '{folder / config.defective}', but found none; there are {there}: name theirs by "
+                "--set folder.defective=NAME."
+            )
+        return Category(category, train, unique_names([*good, *defective], folder))
 
     def _defective(self, folder: Path) -> list[Item]:
         top, masks = folder / self.config.defective, folder / self.config.mask

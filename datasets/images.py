@@ -62,6 +62,8 @@ def read_image(path: Path) -> np.ndarray:
 def read_mask(path: Path) -> np.ndarray:
     """Read a mask file: True wherever the picture is not black (1 bit, palette, grey of 8 or 16 bit, or colour).
 
+    JPEG blurs what it stores, so that black is not black around an edge: there, True above half of the brightest value.
+
     Returns
     -------
     numpy.ndarray
@@ -73,6 +75,9 @@ def read_mask(path: Path) -> np.ndarray:
         If the file cannot be read.
     """
     image = _open(path)
+    if image.format == "JPEG":
+        grey = np.asarray(image.convert("L"))
+        return grey > grey.max() / 2
     if image.mode in ("P", "PA", "RGBA", "LA", "CMYK", "YCbCr"):
         image = image.convert("RGB")
     values = np.asarray(image)

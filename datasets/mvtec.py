@@ -61,6 +61,8 @@ def unique_names(items: list[Item], where: Path) -> list[Item]:
 class MVTecLayout(Dataset):
     """Any data in the layout of MVTec AD; shown under the name of its root folder."""
 
+    layout = "folders, one per category, each with train/ and test/ (of one category, give the folder above it and --category)"
+
     def __init__(self, root: Path | None = None, config: DatasetConfig | None = None) -> None:
         super().__init__(root, config)
         self.label = root.resolve().name if root else "mvtec_layout"

@@ -157,6 +157,19 @@ def test_missing_root(bench):
 def test_root_without_categories(bench, tmp_path):
     (tmp_path / "empty").mkdir()
     assert "found none" in usage_error(bench, tmp_path / "empty")
+    folder = ("--dataset", "folder", "--data-root", tmp_path / "empty", "--methods", "random")
+    assert "normal/" in usage_error(bench, *folder)
+
+
+def test_root_of_one_category(bench, widget):
+    assert "give the folder above it" in usage_error(bench, widget / "widget")
+
+
+def test_the_parsers_errors_are_one_line_too(bench):
+    assert "Did you mean: report?" in usage_error(bench, "reprot", "r")
+    assert "--method anoseg" in usage_error(bench, "--method", "anoseg")  # no option by its beginning
+    assert "invalid int value" in usage_error(bench, "--methods", "random", "--workers", "x")
+    assert "not allowed with" in usage_error(bench, "--methods", "random", "--experiment", "ablation")
 
 
 def test_unknown_names_answer_with_the_nearest(bench, widget):

@@ -98,6 +98,15 @@ def test_folder_with_normal_images_for_the_test(tmp_path):
     assert len(category.train) == 10 and [i.name for i in category.test if i.is_good] == ["normal_test/a"]
 
 
+def test_folder_without_defective_images_names_what_is_there(tmp_path):
+    root = plain(tmp_path)
+    (root / "defective").rename(root / "defects")
+    (root / "mask").rename(root / "masks")
+    with pytest.raises(DataError, match=r"there are defects/, .*masks/, normal/, .*--set folder\.defective=NAME"):
+        Folder(root).load("p")
+    assert len(Folder(root, FolderConfig(defective="defects", mask="masks")).load("p").test) == 4
+
+
 def test_folder_errors(tmp_path):
     root = plain(tmp_path)
     save(root / "mask" / "hole" / "000.png", MASK)

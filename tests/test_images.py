@@ -75,6 +75,17 @@ def test_masks_of_other_types(tmp_path):
         assert np.array_equal(read_mask(tmp_path / f"{i}.png"), MASK), i
 
 
+@pytest.mark.parametrize("quality", [60, 75, 95])
+def test_a_jpeg_mask_keeps_its_edges(tmp_path, quality):
+    mask = np.zeros((128, 128), np.uint8)
+    mask[40:52, 30:51] = 255
+    Image.fromarray(mask).save(tmp_path / "m.jpg", quality=quality)
+    assert (np.asarray(Image.open(tmp_path / "m.jpg")) != 0).sum() > (mask > 0).sum()  # what "not black" would mark
+    assert ((read_mask(tmp_path / "m.jpg") != (mask > 0)).sum()) <= 2
+    Image.fromarray(np.zeros_like(mask)).save(tmp_path / "none.jpg")
+    assert not read_mask(tmp_path / "none.jpg").any()
+
+
 @pytest.mark.parametrize("read", [read_image, read_mask])
 def test_broken_files(tmp_path, read):
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (99, 99, 3)).astype(np.uint8)).save(tmp_path / "a.png")

@@ -212,6 +212,12 @@ def test_cells_of_any_method_lie_in_the_store(tmp_path, name):
     assert slug(name) not in ("", ".", "..") and len(folder.name.encode()) <= 200
 
 
+def test_dry_run_on_broken_data_says_that_nothing_can_run(bench, widget):
+    (widget / "widget" / "train" / "good" / "000.png").write_bytes(b"no image")
+    assert bench.run(widget, "--out", "r", "--dry-run") == 1
+    assert "0 of 1 cells to run" in bench.out and "1 of 1 cells cannot run" in bench.err
+
+
 # models
 
 
@@ -236,6 +242,13 @@ def test_predict(bench, widget, tmp_path):
     assert int(table[0]["anomalous_pixels"]) == (map_ >= threshold).sum() > 50
     assert float(table[0]["image_threshold"]) == record["values"]["image_threshold_deployable"]
     assert Image.open(bench.folder / "p" / table[0]["overlay"]).size == (48, 40)
+
+
+def test_predict_without_a_model_gives_the_command_that_keeps_one(bench, widget):
+    assert bench.run(widget, "--out", "r") == 0
+    image = widget / "widget" / "test" / "good" / "000.png"
+    assert bench("predict", "--run", "r", "--method", "pixel_stats", "--category", "widget", "--out", "p", image) == 2
+    assert bench.err.rstrip().endswith("--keep-models")
 
 
 def test_predict_without_a_threshold_of_images_says_what_would_give_one(bench, widget):

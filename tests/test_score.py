@@ -56,6 +56,7 @@ def scored(bench, made, tmp_path) -> Path:
     return Path(shutil.copytree(made / "data", tmp_path / "data"))
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_saved_maps_give_the_numbers_of_their_run(bench, scored):
     for method in ("pixel_stats", "random"):
         maps = cell_of(bench.folder, method) / "maps"

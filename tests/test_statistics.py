@@ -273,6 +273,9 @@ def test_what_a_run_says_in_words(run):
     text = " ".join(findings(Results(run)))
     assert "Pixel AUROC: strong leads with" in text or "Pixel AUROC: weak leads with" in text
     assert "false alarms per 1,000 good parts" in text and "2 min per category" in text and "One seed" in text
+    shares = {row.category: row.result.value("image_recall_deployable") for row in run.rows if f"of images, {row.variant}" in text}
+    low, high = sorted(shares, key=lambda category: (shares[category], category))
+    assert f"from {100 * shares[low]:.1f} ({low}) to {100 * shares[high]:.1f} ({high})" in text
     leader = text.split("Pixel AUROC: ")[1].split()[0]
     loses = f"Where {leader} loses in Pixel AUROC: "
     assert loses in text and ("nut" if leader == "strong" else "wood") in text.split(loses)[1]

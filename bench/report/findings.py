@@ -107,17 +107,20 @@ def _deployed(results: Results, leader: int, members: list[int]) -> str:
             f"raise no false alarm on {good} good test images, which leaves up to {1000 * (1 - 0.05 ** (1 / good)):.0f} "
             "per 1,000 good parts possible (95 %, if the categories are alike)"
         )
-    return (
-        f"At its deployable threshold, {name} would find {percent(rate.mean)} ± {percent(rate.half)} % of the defective images "
-        f"and {alarm}{where}."
-    )
+    found = f"{percent(rate.mean)} ± {percent(rate.half)} % of the defective images"
+    if len(some) > 1:
+        of = sorted((float(recall[c].mean()), plain(results.categories[c])) for c in some)
+        ends = " to ".join(f"{percent(share)} ({category})" for share, category in (of[0], of[-1]))
+        found += f" (mean over categories, from {ends})"
+    return f"At its deployable threshold of images, {name} would find {found} and {alarm}{where}."
 
 
 def _cost(results: Results, leader: int) -> str:
     of = [result.record for row, result in results.done if row.variant == results.variants[leader]]
-    times = {n: np.nanmean([number_of((r.get("timing") or {}).get(n)) for r in of]) for n in ("train_s", "images_per_s")}
-    if not np.isfinite(list(times.values())).all():
+    each = {n: [number_of((r.get("timing") or {}).get(n)) for r in of] for n in ("train_s", "images_per_s")}
+    if not all(np.isfinite(times).any() for times in each.values()):
         return ""
+    times = {n: np.nanmean(known) for n, known in each.items()}
     made = next((r.get("provenance") or {} for r in of), {})
     threads = made.get("threads", "?")
     where = f"{plain(made.get('device_name', 'an unknown device'))}, {threads} {'thread' if threads == 1 else 'threads'}"

@@ -84,14 +84,15 @@ const named = (v) => ({ value: data.variants[v], draw: (td) => method(td, v) });
 /* Numbers of all methods as cells, with half of the interval; where they are ranked, the best of the complete ones is bold. */
 function numberCells(numbers, name, { form = percent, ranked = true } = {}) {
   const complete = numbers.map((n) => (n.n === n.total && n.mean !== null ? Number(form(n.mean)) : -Infinity));
-  const best = ranked && numbers.length > 1 ? Math.max(...complete) : NaN;
+  const best = ranked && complete.filter(Number.isFinite).length > 1 ? Math.max(...complete) : NaN;
+  const shown = numbers.map((n) => (n.n === n.total || data.partial ? n.mean : null));
   return numbers.map((n, v) => ({
-    value: n.mean,
+    value: shown[v],
     name,
     best: complete[v] === best && best > -Infinity,
     draw: (td) => {
-      td.append(form(n.mean));
-      if (n.half !== null) add(td, "span", { class: "half" }, ` ± ${form(n.half)}`);
+      td.append(form(shown[v]));
+      if (n.low !== null) add(td, "span", { class: "half", title: `95 % interval: ${form(n.low)} to ${form(n.high)}` }, ` ± ${form((n.high - n.low) / 2)}`);
       if (ranked && n.tie && complete[v] !== best) td.append(" ≈");
       if (n.n < n.total) td.append(` (${n.n}/${n.total})`);
     },
@@ -116,12 +117,13 @@ function overview() {
 function decisions() {
   const chosen = data.overview[$("decisions-category").value], found = chosen.decisions[$("decisions-threshold").value];
   const shown = data.decisions.filter((d) => d.name in found);
-  const forms = { threshold: short, image_threshold: short, normal_fpr: (x) => percent(x, 2) };
+  const exact = (x) => (x === null ? "–" : String(Number(x.toPrecision(6))));
+  const forms = { threshold: exact, image_threshold: exact, normal_fpr: (x) => percent(x, 2) };
   const ranked = (name) => name === "iou";
   const columns = shown.map((d) => numberCells(found[d.name], d.name, { form: forms[d.name] ?? percent, ranked: ranked(d.name) }));
   table($("decisions-table"), [{ title: "method" }, ...shown], data.variants.map((_, v) => [named(v), ...columns.map((c) => c[v])])); // thresholds come and go: no order is kept
   const [defective, normal] = chosen.tested;
-  $("decisions-note").textContent = `Measured on ${defective} defective and ${normal} normal test images; 0.0 ± 0.0 of n images still leaves up to about 3/n possible.`;
+  $("decisions-note").textContent = `Measured on ${defective} defective and ${normal} normal test images; 0.0 ± 0.0 of n images still leaves up to about 3/n possible. The intervals hold the deployable thresholds fixed, which rest on few held-out images, and let the oracle choose anew.`;
 }
 
 function ranks() {
@@ -301,7 +303,7 @@ function numbersAt(cell, axis, index) {
     recall: over(tp, cell.positives), fpr: over(fp, cell.negatives), alarms: over(kept.alarms[index], cell.good), alarmed: kept.alarms[index],
   };
 }
-const NUMBERS = [["t", "threshold", (x) => short(x)], ["iou", "IoU (%)", percent], ["f1", "F1 (%)", percent], ["precision", "precision (%)", percent], ["recall", "recall (%)", percent], ["fpr", "false-positive rate (%)", (x) => percent(x, 3)]];
+const NUMBERS = [["t", "threshold", (x) => short(x)], ["iou", "IoU (%)", percent], ["f1", "F1 (%)", percent], ["precision", "precision (%)", percent], ["recall", "recall (%)", percent], ["fpr", "false-positive rate, all normal pixels (%)", (x) => percent(x, 3)]];
 
 function explore() {
   const category = data.categories[explorer.category], grid = data.axes[explorer.axis], slider = $("slider");
@@ -315,7 +317,7 @@ function explore() {
     const alarms = { name: "alarms", value: n ? n.alarms : null, text: n && n.alarms !== null ? `${(1000 * n.alarms).toFixed(0)} (${n.alarmed}/${cell.good})` : "–" };
     return [named(v), ...NUMBERS.map(([name, , form]) => ({ name, value: n ? n[name] : null, text: n ? form(n[name]) : "–" })), alarms];
   });
-  table($("explorer-table"), [{ title: "method" }, ...NUMBERS.map(([, title]) => ({ title })), { title: "false alarms per 1,000 normal images" }], rows, { keep: true });
+  table($("explorer-table"), [{ title: "method" }, ...NUMBERS.map(([, title]) => ({ title })), { title: "normal images with any marked pixel, per 1,000" }], rows, { keep: true });
   explorer.canvases.forEach((draw) => draw(index));
 }
 
@@ -345,7 +347,7 @@ async function openExplorer(stay = false) {
   const before = Number(slider.value);
   const first = marks.find((m) => m.shape === "oracle" && m.x !== null);
   slider.value = stay ? before : first ? nearest(Math.min(Math.max(first.x, grid[0]), grid[grid.length - 1])) : Math.floor(grid.length / 2);
-  $("explorer-note").textContent = `${data.seeds.length > 1 ? `Seed ${category.seed}. ` : ""}The slider stands on kept points of the axis; thresholds of methods lie between them, their exact numbers are in tables/thresholds_*.md.`;
+  $("explorer-note").textContent = `${data.seeds.length > 1 ? `Seed ${category.seed}. ` : ""}The slider stands on kept points of the axis; thresholds of methods lie between them, or beyond its ends; Decisions has their exact numbers.${log ? " The thresholds of this axis are taken on the normal test images: to compare methods, not to deploy." : ""}`;
   await drawExplorerImages(category);
   explore();
 }
@@ -408,7 +410,7 @@ function panels(place, picture) {
   panel(`mask of ${picture.name}`, "mask", async (canvas) => { const m = await pixels(picture.pictures.mask); paint(canvas, m.width, m.height, (i) => [m.data[4 * i], m.data[4 * i], m.data[4 * i]]); });
   for (const v of data.variants.keys()) {
     if (!picture.pictures.maps[v]) continue;
-    const text = picture.iou[v] === null ? "" : `, IoU ${percent(picture.iou[v], 0)}`;
+    const text = picture.iou[v] === null ? "" : `, ${bit === 64 ? "" : "oracle "}IoU ${percent(picture.iou[v], 0)}`;
     panel(`map of ${data.variants[v]} on ${picture.name}`, `${data.variants[v]}${text}`, (canvas) => drawMap(canvas, picture, v, bit));
   }
 }
@@ -453,6 +455,8 @@ function curves() {
   const which = $("curves-category").value, place = $("curve-charts");
   const categories = which === "all" ? data.categories : [data.categories[which]];
   place.replaceChildren();
+  $("curves-legend").replaceChildren();
+  legend($("curves-legend"), [...data.variants.keys()]);
   for (const [name, title, xlabel, ylabel, axis, x, log, high] of CURVES) {
     const xs = data.axes[axis];
     const series = data.variants.map((_, v) => {
@@ -466,7 +470,6 @@ function curves() {
     const some = series.map((s) => ({ ...s, ys: s.ys.map((y) => y / (s.ys.find((first) => first) || 1)) }));
     if (some.length) chart(add(place, "div"), { title: "Training", xlabel: "share of the training", ylabel: "loss, divided by its first value", series: some, x: [0, 1], y: [0, Math.max(...span([0, ...some.flatMap((s) => s.ys)]))] });
   }
-  legend(add(place, "div"), [...data.variants.keys()]);
   $("curves-note").textContent = `${which === "all" ? "Means over categories; a method that lacks one has no curve. Choose a category for training curves. " : ""}${data.seeds.length > 1 ? "Means over seeds." : ""}`;
 }
 
@@ -511,7 +514,7 @@ function start() {
   listen(["explorer-category"], () => { explorer.category = Number($("explorer-category").value); openExplorer(); });
   document.querySelectorAll("input[name=axis]").forEach((radio) => radio.addEventListener("change", () => { explorer.axis = radio.value; openExplorer(); }));
   listen(["explorer-marks"], () => { if ($("explorer-marks").value !== "") { $("slider").value = $("explorer-marks").value; explore(); } });
-  $("slider").addEventListener("input", explore);
+  $("slider").addEventListener("input", () => { $("explorer-marks").value = ""; explore(); });
   listen(["gallery-category"], () => { galleryDefects(); gallery(); });
   listen(["gallery-defect", "gallery-method", "gallery-line"], gallery);
   listen(["curves-category"], curves);
@@ -523,7 +526,7 @@ function start() {
     later = setTimeout(() => { if (innerWidth !== width) { width = innerWidth; cost(); curves(); openExplorer(true); } }, 200);
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => openExplorer(true));
-  $("overview-note").textContent = data.sources.join(" ");
+  data.notes.forEach((note) => add($("overview-notes"), "li", {}, note));
   overview(); decisions(); ranks(); cost(); galleryDefects(); gallery(); curves(); defects(); provenance();
   return openExplorer();
 }

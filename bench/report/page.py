@@ -135,12 +135,20 @@ def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]
             }
             for name, members in [*several, *((c, [i]) for i, c in enumerate(results.categories))]
         ],
-        "sources": list(dict.fromkeys(note for columns in beside_them.values() for note in sources(columns))),
+        "notes": [
+            *notes.scaled(results),
+            *notes.origin(results),
+            *notes.deviations(results),
+            *notes.undefined(results, SUMMARY),
+            *notes.failures(results),
+            *dict.fromkeys(note for columns in beside_them.values() for note in sources(columns)),
+        ],
         "ranks": _ranks(results),
         "costs": _costs(results),
         "categories": [_category(results, c, room) for c in everything],
         "cells": _provenance(results),
         "good": GOOD,
+        "partial": results.allow_partial,
         "seeds": results.seeds,
     }
 
@@ -170,7 +178,7 @@ def _heat() -> list[str]:
 
 
 def _numbers(numbers: Sequence[Number]) -> list[dict[str, Any]]:
-    return [{"mean": n.mean, "half": n.half, "tie": n.tie, "n": n.n, "total": n.total} for n in numbers]
+    return [{"mean": n.mean, "low": n.low, "high": n.high, "tie": n.tie, "n": n.n, "total": n.total} for n in numbers]
 
 
 def _decisions(results: Results, members: list[int], which: str) -> dict[str, Any]:
