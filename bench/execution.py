@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +20,23 @@ from bench.worker import Job, Outcome
 
 #: Seconds between two looks at the running cells, and between two at those that another command runs.
 LOOK, LOOK_ELSEWHERE = 0.5, 1.0
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put Ctrl-C and SIGTERM off to the end of the block."""
+    if threading.current_thread() is not threading.main_thread():  # only that one is interrupted
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for first in came[:1]:
+            signal.raise_signal(first)
 
 
 class Observer(Protocol):
@@ -105,7 +124,8 @@ class Execution:
             row.settle("running", "it runs")
             self.observer.started(row)
             began = self.clock()
-            self.running.append(_Running(row, job, self.engine.start(replace(job, stale=stale)), began))
+            with uninterrupted():  # what has started is known to the one that ends it
+                self.running.append(_Running(row, job, self.engine.start(replace(job, stale=stale)), began))
 
     def _take_stored(self, row: Row, job: Job, status: str = "cached", seconds: float = 0.0) -> bool:
         """Settle a row whose cell is stored by now."""

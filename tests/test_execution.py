@@ -10,10 +10,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from bench.claims import claimed_cells, start_of
+from bench.execution import Execution
+from bench.store import Row, Run, Store
+from bench.worker import Job
 from tests.conftest import make_category
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -115,6 +119,61 @@ def undisturbed(tmp_path_factory):
     code, output = made.run("--seeds", "0,1,2,3", "--workers", "2", "--threads", "1")
     assert code == 0, output
     return made.numbers()
+
+
+class Task:
+    """A task that never ends."""
+
+    killed = False
+
+    def outcome(self):
+        return None
+
+    def kill(self):
+        self.killed = True
+
+
+class Interrupted:
+    """An engine during whose start of a task Ctrl-C, or SIGTERM, comes."""
+
+    slots, queues = 1, False
+
+    def __init__(self, number: signal.Signals) -> None:
+        self.number, self.tasks = number, []
+
+    def start(self, job):
+        signal.raise_signal(self.number)
+        self.tasks.append(Task())
+        return self.tasks[-1]
+
+    def wait(self, tasks, seconds):
+        raise AssertionError("it was not interrupted")
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_task_that_starts_as_ctrl_c_comes_is_ended_too(tmp_path, number):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    row = Row("a", "a", "d", "c", 0, "0" * 20)
+    settings = dict.fromkeys(("title", "source", "method", "label", "dataset", "category", "device", "content", "log"), "")
+    job = Job(
+        **settings, key=row.key, cell=Store.name("a", row.key), config={}, options={}, root=None, exclude=(), seed=0, holdout=0.1,
+        store=str(tmp_path / ".cells"), threads=1,
+    )  # fmt: skip
+    engine, observer = Interrupted(number), SimpleNamespace(started=lambda row: None)
+    before = {n: signal.signal(n, interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            Execution(Run(tmp_path / "r", {}, [row]), [(row, job)], engine, observer).go()
+        assert [task.killed for task in engine.tasks] == [True] and row.status == "waiting"
+        assert signal.getsignal(number) is interrupt
+    finally:
+        for n, handler in before.items():
+            signal.signal(n, handler)
 
 
 # a method that misbehaves costs its own cell
