@@ -190,6 +190,7 @@ def run_cell(
             "predict_peak_mib": prediction_peak.mib,
         },
         "training_curve": curve,
+        "findings": method.findings(),
         "provenance": made | {"concurrency": concurrency()},
     }
     write_cell(store, cell.key, category, record, test, unseen, method.probability, keep or Keep(), method)
@@ -223,8 +224,9 @@ def evaluate_again(cell: Cell, category: Category, store: Store, old: CellResult
         unseen, test = _predict_both(_Predictor(method), held_out, category, progress)
     else:
         return False
-    made = ("method", "config", "deviations", "dataset", "seed", "content", "source", "timing", "training_curve", "provenance")
-    record = {name: old.record[name] for name in made if name in old.record}
+    made = ("method", "config", "deviations", "dataset", "seed", "content", "source", "provenance")
+    trained = ("timing", "training_curve", "findings")
+    record = {name: old.record[name] for name in (*made, *trained) if name in old.record}
     record |= {"identity": cell.identity, "images": {"train": old.record["images"]["train"]}}
     record["evaluated"] = provenance(cell.device)
     keep = Keep(folder.is_dir(), method is not None, True, keep.claim)

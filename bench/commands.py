@@ -8,6 +8,7 @@ import sys
 import traceback
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 from bench.choices import choose_categories, choose_device, choose_folder, open_dataset, parse_seeds
 from bench.claims import Holder
@@ -376,6 +377,20 @@ def check_same_test_sets(run: Run, name: str, scored: str, seed: int, inspected:
             )
 
 
+#: What the pictures of `preview` show.
+LEARNED = "synthetic anomalies to learn from. Below each image its mask: white anomalous, grey left out of the loss"
+FOREGROUND = "normal images. Below each what is taken for its foreground, in white"
+
+
+def fact_text(value: Any) -> str:
+    """Return a fact of a method's findings for people."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return " to ".join(fact_text(part) for part in value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
 def preview_command(arguments: Namespace) -> int:
     """Write a gallery of the synthetic anomalies that a method learns from, for each category."""
     import torch
@@ -401,8 +416,16 @@ def preview_command(arguments: Namespace) -> int:
         method = METHODS[variant.method].load()(variant.config, seed=arguments.seed, device="cpu")
         made = method.examples(images, arguments.number)
         path = folder / f"{slug(category)}.png"
-        write_examples(made.images.permute(0, 2, 3, 1).numpy(), made.masks.numpy(), f"{variant.label} on {category}", path)
+        title = f"{variant.label} on {category}"
+        write_examples(made.images.permute(0, 2, 3, 1).numpy(), made.masks.numpy(), f"{title}: {LEARNED}", path)
         out.result(f"{category}: {path}")
+        if made.normals is not None and made.foregrounds is not None:
+            path = folder / f"{slug(category)}_foreground.png"
+            masks = made.foregrounds.float().numpy()
+            write_examples(made.normals.permute(0, 2, 3, 1).numpy(), masks, f"{title}: {FOREGROUND}", path)
+            out.result(f"  foreground: {path}")
+        for what, facts in made.findings.items():
+            out.result(f"  {what}: " + ", ".join(f"{name.replace('_', ' ')} {fact_text(value)}" for name, value in facts.items()))
     return 0
 
 

@@ -25,7 +25,10 @@ class Experiment:
     methods: str
 
 
-#: What is added to AnoSeg rung by rung, from pasted rectangles alone: a name and the switches that go on.
+#: What the rules of AnoSeg's recipe give way to where they are off: the same for every category.
+RULES = ("foreground", "largest_area=0.33", "turns=false", "visible=10", "exposure=0.1")
+#: What is added to AnoSeg rung by rung, from pasted rectangles alone: a name and the switches that go on, or what takes their place
+#: below that rung.
 LADDER: Sequence[tuple[str, tuple[str, ...]]] = (
     ("paste only", ()),
     ("+ hard augmentation", ("hard_augmentation",)),
@@ -45,6 +48,7 @@ LADDER: Sequence[tuple[str, tuple[str, ...]]] = (
     ("+ comparison (ours)", ("comparison",)),
     ("+ weight averaging (ours)", ("weight_averaging",)),
     ("+ fine lines (ours)", ("fine_lines",)),
+    ("+ rules from the training images (ours)", RULES),
 )
 
 
@@ -52,8 +56,8 @@ def ladder() -> str:
     """Return the variants of AnoSeg that climb `LADDER`, each with all switches above its rung off."""
     variants = []
     for rung, (name, _) in enumerate(LADDER):
-        off = [switch for _, switches in LADDER[rung + 1 :] for switch in switches]
-        variants.append(f"anoseg[{''.join(f'{switch}=false,' for switch in off)}label={name.replace(',', ' and')}]")
+        off = [switch if "=" in switch else f"{switch}=false" for _, switches in LADDER[rung + 1 :] for switch in switches]
+        variants.append(f"anoseg[{''.join(f'{switch},' for switch in off)}label={name.replace(',', ' and')}]")
     return ",".join(variants)
 
 

@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -191,7 +191,8 @@ def validated(make: Any, name: str, config: type[BaseModel], overrides: dict[str
     for key, value in overrides.items():
         if key not in config.model_fields:
             raise UsageError(f"Unknown key '{name}.{key}'. {nearest(key, config.model_fields)}")
-        if isinstance(value, bool) and config.model_fields[key].annotation is not bool:
+        kind = config.model_fields[key].annotation
+        if isinstance(value, bool) and bool not in (kind, *get_args(kind)):
             raise UsageError(f"Wrong value for '{name}.{key}': Input should be no truth value, but got {value}.")
     try:
         made = make(overrides)

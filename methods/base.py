@@ -100,10 +100,19 @@ class Examples:
         uint8, (N, 3, H, W).
     masks : torch.Tensor
         float32, (N, H, W), 0..1: what is anomalous; 0.5 where that is left undecided.
+    normals : torch.Tensor or None
+        uint8, (M, 3, H, W), some of the normal images.
+    foregrounds : torch.Tensor or None
+        bool, (M, H, W), what the method takes for their foreground.
+    findings : dict
+        What `Method.findings` would say after a training on these images.
     """
 
     images: torch.Tensor
     masks: torch.Tensor
+    normals: torch.Tensor | None = None
+    foregrounds: torch.Tensor | None = None
+    findings: dict[str, Any] = field(default_factory=dict)
 
 
 class Method(abc.ABC):
@@ -207,6 +216,10 @@ class Method(abc.ABC):
 
     def _examples(self, images: torch.Tensor, number: int) -> Examples:
         raise MethodError(f"{type(self).__name__} learns from no synthetic anomalies, so there are none to show.")
+
+    def findings(self) -> dict[str, Any]:
+        """Return what `fit` found out about its training images and decided by that, as plain data: stored with the cell."""
+        return {}
 
     def parameters(self) -> int:
         """Return the number of learnt parameters of the networks among the attributes."""

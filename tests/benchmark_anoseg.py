@@ -1,9 +1,10 @@
-"""What AnoSeg's training costs beside the bare steps of its networks.
+"""What AnoSeg's training costs: multiply-adds, seconds per 1,000 images, and the share of that for making them.
 
-    python -m tests.benchmark_anoseg [--image-size 128] [--steps 40] [--device cpu]
+    python -m tests.benchmark_anoseg [--profile quick] [--device cpu] [--images 960]
+    ATEN_CPU_CAPABILITY=avx2 python -m tests.benchmark_anoseg      # as on a CPU without AVX-512
 
-Bare: forward, backward and optimiser steps of generator and discriminator on ready batches, with the same losses. Both are
-timed in turns in one run, and the medians over the turns are compared.
+The whole training, making batches alone, and training on ready batches are timed in turns in one run; medians are shown. On a CPU
+the batches are made on one of the threads that train; on CUDA by processes, and the slower of the two bounds the whole.
 """
 
 from __future__ import annotations
@@ -12,41 +13,20 @@ import argparse
 import itertools
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 
+import numpy as np
 import torch
 
+from bench.cost import multiply_adds
 from methods.anoseg import AnoSegConfig
-from methods.anoseg.batches import Batch, Batches
-from methods.anoseg.losses import adversarial_loss, normal_pair, reconstruction_loss, segmentation_loss
-from methods.anoseg.network import Discriminator, Generator, levels_for
-from methods.anoseg.training import mixed_precision, train_discriminator, train_generator
+from methods.anoseg.anomalies import Source
+from methods.anoseg.batches import Batches, makers_for, to_tensors
+from methods.anoseg.method import AnoSeg
+from methods.anoseg.training import train_generator
 
 
-def bare(generator: Generator, batches: Iterator[Batch], steps: int, config: AnoSegConfig, device: str) -> None:
-    """Train generator and discriminator without making batches, schedule, clipping, averaging and reading the loss."""
-    generator.train()
-    discriminator = Discriminator().to(device).to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(generator.parameters(), config.learning_rate)
-    opponent = torch.optim.Adam(discriminator.parameters(), 2e-4)
-    for _ in range(steps):
-        x, clean, masks, decided = next(batches)
-        with mixed_precision(device):
-            logits, reconstruction = (part.float() for part in generator(x))
-        normal = (1 - masks) * decided
-        loss = segmentation_loss(logits, masks, decided) + reconstruction_loss(reconstruction, x, normal)
-        loss = loss + reconstruction_loss(reconstruction, clean, 1 - normal)
-        pair = normal_pair(reconstruction, torch.sigmoid(logits))
-        with mixed_precision(device):
-            judged = discriminator(*pair)
-        loss = loss + config.adversarial_weight * adversarial_loss(judged.float())
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-        train_discriminator(discriminator, opponent, normal_pair(x, masks), pair, device)
-
-
-def seconds(work, device: str) -> float:
+def seconds(work: Callable[[], object], device: str) -> float:
     """Return how long a call takes."""
     began = time.perf_counter()
     work()
@@ -56,39 +36,45 @@ def seconds(work, device: str) -> float:
 
 
 def main() -> None:
-    """Time both and print the ratio."""
+    """Time the parts and print them."""
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parse.add_argument("--image-size", type=int, default=128)
-    parse.add_argument("--steps", type=int, default=40)
-    parse.add_argument("--turns", type=int, default=5)
+    parse.add_argument("--profile", default="quick")
+    parse.add_argument("--images", type=int, default=960)
+    parse.add_argument("--turns", type=int, default=3)
     parse.add_argument("--device", default="cpu")
+    parse.add_argument("--threads", type=int)
     a = parse.parse_args()
-    config = AnoSegConfig(image_size=a.image_size)
-    coarse = torch.randint(0, 256, (64, 3, a.image_size // 8, a.image_size // 8), dtype=torch.uint8)
-    images = coarse.repeat_interleave(8, 2).repeat_interleave(8, 3)
+    if a.threads:
+        torch.set_num_threads(a.threads)
+    config = AnoSegConfig.of_profile(a.profile, {})
+    size, steps = config.image_size, -(-a.images // config.batch_size)
+    pixels = np.random.default_rng(0).integers(0, 256, (64, size // 8, size // 8, 3), np.uint8).repeat(8, 1).repeat(8, 2)
+    method = AnoSeg(config, device=a.device)
+    method._build()
+    batches = Batches(Source.of(pixels, config), 0, config.batch_size, steps)
+    ready = [to_tensors(batches[i], a.device) for i in range(min(4, steps))]
 
-    def network() -> Generator:
-        return (
-            Generator(levels_for(config.image_size), config.width, config.coord, config.comparison)
-            .to(torch.device(a.device))
-            .to(memory_format=torch.channels_last)
-        )
+    def train(source) -> None:
+        method._build()
+        for _ in train_generator(method.generator, source, steps, config, a.device):
+            pass
 
-    def whole() -> None:
-        with Batches(images, config, 0, a.steps, a.device) as batches:
-            for _ in train_generator(network(), batches, a.steps, config, a.device):
-                pass
-
-    with Batches(images, config, 0, 4, a.device) as batches:
-        ready = list(batches)
-    times: dict[str, list[float]] = {"whole training": [], "bare steps": []}
-    for _ in range(a.turns):
-        times["whole training"].append(seconds(whole, a.device))
-        times["bare steps"].append(seconds(lambda: bare(network(), itertools.cycle(ready), a.steps, config, a.device), a.device))
-    middle = {name: statistics.median(values) for name, values in times.items()}
-    for name, value in middle.items():
-        print(f"{name}: {1000 * value / a.steps:.1f} ms per step of {config.batch_size} images of {a.image_size} px")
-    print(f"ratio: {middle['whole training'] / middle['bare steps']:.3f}")
+    makers = makers_for(a.device)
+    parts: dict[str, Callable[[], object]] = {
+        "whole training": lambda: train(batches.on(a.device)),
+        "on ready batches": lambda: train(itertools.cycle(ready)),
+        "making batches": lambda: [None for _ in (batches._by_processes(makers) if makers else batches._by_a_thread())],
+    }
+    for work in parts.values():
+        work()
+    times = {name: statistics.median(seconds(work, a.device) for _ in range(a.turns)) for name, work in parts.items()}
+    capability = torch.backends.cpu.get_cpu_capability() if a.device == "cpu" else torch.cuda.get_device_name()
+    print(f"{a.profile}: {size} px, batches of {config.batch_size}, {a.device} ({capability}), {torch.get_num_threads()} threads")
+    print(f"generator, an image: {(multiply_adds(method) or 0) / 1e9:.2f} GMAC")
+    for name, value in times.items():
+        each = value / (steps * config.batch_size)
+        print(f"{name}: {1000 * each:.2f} s per 1,000 images, {each * config.images_seen:.0f} s for {config.images_seen:,}")
+    print(f"share of making: {1 - times['on ready batches'] / times['whole training']:.2f}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import cv2
 import numpy as np
@@ -14,8 +15,9 @@ from scipy.ndimage import distance_transform_edt
 
 from methods.anoseg import AnoSegConfig
 from methods.anoseg import anomalies as a
-from methods.anoseg.batches import Batches
+from methods.anoseg.batches import Batches, to_tensors
 from methods.anoseg.detector import Detector
+from methods.anoseg.fingerprint import EXPOSURE, VISIBLE, Fingerprint, Normals, Recipe
 from methods.anoseg.losses import normal_pair, reconstruction_loss, segmentation_loss
 from methods.anoseg.method import AnoSeg, contrast_table
 from methods.anoseg.network import Generator, coordinate_channels, levels_for
@@ -34,8 +36,12 @@ def tensor(images):
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
 
-def made(config, images, grey=False, seed=1):
-    return a.training_batch(np.random.default_rng(seed), images, np.arange(len(images)), config, grey)
+def made(config, images, seed=1):
+    return a.Source.of(images, config).batch(np.random.default_rng(seed), np.arange(len(images)))
+
+
+def scene(image, **facts):
+    return a.Scene(image, image, **facts)
 
 
 @pytest.mark.parametrize("off", [None, "hard_augmentation", *OURS])
@@ -73,13 +79,13 @@ def test_gaps_within_an_anomaly_are_closed():
     before = np.zeros((40, 40, 3), np.uint8)
     after = before.copy()
     after[::4] = 200  # stripes
-    labels = a.label_region(before, after, a.Region((slice(0, 40), slice(0, 40)), np.ones((40, 40), np.float32), 40.0))
+    labels = a.label_region(before, after, a.Region((slice(0, 40), slice(0, 40)), np.ones((40, 40), np.float32), 40.0), VISIBLE)
     assert (labels[2:-4] == a.ANOMALOUS).all()
 
 
 def test_areas_span_from_specks_to_a_quarter():
     rng, image = np.random.default_rng(0), pictures(1, 128)[0]
-    regions = [a.draw_region(rng, image, AnoSegConfig()) for _ in range(400)]
+    regions = [a.draw_region(rng, scene(image), AnoSegConfig(), (0.0004, 0.33)) for _ in range(400)]
     areas = np.array([(region.alpha > 0.5).sum() / 128**2 for region in regions])
     assert areas[areas > 0].min() < 0.001 and areas.max() > 0.15 and (areas > 0).mean() > 0.8
 
@@ -87,7 +93,7 @@ def test_areas_span_from_specks_to_a_quarter():
 def test_only_upright_rectangles_without_varied_shapes():
     rng, image = np.random.default_rng(0), pictures(1, 128)[0]
     for _ in range(50):
-        region = a.draw_region(rng, image, AnoSegConfig(**PASTE_ONLY))
+        region = a.draw_region(rng, scene(image), AnoSegConfig(**PASTE_ONLY), (0.0004, 0.33))
         inside = region.alpha > 0.5
         rows, columns = inside.any(1), inside.any(0)
         assert inside.sum() == rows.sum() * columns.sum()
@@ -96,7 +102,7 @@ def test_only_upright_rectangles_without_varied_shapes():
 def test_fine_lines_are_long_and_thin_and_never_blended_away():
     rng, config = np.random.default_rng(0), AnoSegConfig()
     image = np.full((128, 128, 3), 128, np.uint8)
-    regions = [a.draw_line(rng, image, config) for _ in range(200)]
+    regions = [a.draw_line(rng, scene(image), config) for _ in range(200)]
     some = [region for region in regions if (region.alpha > 0.25).any()]
     assert len(some) > 180
     length = [np.hypot(*region.alpha.shape) for region in some]
@@ -110,9 +116,10 @@ def test_fine_lines_are_long_and_thin_and_never_blended_away():
     assert faint < 0.05 * len(some)
 
 
-@given(st.integers(0, 2**32), st.booleans(), st.sampled_from([a.draw_region, a.draw_line]))
-def test_regions_lie_within_the_image(seed, varied, draw):
-    region = draw(np.random.default_rng(seed), pictures(1, 64)[0], AnoSegConfig(varied_shapes=varied))
+@given(st.integers(0, 2**32), st.booleans(), st.booleans())
+def test_regions_lie_within_the_image(seed, varied, line):
+    rng, place, config = np.random.default_rng(seed), scene(pictures(1, 64)[0]), AnoSegConfig(varied_shapes=varied)
+    region = a.draw_line(rng, place, config) if line else a.draw_region(rng, place, config, (0.0004, 0.33))
     assert np.zeros((64, 64))[region.window].shape == region.alpha.shape
     assert region.alpha.dtype == np.float32
     assert region.alpha.size == 0 or (0 <= region.alpha.min() and region.alpha.max() <= 1)
@@ -123,7 +130,7 @@ def test_structure_attracts_anomalies():
     image[32:96, 32:96] = pictures(1)[0]
     for placement, low, high in ((True, 0.45, 1.0), (False, 0.15, 0.4)):
         rng = np.random.default_rng(0)
-        points = np.array([a.place(rng, image, placement) for _ in range(300)])
+        points = np.array([a.place(rng, scene(image), placement) for _ in range(300)])
         assert low < ((points > 28) & (points < 100)).all(1).mean() < high
 
 
@@ -144,7 +151,7 @@ def test_hard_augmented_patches_are_turned_by_right_angles_or_of_other_colours(m
     region = a.Region((slice(20, 40), slice(20, 40)), np.ones((20, 20), np.float32), 20.0)
     seen = set()
     for seed in range(60):
-        patch = a.cut(np.random.default_rng(seed), image, region, config, False)[..., 0]
+        patch = a.cut(np.random.default_rng(seed), scene(image), False, region, config)[..., 0]
         horizontal, vertical = np.abs(np.diff(patch, axis=1)).max(), np.abs(np.diff(patch, axis=0)).max()
         assert min(horizontal, vertical) < 1
         seen.add("horizontal" if horizontal > 100 else "vertical" if vertical > 100 else "none")
@@ -168,22 +175,51 @@ def test_membrane_meets_the_edge_and_is_smooth_within():
 
 def test_grey_images_stay_grey():
     images = np.repeat(pictures(16)[..., :1], 3, axis=3)
-    out, _, _ = made(AnoSegConfig(), images, grey=True)
+    out, _, _ = made(AnoSegConfig(), images)
     assert (out.max(-1) == out.min(-1)).all()
-    out, _, _ = made(AnoSegConfig(), images, grey=False)
+    images[0, 0, 0, 0] += 20
+    out, _, _ = made(AnoSegConfig(), images)
     assert (out.max(-1) > out.min(-1)).any()
 
 
-def test_normal_augmentation_is_slight():
-    image = np.full((64, 64, 3), 128, np.uint8)
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        assert np.abs(a.augment_normal(rng, image).astype(int) - 128).max() <= 0.07 * 128 + 8
+def test_normals_move_slightly():
     dot = np.zeros((64, 64, 3), np.uint8)
     dot[30:34, 30:34] = 255
+    rng = np.random.default_rng(0)
     for _ in range(20):
-        y, x = np.argwhere(a.augment_normal(rng, dot)[..., 0] > 100).mean(0)
+        y, x = np.argwhere(a.move(dot, a.draw_motion(rng, 64, False))[..., 0] > 100).mean(0)
         assert math.hypot(y - 31.5, x - 31.5) < 0.05 * 64
+
+
+def test_turned_normals_stand_out_of_the_same_background():
+    """A bar before a slope of grey: it turns by any angle, the slope stays, and no corner is torn."""
+    slope = np.broadcast_to(np.linspace(150, 200, 96, dtype=np.float32)[:, None], (96, 96)).astype(np.uint8)
+    image = np.repeat(slope[..., None], 3, 2)
+    image[44:52, 20:76] = 40
+    layer = Normals.of(image[None]).layers[0]
+    angles = []
+    for seed in range(30):
+        turned = a.move(image, a.draw_motion(np.random.default_rng(seed), 96, True), layer.background)
+        corners = np.abs(turned.astype(int) - slope[..., None])[[0, 0, -1, -1], [0, -1, 0, -1]]
+        assert corners.max() <= 3
+        moments = cv2.moments((turned[..., 0] < 100).astype(np.uint8), True)
+        angles.append(0.5 * math.atan2(2 * moments["mu11"], moments["mu20"] - moments["mu02"]))
+    assert abs(np.exp(2j * np.array(angles)).mean()) < 0.4
+
+
+@pytest.mark.parametrize("strength", [0.1, 0.3])
+def test_exposures_stay_within_their_range_and_keep_grey_grey(strength):
+    image = np.full((64, 64, 3), 100, np.uint8)
+    image[16:48, 16:48] = 120
+    rng, means, channels = np.random.default_rng(0), [], []
+    for _ in range(300):
+        out = a.expose(rng, image, strength, True)
+        assert (out.max(-1) == out.min(-1)).all()
+        means.append(out.mean() / image.mean())
+        channels.append(np.ptp(a.expose(rng, image, strength, False).mean((0, 1))))
+    low, high = math.exp(-strength), math.exp(strength)
+    assert low - 0.02 < min(means) < low + 0.05 and high - 0.05 < max(means) < high + 0.02
+    assert max(channels) > 2
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (40, 3), (64, 64)])
@@ -193,28 +229,111 @@ def test_smooth_noise(shape, cell):
     assert noise.shape == shape and noise.dtype == np.float32 and np.isfinite(noise).all()
 
 
-def test_batches_do_not_depend_on_the_number_of_threads(monkeypatch):
-    images, config = tensor(pictures(10)), AnoSegConfig(batch_size=4, image_size=64)
-    with Batches(images, config, 3, 5, "cpu") as one:
-        first = list(one)
-    monkeypatch.setattr("methods.anoseg.batches.workers_for", lambda device: 3)
-    with Batches(images, config, 3, 5, "cpu") as three:
-        second = list(three)
-    assert len(first) == len(second) == 5
-    assert all(torch.equal(x, y) for one, two in zip(first, second, strict=True) for x, y in zip(one, two, strict=True))
+def test_batches_do_not_depend_on_who_makes_them():
+    batches = Batches(a.Source.of(pictures(10), AnoSegConfig()), 3, 4, 5)
+    first = list(batches.on("cpu"))
+    assert len(first) == 5
+    if sys.platform == "linux":
+        pool = cv2.getNumThreads()
+        cv2.setNumThreads(4)
+        cv2.blur(np.zeros((2000, 2000), np.uint8), (5, 5))  # has threads now, of which a fork has none
+        for one, other in zip(first, batches._by_processes(2), strict=True):
+            assert all(torch.equal(x, y) for x, y in zip(one, to_tensors(other, "cpu"), strict=True))
+        assert cv2.getNumThreads() == 4
+        cv2.setNumThreads(pool)
     x, clean, masks, decided = first[0]
     assert x.shape == clean.shape == (4, 3, 64, 64) and masks.shape == decided.shape == (4, 1, 64, 64)
     assert -1 <= x.min() and x.max() <= 1 and (masks * (1 - decided) == 0).all()
-    assert len(first[0][0]) == 4 and len(first[2][0]) == 3  # 10 images: 4, 3, 3
+
+
+@given(st.integers(1, 20), st.integers(1, 9), st.integers(1, 12))
+def test_every_pass_shows_each_normal_once(count, size, number):
+    order = Batches(a.Source.of(pictures(count), AnoSegConfig()), 0, size, number).index.ravel()
+    assert len(order) == size * number
+    for start in range(0, len(order) - count + 1, count):
+        assert sorted(order[start : start + count]) == list(range(count))
 
 
 def test_an_error_in_a_thread_reaches_the_caller(monkeypatch):
     def broken(*_):
         raise RuntimeError("broken")
 
-    monkeypatch.setattr("methods.anoseg.batches.training_batch", broken)
-    with pytest.raises(RuntimeError, match="broken"), Batches(tensor(pictures(4)), AnoSegConfig(), 0, 2, "cpu") as batches:
-        next(batches)
+    monkeypatch.setattr(a.Source, "batch", broken)
+    with pytest.raises(RuntimeError, match="broken"):
+        next(Batches(a.Source.of(pictures(4), AnoSegConfig()), 0, 2, 2).on("cpu"))
+
+
+def parts(angles, size=96, dark=False, around=0.0, width=5):
+    """Return pictures of a bar in these directions, before a shaded plain ground."""
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    rng, out = np.random.default_rng(0), []
+    for angle in angles:
+        u, v = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
+        ground = (40 if dark else 170) + 0.2 * x + rng.normal(0, 1, (size, size)) + around * rng.normal(0, 1, (size, size))
+        grey = np.where((np.abs(u) < 30) & (np.abs(v) < width), 110, ground)
+        out.append(np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, 2))
+    return np.stack(out)
+
+
+def test_fingerprint_of_a_part_that_turns_freely():
+    facts = Normals.of(parts(np.linspace(0, math.pi, 12, endpoint=False))).fingerprint
+    assert facts.plain and facts.alignment < 0.2 and facts.elongation > 4
+    assert facts.share == pytest.approx(60 * 10 / 96**2, rel=0.35) and facts.inner_width == pytest.approx(10 / 96, rel=0.4)
+    recipe = Recipe.of(facts, AnoSegConfig())
+    assert recipe.turns and recipe.on_foreground and recipe.areas[1] == pytest.approx((1.5 * facts.inner_width) ** 2)
+
+
+def test_fingerprint_of_an_aligned_part():
+    facts = Normals.of(parts(np.full(12, 0.4), dark=True)).fingerprint
+    assert facts.plain and facts.alignment > 0.95 and not Recipe.of(facts, AnoSegConfig()).turns
+
+
+def test_foreground_is_the_part():
+    image = parts([0.7])[0]
+    truth = (np.abs(image[..., 0].astype(int) - 110) < 15).astype(np.uint8)
+    found = Normals.of(image[None]).layers[0].foreground
+    assert (found & (truth > 0)).sum() / (found | (truth > 0)).sum() > 0.7
+
+
+@pytest.mark.parametrize("images", [pictures(12), np.full((4, 64, 64, 3), 9, np.uint8), parts(np.zeros(12), around=40)])
+def test_no_foreground_switches_its_rules_off(images):
+    facts = Normals.of(images).fingerprint
+    recipe = Recipe.of(facts, AnoSegConfig())
+    assert not facts.plain and not recipe.on_foreground and not recipe.turns and recipe.areas == (0.0004, 0.33)
+
+
+def test_an_unstable_foreground_switches_its_rules_off():
+    images = np.concatenate([parts(np.zeros(6), width=width) for width in (2, 20)])
+    assert not Normals.of(images).fingerprint.plain
+
+
+def test_grain_decides_what_is_visible_and_exposures_how_far_normals_vary():
+    rng = np.random.default_rng(0)
+    flat = np.full((8, 64, 64, 3), 100.0)
+    smooth, grainy = (np.clip(flat + rng.normal(0, s, flat.shape), 0, 255).astype(np.uint8) for s in (0.1, 6))
+    assert Recipe.of(Normals.of(smooth).fingerprint, AnoSegConfig()).visible < 7
+    assert Recipe.of(Normals.of(grainy).fingerprint, AnoSegConfig()).visible > 10
+    assert Recipe.of(Normals.of(smooth).fingerprint, AnoSegConfig()).exposure == EXPOSURE
+    bright = (flat * np.exp(rng.normal(0, 0.25, (8, 1, 1, 1)))).astype(np.uint8)
+    assert EXPOSURE < Recipe.of(Normals.of(bright).fingerprint, AnoSegConfig()).exposure <= 0.2
+
+
+def test_every_rule_can_be_set_by_hand():
+    facts = Fingerprint(True, 0.2, 0.1, 3.0, 0.1, 1.0, 0.01)
+    config = AnoSegConfig(foreground=False, largest_area=0.2, turns=False, visible=9, exposure=0.05)
+    assert Recipe.of(facts, config) == Recipe((0.0004, 0.2), 9, False, 0.05, False)
+
+
+def test_anomalies_fall_on_the_foreground_and_move_with_it():
+    images = parts(np.linspace(0, math.pi, 16, endpoint=False))
+    config = AnoSegConfig(**PASTE_ONLY | {"normal_augmentation": True}, largest_area=0.002)
+    source = a.Source.of(images, config)
+    rng, hits = np.random.default_rng(0), []
+    for k in range(16):
+        normal, points = source.normal(rng, k)
+        inside = np.round(points).astype(int).clip(0, 95)
+        hits.append((np.abs(normal[inside[:, 0], inside[:, 1], 0].astype(int) - np.median(normal[:8])) > 20).mean())
+    assert min(hits) > 0.6
 
 
 def test_coordinates():
@@ -227,21 +346,22 @@ def test_coordinates():
 def test_coordinates_join_the_deepest_levels():
     with_, without = (Generator(levels_for(128), 4, coord).down for coord in (True, False))
     more = [a[0].in_channels - b[0].in_channels for a, b in zip(with_, without, strict=True)]
-    assert more == [0, 0, 2, 2, 2, 2]
+    assert more == [0, 2, 2, 2, 2]
 
 
 @pytest.mark.parametrize("comparison", [True, False])
 @pytest.mark.parametrize("coord", [True, False])
 def test_generator_shapes(coord, comparison):
-    logits, reconstruction = Generator(5, 4, coord, comparison)(torch.rand(2, 3, 96, 64) * 2 - 1)
+    logits, reconstruction = Generator(4, 4, coord, comparison)(torch.rand(2, 3, 96, 64) * 2 - 1)
     assert logits.shape == (2, 1, 96, 64) and reconstruction.shape == (2, 3, 96, 64)
     assert reconstruction.abs().max() <= 1
 
 
-@pytest.mark.parametrize(("side", "levels"), [(64, 5), (128, 6), (256, 7), (96, 5), (320, 6), (1024, 9)])
+@pytest.mark.parametrize(("side", "levels"), [(64, 4), (128, 5), (256, 6), (96, 4), (320, 5), (1024, 8)])
 def test_the_deepest_level_sees_the_whole_image(side, levels):
     assert levels_for(side) == levels
-    assert side // 2**levels == 2 or side // 2**levels % 2 == 1
+    deepest = side // 4 // 2 ** (levels - 1)
+    assert deepest == 2 or deepest % 2 == 1
 
 
 def test_a_corner_of_the_map_depends_on_the_corner_beyond():
@@ -287,7 +407,7 @@ def test_detector_sees_the_map_only_if_it_may():
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 11])
 def test_any_number_of_steps(steps):
-    method = AnoSeg(AnoSegConfig(image_size=64, steps=steps, batch_size=2, width=4))
+    method = AnoSeg(AnoSegConfig(image_size=64, images_seen=2 * steps, batch_size=2, width=4))
     method.fit(tensor(pictures(3)))
     assert torch.isfinite(method.predict(tensor(pictures(1))).maps).all()
 
@@ -297,7 +417,7 @@ PARTS = ["adversarial", "reconstruction", "coord", "hard_augmentation", "restora
 
 def test_every_part_has_a_switch_that_changes_the_result():
     images = tensor(pictures(8))
-    base = {"image_size": 64, "steps": 8, "batch_size": 4, "width": 4}
+    base = {"image_size": 64, "images_seen": 32, "batch_size": 4, "width": 4}
     maps = []
     for config in (AnoSegConfig(**base), *(AnoSegConfig(**base, **{part: False}) for part in PARTS)):
         method = AnoSeg(config, seed=1)
@@ -306,15 +426,17 @@ def test_every_part_has_a_switch_that_changes_the_result():
     assert [part for part, map_ in zip(PARTS, maps[1:], strict=True) if torch.equal(map_, maps[0])] == []
 
 
-def test_the_detector_changes_the_score_and_not_the_maps():
+def test_the_detector_changes_the_score_where_it_may_and_never_the_maps():
     images = tensor(pictures(8))
-    base = {"image_size": 64, "steps": 8, "batch_size": 4, "width": 4}
+    base = {"image_size": 64, "images_seen": 32, "batch_size": 4, "width": 4}
     found = []
-    for config in (AnoSegConfig(**base), AnoSegConfig(**base, detector=False), AnoSegConfig(**base, detector_map=False)):
+    for changes in ({}, {"detector": False}, {"detector_map": False}, {"detector_in_score": True}):
+        config = AnoSegConfig(**base, **changes)
         method = AnoSeg(config, seed=1)
         method.fit(images)
         found.append(method.predict(images))
-    assert found[1].scores is None and not found[1].other_scores
+    assert torch.equal(found[0].scores, found[1].scores) and not found[1].other_scores
+    assert torch.allclose(found[3].scores, (found[0].scores + found[0].other_scores["detector"]) / 2)
     assert all(torch.equal(found[0].maps, other.maps) for other in found[1:])
     assert not torch.equal(found[0].other_scores["detector"], found[2].other_scores["detector"])
 
@@ -324,7 +446,7 @@ def test_it_learns_to_segment_anomalies_of_another_kind():
     x = torch.linspace(0, 20, 64)
     stripes = (0.5 + 0.2 * torch.sin(x)).expand(3, 64, 64)
     normals = ((stripes + 0.02 * torch.randn(24, 3, 64, 64, generator=torch.Generator().manual_seed(0))) * 255).byte()
-    method = AnoSeg(AnoSegConfig(image_size=64, steps=150, batch_size=8, width=8), seed=0)
+    method = AnoSeg(AnoSegConfig(image_size=64, images_seen=1200, batch_size=8, width=8), seed=0)
     method.fit(normals[:16])
     test = normals[16:].clone()
     grid = torch.arange(64)

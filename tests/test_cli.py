@@ -177,7 +177,7 @@ def test_unknown_names_answer_with_the_nearest(bench, widget):
     assert "Did you mean: gradcam" in usage_error(bench, widget, methods="grad_cam")
     assert "Did you mean: mvtec_ad" in usage_error(bench, "--dataset", "mvtec_da", "--data-root", ".")
     assert "Did you mean: full" in usage_error(bench, widget, "--profile", "ful")
-    assert "Did you mean: epochs" in usage_error(bench, widget, "--set", "anoseg.epoch=3", methods="anoseg")
+    assert "Did you mean: images_seen" in usage_error(bench, widget, "--set", "anoseg.image_seen=3", methods="anoseg")
     assert "Did you mean: coord" in usage_error(bench, widget, methods="anoseg[cord=false]")
     assert "Unknown method 'nope'" in usage_error(bench, widget, "--set", "nope.x=3")
     assert "Unknown device 'gpu'" in usage_error(bench, widget, "--device", "gpu")
@@ -190,8 +190,8 @@ def test_unknown_key_of_the_dataset(bench, widget):
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
-        ("anoseg.epochs=many", "valid integer"),
-        ("anoseg.epochs=0", "greater than or equal to 1"),
+        ("anoseg.images_seen=many", "valid integer"),
+        ("anoseg.images_seen=0", "greater than or equal to 1"),
         ("anoseg.image_size=100", "multiple of 32"),
     ],
 )
@@ -493,7 +493,7 @@ def test_weights_are_told_apart_by_content(bench, tmp_path):
 def test_more_wrong_usage(bench, widget, tmp_path):
     assert "--dataset" in usage_error(bench, "--data-root", widget, "--methods", "random")
     assert "got nothing" in usage_error(bench, widget, "--category", "")
-    assert "no truth value" in usage_error(bench, widget, "--set", "anoseg.epochs=true", methods="anoseg")
+    assert "no truth value" in usage_error(bench, widget, "--set", "anoseg.images_seen=true", methods="anoseg")
     assert "finite" in usage_error(bench, widget, "--set", "anoseg.learning_rate=.inf", methods="anoseg")
     assert "Unknown key 'gradcam.typo'" in usage_error(bench, widget, "--set", "gradcam.typo=1")
     assert "--seeds" in usage_error(bench, widget, "--seeds", "99999999999999999999")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -21,7 +22,7 @@ from bench.store import Run
 from methods.base import Method, MethodConfig, Prediction
 from tests.test_report import add, run  # noqa: F401
 
-TINY = [f"--set=anoseg.{s}" for s in ("image_size=64", "steps=2", "width=4", "batch_size=2")]
+TINY = [f"--set=anoseg.{s}" for s in ("image_size=64", "images_seen=4", "width=4", "batch_size=2")]
 
 
 @pytest.fixture
@@ -44,13 +45,12 @@ def in_order(run: Run):  # noqa: F811
 def test_each_rung_adds_what_it_says_and_the_last_is_the_method_as_it_is():
     variants = parse_methods(EXPERIMENTS["ablation"].methods, "quick", {})
     assert len(variants) == len(LADDER)
-    on: set[str] = set()
-    for variant, (_, switches) in zip(variants, LADDER, strict=True):
-        now = {name for name, value in variant.config.model_dump().items() if value is True}
-        assert set(switches) == now - on - {"detector", "detector_map"}
-        on |= now
+    dumps = [variant.config.model_dump() for variant in variants]
+    assert {name for name, value in dumps[0].items() if value is True} == {"detector", "detector_map"}
+    for (before, after), (_, switches) in zip(itertools.pairwise(dumps), LADDER[1:], strict=True):
+        assert {name for name in after if after[name] != before[name]} == {switch.partition("=")[0] for switch in switches}
     assert variants[-1].config == parse_methods("anoseg", "quick", {})[0].config
-    assert on == {name for name, value in variants[-1].config.model_dump().items() if isinstance(value, bool)}
+    assert {name for name, value in dumps[-1].items() if value is False} == {"detector_in_score"}
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -121,6 +121,8 @@ def test_preview(bench, widget):
     data = ["--dataset", "mvtec_layout", "--data-root", widget]
     assert bench("preview", "anoseg", *data, *TINY, "--number", "5", "--out", "p") == 0, bench.err
     assert Image.open(bench.folder / "p" / "widget.png").width > 400
+    assert Image.open(bench.folder / "p" / "widget_foreground.png").width > 400
+    assert "fingerprint: plain" in bench.out and "recipe: areas 0.0" in bench.out
     assert bench("preview", "gradcam", *data, "--profile", "demo", "--number", "2") == 0, bench.err
     assert bench("preview", "ae_recon", *data, "--out", "none") == 1 and "learns from no synthetic anomalies" in bench.err
     assert not (bench.folder / "none").exists()

@@ -1,7 +1,7 @@
 """Compare variants of methods without any test image: held-out normal images, marred in ways that training does not use.
 
     python -m tests.validate_anomalies --methods 'anoseg,anoseg[comparison=false]' --dataset mvtec_ad --data-root DIR \
-        --category bottle,grid --set anoseg.steps=900
+        --category bottle,grid --set anoseg.images_seen=14400
 
 Most of AnoSeg's configuration was chosen by these numbers (not `mixture` and `fine_lines`, see README). Training pastes, fills,
 bends and, since version 6, draws lines of its own; here parts are painted over from their surroundings, discs are turned, noise

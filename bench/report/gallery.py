@@ -200,7 +200,7 @@ def write_gallery(results: Results, category: str, folder: Path, names: Names) -
 
 
 def write_examples(images: np.ndarray, masks: np.ndarray, title: str, path: Path) -> Path:
-    """Write pictures of synthetic anomalies: image above mask, eight in a row.
+    """Write pictures with their masks: image above mask, eight in a row.
 
     Parameters
     ----------
@@ -215,8 +215,7 @@ def write_examples(images: np.ndarray, masks: np.ndarray, title: str, path: Path
     height = top + 2 * rows * step + rows * GAP
     figure = Figure(figsize=(max(width, 5.0), height))
     ax = figure.add_axes((0, 0, 1, 1))
-    caption = "synthetic anomalies to learn from. Below each image its mask: white anomalous, grey left out of the loss"
-    lines = textwrap.wrap(f"{plain(title)}: {caption}.", int(max(width, 5.0) * 17))
+    lines = textwrap.wrap(f"{plain(title)}.", int(max(width, 5.0) * 17))
     ax.text(GAP, 0.04, "\n".join(lines), va="top", fontsize=7)
     for i, (image, mask) in enumerate(zip(images, masks, strict=True)):
         x, y = GAP + (i % per_row) * step, top + (i // per_row) * (2 * step + GAP)

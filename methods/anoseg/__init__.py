@@ -5,25 +5,31 @@ What the abstract and reviews of the paper state is marked *known*; what they le
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from methods import METHODS
-from methods.base import TrainedConfig
+from methods.base import MethodConfig
+
+#: What the fingerprint of the training images decides.
+Auto = Literal["auto"]
 
 
-class AnoSegConfig(TrainedConfig):
+class AnoSegConfig(MethodConfig):
     """Configuration of AnoSeg; every part of the paper and every addition of ours has a switch of its own."""
 
     profiles: ClassVar[dict[str, dict[str, Any]]] = {
-        "demo": {"image_size": 64, "steps": 400},
-        "quick": {"steps": 1000},
+        "demo": {"image_size": 64, "images_seen": 6400, "batch_size": 16},
+        "quick": {"images_seen": 10_000, "batch_size": 16},
     }
 
-    version: ClassVar[int] = 6
+    version: ClassVar[int] = 7
 
     image_size: int = Field(256, ge=64, le=2048, multiple_of=32, description="side of the square that images are resized to, px")
+
+    batch_size: int = Field(64, ge=1, description="images per training step and per prediction")
+    images_seen: int = Field(144_000, ge=1, description="training images that the generator learns from, whatever the batch (ours)")
 
     # the paper's parts (known); their weights are ours
     hard_augmentation: bool = Field(True, description="rotate, permute and jitter what is pasted, as the paper does")
@@ -32,10 +38,10 @@ class AnoSegConfig(TrainedConfig):
     reconstruction: bool = Field(True, description="reconstruction loss on normal regions")
     reconstruction_weight: float = Field(1.0, ge=0)
     coord: bool = Field(True, description="two coordinate channels in [-1, 1], joined to the deepest levels (where: ours)")
-    detector: bool = Field(
-        True, description="a classifier of (image, map) takes part in the image score; without it, the map's maximum"
-    )
+    detector: bool = Field(True, description="a classifier of (image, map) gives an image score of its own")
     detector_map: bool = Field(True, description="the detector sees the map beside the image")
+
+    detector_in_score: bool = Field(False, description="the image score is the mean of the map's and the detector's")
 
     # our additions
     varied_shapes: bool = Field(True, description="ours: scars, blobs and noise shapes beside rectangles")
@@ -47,20 +53,37 @@ class AnoSegConfig(TrainedConfig):
     blending: bool = Field(True, description="ours: opacities from faint to full and soft or seamless edges")
     visible_change: bool = Field(True, description="ours: the mask is kept only where the paste changes the image visibly")
     mixture: bool = Field(True, description="ours: half of the anomalies stay as the paper makes them, hard and whole")
-    normal_augmentation: bool = Field(True, description="ours: slight shift, rotation and brightness changes of the normals")
+    normal_augmentation: bool = Field(True, description="ours: slight shifts and turns of the normals, and other exposures")
     contrast: bool = Field(True, description="ours: images that use a part of the range of values only are stretched to it")
     restoration: bool = Field(True, description="ours: under anomalies, the reconstruction learns what was there before")
     restoration_weight: float = Field(1.0, ge=0)
     comparison: bool = Field(True, description="ours: a second small U-Net sees the difference of image and reconstruction")
     weight_averaging: bool = Field(True, description="ours: predict with an exponential moving average of the weights")
 
+    # rules: "auto" follows from the training images, see `fingerprint`; what is set by hand holds for any category
+    foreground: bool = Field(True, description="ours: before a plain background, anomalies fall on the foreground")
+    largest_area: Auto | Annotated[float, Field(gt=0, le=1)] = Field(
+        "auto", description="ours: of an anomaly, as a share of the image"
+    )
+    turns: Auto | bool = Field("auto", description="ours: normals are turned by any angle")
+    visible: Auto | Annotated[int, Field(ge=0, lt=255)] = Field(
+        "auto", description="ours: a change of more than that is an anomaly"
+    )
+    exposure: Auto | Annotated[float, Field(ge=0, le=1)] = Field(
+        "auto", description="ours: range of the normals' brightness, as a log ratio"
+    )
+
     width: int = Field(16, ge=4, description="channels of the first level of the U-Net (ours)")
-    steps: int | None = Field(2500, ge=1, description="updates; takes the place of epochs and min_steps")
     anomaly_weight: float = Field(
         3.0, gt=0, description="ours: weight of anomalous pixels in the cross-entropy; above 1 the map is bolder"
     )
     learning_rate: float = Field(2e-3, gt=0)
     smoothing: float = Field(1.0, ge=0, description="ours: sigma of the map's Gaussian smoothing, in pixels at 128 px")
+
+    @property
+    def steps(self) -> int:
+        """Updates of the generator."""
+        return -(-self.images_seen // self.batch_size)
 
 
 METHODS.register(

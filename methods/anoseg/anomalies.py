@@ -11,12 +11,15 @@ of what the network needs for it.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
 from numpy.random import Generator
+
+from methods.anoseg.fingerprint import Normals, Recipe
 
 if TYPE_CHECKING:
     from methods.anoseg import AnoSegConfig
@@ -26,8 +29,6 @@ NORMAL, ANOMALOUS, UNDECIDED = 0, 1, 2
 
 #: Share of training images with at least one, two and three anomalies (ours).
 ANOMALIES = (0.8, 0.4, 0.15)
-#: Areas of anomalies, as shares of the image, log-uniform: from a few pixels to a third (ours).
-AREA = (0.0004, 0.33)
 #: Share of the anomalies that `mixture` leaves as the paper makes them (ours).
 PLAIN = 0.5
 #: Share of fine lines among the other anomalies (ours).
@@ -43,8 +44,33 @@ ADDITIONS = (
     "blending",
     "visible_change",
 )
-#: A change of 10 of 255 in any channel is visible (ours).
-VISIBLE = 10
+#: Shares of the anomalies that fall on the foreground, where there is one, and of the patches that come from it (ours).
+ON_FOREGROUND, FROM_FOREGROUND = 0.85, 0.8
+#: Ranges of the normals' contrast and gamma, of the balance of their channels, and of shading across the image, as multiples of the
+#: range of their brightness; share of the normals that are shaded (ours).
+CONTRAST, GAMMA, WHITE_BALANCE, SHADING, SHADED = 0.6, 0.6, 0.25, 0.2, 0.3
+
+
+class Scene(NamedTuple):
+    """What an anomaly is put on.
+
+    Attributes
+    ----------
+    image : numpy.ndarray
+        uint8 (S, S, 3), changed in place.
+    other : numpy.ndarray
+        uint8 (S, S, 3), another normal image.
+    here, there : numpy.ndarray or None
+        float (M, 2), points (y, x) on the foregrounds of the two, where anomalies fall and patches come from; None for anywhere.
+    grey : bool
+        Whether the images have no colour; anomalies then have none either.
+    """
+
+    image: np.ndarray
+    other: np.ndarray
+    here: np.ndarray | None = None
+    there: np.ndarray | None = None
+    grey: bool = False
 
 
 class Region(NamedTuple):
@@ -104,11 +130,17 @@ def colour_jitter(rng: Generator, patch: np.ndarray, grey: bool, strength: float
 # --- shapes -------------------------------------------------------------------------------------------------------------
 
 
-def place(rng: Generator, image: np.ndarray, seek_structure: bool) -> tuple[float, float]:
-    """Return a point (y, x): uniform, or of three points that where the image has most structure (ours).
+def point_of(rng: Generator, points: np.ndarray) -> np.ndarray:
+    """Return one of some points (y, x), moved a little: they lie on a grid."""
+    return points[rng.integers(len(points))] + rng.normal(0, 2, 2)
 
-    On objects before a plain ground, most uniform points would lie beside the object.
-    """
+
+def place(rng: Generator, scene: Scene, seek_structure: bool) -> tuple[float, float]:
+    """Return a point (y, x): of the foreground where there is one; else uniform, or of three that with most structure (ours)."""
+    if scene.here is not None and rng.random() < ON_FOREGROUND:
+        y, x = point_of(rng, scene.here)
+        return float(y), float(x)
+    image = scene.image
     side = image.shape[0]
     points = rng.uniform(0, side, (3 if seek_structure and rng.random() < 0.7 else 1, 2))
     if len(points) == 1:
@@ -123,19 +155,19 @@ def place(rng: Generator, image: np.ndarray, seek_structure: bool) -> tuple[floa
     return float(y), float(x)
 
 
-def draw_region(rng: Generator, image: np.ndarray, config: AnoSegConfig) -> Region:
-    """Draw the region of an anomaly on an image (S, S, 3): a rectangle; with `varied_shapes` also a scar, a blob or shreds.
+def draw_region(rng: Generator, scene: Scene, config: AnoSegConfig, areas: tuple[float, float]) -> Region:
+    """Draw the region of an anomaly, whose area is log-uniform: a rectangle; with `varied_shapes` also a scar, a blob or shreds.
 
     A region is {(u, v) : d(u, v) + noise < 1}, where d is 1 on the edge of a rotated rectangle or ellipse.
     """
-    side = image.shape[0]
+    side = scene.image.shape[0]
     kind = rng.choice(["rectangle", "scar", "blob", "shreds"], p=[0.2, 0.25, 0.35, 0.2]) if config.varied_shapes else "rectangle"
-    area, aspect = side * side * log_uniform(rng, *AREA), log_uniform(rng, 0.3, 3.3)
+    area, aspect = side * side * log_uniform(rng, *areas), log_uniform(rng, 0.3, 3.3)
     if kind == "scar":
         area, aspect = min(0.3 * area, 0.03 * side * side), 8 * max(aspect, 1 / aspect)
     angle = rng.uniform(0, math.pi) if config.varied_shapes else 0.0
     a, b = max(math.sqrt(area * aspect) / 2, 1.0), max(math.sqrt(area / aspect) / 2, 0.7)
-    cy, cx = place(rng, image, config.placement)
+    cy, cx = place(rng, scene, config.placement)
     cos, sin = abs(math.cos(angle)), abs(math.sin(angle))
     reach = 1.3 if config.varied_shapes else 1.0
     ry, rx = reach * (a * sin + b * cos) + 2, reach * (a * cos + b * sin) + 2
@@ -161,13 +193,13 @@ def draw_region(rng: Generator, image: np.ndarray, config: AnoSegConfig) -> Regi
     return Region((rows, columns), np.clip((1 - distance) * (b / softness) + 0.5, 0, 1), math.sqrt(area))
 
 
-def draw_line(rng: Generator, image: np.ndarray, config: AnoSegConfig) -> Region:
-    """Draw the region of a fine line on an image (S, S, 3): a scratch, a crack, a thread (ours).
+def draw_line(rng: Generator, scene: Scene, config: AnoSegConfig) -> Region:
+    """Draw the region of a fine line: a scratch, a crack, a thread (ours).
 
     A line, straight or crooked, at times branched, is a walk of equal steps whose heading drifts and jumps. It is up to 1.2
     times as long as the image is wide, and from one pixel to 2 % of that wide.
     """
-    side = image.shape[0]
+    side = scene.image.shape[0]
     length, width = side * log_uniform(rng, 0.06, 1.2), log_uniform(rng, 1, max(2.0, 0.02 * side))
     drift, jump = rng.uniform(0, 0.25), rng.uniform(0, 0.8) * (rng.random() < 0.5)
     step = max(2.0, side / 64)
@@ -179,7 +211,7 @@ def draw_line(rng: Generator, image: np.ndarray, config: AnoSegConfig) -> Region
 
     heading = rng.uniform(0, 2 * math.pi)
     trunk = walk(np.zeros(2), heading, length)
-    lines = [trunk + np.array(place(rng, image, config.placement))[::-1] - trunk[len(trunk) // 2]]  # (x, y)
+    lines = [trunk + np.array(place(rng, scene, config.placement))[::-1] - trunk[len(trunk) // 2]]  # (x, y)
     while rng.random() < 0.25 and len(lines) < 4:
         turn = rng.choice([-1, 1]) * rng.uniform(0.4, 1.3)
         lines.append(walk(lines[0][rng.integers(len(trunk))], heading + turn, length * rng.uniform(0.2, 0.6)))
@@ -196,14 +228,20 @@ def draw_line(rng: Generator, image: np.ndarray, config: AnoSegConfig) -> Region
 # --- what fills a region ------------------------------------------------------------------------------------------------
 
 
-def cut(rng: Generator, source: np.ndarray, region: Region, config: AnoSegConfig, grey: bool) -> np.ndarray:
+def cut(rng: Generator, scene: Scene, foreign: bool, region: Region, config: AnoSegConfig) -> np.ndarray:
     """Cut a patch for a region from elsewhere in an image; hard augmented at times (known), rescaled and turned (ours).
+
+    Parameters
+    ----------
+    foreign : bool
+        Whether from the other image.
 
     Returns
     -------
     numpy.ndarray
         float32 (h, w, 3), about 0..255.
     """
+    source, points = (scene.other, scene.there) if foreign else (scene.image, scene.here)
     side = source.shape[0]
     (rows, columns), shape = region.window, region.alpha.shape
     hard = config.hard_augmentation and rng.random() < 0.6
@@ -217,13 +255,18 @@ def cut(rng: Generator, source: np.ndarray, region: Region, config: AnoSegConfig
         turns += rng.uniform(-math.pi / 4, math.pi / 4)
     centre = np.array([(columns.start + columns.stop) / 2, (rows.start + rows.stop) / 2])
     near = config.foreign_patches and rng.random() < 0.35  # from beside its place: a part is missing, doubled or moved
-    there = centre + rng.uniform(-0.2, 0.2, 2) * side if near else rng.uniform(0.1, 0.9, 2) * side
+    if near:
+        there = centre + rng.uniform(-0.2, 0.2, 2) * side
+    elif points is not None and rng.random() < FROM_FOREGROUND:
+        there = point_of(rng, points)[::-1]
+    else:
+        there = rng.uniform(0.1, 0.9, 2) * side
     cos, sin = math.cos(turns) / scale, math.sin(turns) / scale
     matrix = np.array([[cos, -sin, 0.0], [sin, cos, 0.0]])
     matrix[:, 2] = there - matrix[:, :2] @ np.array([shape[1] / 2, shape[0] / 2])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     patch = cv2.warpAffine(source, matrix, shape[::-1], flags=flags, borderMode=cv2.BORDER_REFLECT_101).astype(np.float32)
-    return colour_jitter(rng, patch, grey, rng.random()) if hard and rng.random() < 0.7 else patch
+    return colour_jitter(rng, patch, scene.grey, rng.random()) if hard and rng.random() < 0.7 else patch
 
 
 def fill(rng: Generator, here: np.ndarray, grey: bool) -> np.ndarray:
@@ -298,9 +341,9 @@ def blend(rng: Generator, here: np.ndarray, patch: np.ndarray, region: Region) -
     return here + (alpha * np.float32(opacity))[..., None] * (patch - here)
 
 
-def patch_for(rng: Generator, image: np.ndarray, region: Region, other: np.ndarray, config: AnoSegConfig, grey: bool) -> np.ndarray:
-    """Return what fills a region, float32 (h, w, 3): most often a patch of a normal image; `paste` says of what."""
-    here = image[region.window].astype(np.float32)
+def patch_for(rng: Generator, scene: Scene, region: Region, config: AnoSegConfig) -> np.ndarray:
+    """Return what fills a region, float32 (h, w, 3): most often a patch of a normal image."""
+    here, grey = scene.image[region.window].astype(np.float32), scene.grey
     choice = rng.random()
     if region.fine and choice < 0.5:
         return shade(rng, here)
@@ -309,8 +352,8 @@ def patch_for(rng: Generator, image: np.ndarray, region: Region, other: np.ndarr
     if not region.fine and config.synthetic_fill and choice < 0.3:
         return retouch(rng, here, grey)
     if not region.fine and config.deformation and choice < 0.42:
-        return deform(rng, image, region)
-    return cut(rng, other if config.foreign_patches and rng.random() < 0.6 else image, region, config, grey)
+        return deform(rng, scene.image, region)
+    return cut(rng, scene, config.foreign_patches and rng.random() < 0.6, region, config)
 
 
 @cache
@@ -322,7 +365,7 @@ def without_additions(config: AnoSegConfig) -> AnoSegConfig:
 # --- one anomaly, one image, one batch ----------------------------------------------------------------------------------
 
 
-def label_region(before: np.ndarray, after: np.ndarray, region: Region) -> np.ndarray:
+def label_region(before: np.ndarray, after: np.ndarray, region: Region, visible: int) -> np.ndarray:
     """Return the labels of a region: anomalous where the change is visible, as a human would outline it (ours).
 
     Gaps that are small beside the region are closed. The rest of what was pasted stays undecided.
@@ -331,9 +374,11 @@ def label_region(before: np.ndarray, after: np.ndarray, region: Region) -> np.nd
     ----------
     before, after : numpy.ndarray
         uint8 (h, w, 3).
+    visible : int
+        A change of more than so many of 255, in any channel, is.
     """
     change = cv2.blur(cv2.absdiff(before, after).max(2), (3, 3))
-    seen = (change > VISIBLE).astype(np.uint8)
+    seen = (change > visible).astype(np.uint8)
     reach = int(np.clip(0.15 * region.size, 1, 12))
     border = cv2.copyMakeBorder(seen, reach, reach, reach, reach, cv2.BORDER_CONSTANT, value=0)
     kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
@@ -343,79 +388,152 @@ def label_region(before: np.ndarray, after: np.ndarray, region: Region) -> np.nd
     return labels
 
 
-def paste(rng: Generator, image: np.ndarray, labels: np.ndarray, other: np.ndarray, config: AnoSegConfig, grey: bool) -> None:
-    """Put one synthetic anomaly on an image and its labels, in place.
+def paste(rng: Generator, scene: Scene, labels: np.ndarray, config: AnoSegConfig, recipe: Recipe) -> None:
+    """Put one synthetic anomaly on a scene's image and its labels, in place.
 
     Parameters
     ----------
-    image : numpy.ndarray
-        uint8 (S, S, 3).
     labels : numpy.ndarray
         uint8 (S, S).
-    other : numpy.ndarray
-        uint8 (S, S, 3), another normal image.
     config : AnoSegConfig
         Its switches say what takes part.
-    grey : bool
-        Whether the images have no colour; anomalies then have none either.
     """
     if config.mixture and rng.random() < PLAIN:
         config = without_additions(config)
-    draw = draw_line if config.fine_lines and rng.random() < LINES else draw_region
-    region = draw(rng, image, config)
+    if config.fine_lines and rng.random() < LINES:
+        region = draw_line(rng, scene, config)
+    else:
+        region = draw_region(rng, scene, config, recipe.areas)
     if region.alpha.size == 0:
         return
-    before = image[region.window]
+    before = scene.image[region.window]
     here = before.astype(np.float32)
-    patch = patch_for(rng, image, region, other, config, grey)
+    patch = patch_for(rng, scene, region, config)
     after = blend(rng, here, patch, region) if config.blending else np.where(region.alpha[..., None] > 0.5, patch, here)
     after = np.clip(after, 0, 255).astype(np.uint8)
     if config.visible_change:
-        new = label_region(before, after, region)
+        new = label_region(before, after, region, recipe.visible)
     else:
         new = np.where(region.alpha > 0.5, np.uint8(ANOMALOUS), np.uint8(NORMAL))
-    image[region.window] = after
+    scene.image[region.window] = after
     old = labels[region.window]
     labels[region.window] = np.where((old == ANOMALOUS) | (new == NORMAL), old, new)
 
 
-def augment_normal(rng: Generator, image: np.ndarray) -> np.ndarray:
-    """Shift, turn and scale slightly and change the brightness and contrast a little, uint8 (S, S, 3) (ours)."""
-    side = image.shape[0]
-    angle, scale = rng.uniform(-0.05, 0.05), math.exp(rng.uniform(-0.04, 0.04))
+def draw_motion(rng: Generator, side: int, turns: bool) -> np.ndarray:
+    """Return a slight shift, turn and scaling about the centre of an image, float (2, 3); the turn by any angle on demand."""
+    angle, scale = rng.uniform(-math.pi, math.pi) if turns else rng.uniform(-0.05, 0.05), math.exp(rng.uniform(-0.04, 0.04))
     cos, sin = math.cos(angle) * scale, math.sin(angle) * scale
     matrix = np.array([[cos, -sin, 0.0], [sin, cos, 0.0]])
     centre = np.full(2, (side - 1) / 2)
     matrix[:, 2] = centre + rng.uniform(-0.03, 0.03, 2) * side - matrix[:, :2] @ centre
-    moved = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    gain, bias = rng.uniform(0.93, 1.07), rng.uniform(-7, 7)
-    return cv2.LUT(moved, np.clip(np.arange(256) * gain + bias, 0, 255).astype(np.uint8))
+    return matrix
 
 
-def training_batch(
-    rng: Generator, images: np.ndarray, index: np.ndarray, config: AnoSegConfig, grey: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Make a training batch: a part of the images stays normal, the others carry one to three anomalies.
+def move(image: np.ndarray, matrix: np.ndarray, background: np.ndarray | None = None) -> np.ndarray:
+    """Return an image moved by (x, y) -> matrix (x, y, 1), uint8 (S, S, 3); before a given background, only what stands out."""
+    if background is None:
+        return cv2.warpAffine(image, matrix, image.shape[1::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    standing_out = cv2.subtract(image, background, dtype=cv2.CV_16S)
+    moved = cv2.warpAffine(standing_out, matrix, image.shape[1::-1], flags=cv2.INTER_LINEAR)
+    return cv2.add(background, moved, dtype=cv2.CV_8U)
+
+
+def expose(rng: Generator, image: np.ndarray, strength: float, grey: bool) -> np.ndarray:
+    """Return an image under another exposure, uint8 (S, S, 3): brightness, contrast, gamma, white balance, slight shading (ours).
 
     Parameters
     ----------
-    images : numpy.ndarray
-        uint8 (M, S, S, 3), all normal training images.
-    index : numpy.ndarray
-        (N,), which of them make the batch.
-
-    Returns
-    -------
-    images, clean : numpy.ndarray
-        uint8 (N, S, S, 3), with the anomalies and before they were added.
-    labels : numpy.ndarray
-        uint8 (N, S, S): `NORMAL`, `ANOMALOUS` or `UNDECIDED`.
+    strength : float
+        Range of the brightness, a log ratio: its factor lies between exp(-strength) and exp(strength).
     """
-    clean = np.stack([augment_normal(rng, images[i]) if config.normal_augmentation else images[i] for i in index])
-    out, labels = clean.copy(), np.zeros(clean.shape[:3], np.uint8)
-    for image, label in zip(out, labels, strict=True):
-        some = rng.random()
-        for share in ANOMALIES:
-            if some < share:
-                paste(rng, image, label, images[rng.integers(len(images))], config, grey)
-    return out, clean, labels
+    gain, contrast, gamma = np.exp(rng.uniform(-strength, strength, 3) * (1, CONTRAST, GAMMA))
+    balance = np.ones(3) if grey else np.exp(WHITE_BALANCE * rng.uniform(-strength, strength, 3))
+    middle = max(image.mean() / 255, 1e-3)  # contrast and gamma leave it where it is
+    values = middle * (np.linspace(0, 1, 256)[:, None] / middle) ** gamma
+    table = gain * balance * (middle + contrast * (values - middle))
+    exposed = cv2.LUT(image, np.clip(255 * table + 0.5, 0, 255).astype(np.uint8).reshape(1, 256, 3))
+    if rng.random() < SHADED:
+        direction, slope = rng.uniform(0, 2 * math.pi), rng.uniform(0, SHADING * strength)
+        across = np.linspace(-1, 1, image.shape[0], dtype=np.float32)
+        factor = 1 + np.float32(slope) * (math.sin(direction) * across[:, None] + math.cos(direction) * across)
+        exposed = cv2.multiply(exposed, cv2.merge([factor.astype(np.float32)] * 3), dtype=cv2.CV_8U)
+    return exposed
+
+
+@dataclass(frozen=True)
+class Source:
+    """Makes training images of the normals of a category.
+
+    Attributes
+    ----------
+    normals : Normals
+        What they are made of.
+    config : AnoSegConfig
+        Its switches say what takes part.
+    recipe : Recipe
+        What follows from the normals' fingerprint.
+    points : list of numpy.ndarray or None
+        For each normal, points (y, x) of its foreground, float (M, 2), where that counts.
+    grey : bool
+        Whether the normals have no colour.
+    """
+
+    normals: Normals
+    config: AnoSegConfig
+    recipe: Recipe
+    points: list[np.ndarray] | None
+    grey: bool
+
+    @classmethod
+    def of(cls, images: np.ndarray, config: AnoSegConfig) -> Source:
+        """Look at normal images, uint8 (N, S, S, 3), and decide how to make training images of them."""
+        normals = Normals.of(images)
+        recipe = Recipe.of(normals.fingerprint, config)
+        points = [2.0 * np.argwhere(layer.foreground[::2, ::2]) for layer in normals.layers] if recipe.on_foreground else None
+        grey = bool((images.max(-1).astype(np.int16) - images.min(-1)).max() <= 8)
+        return cls(normals, config, recipe, points, grey)
+
+    def _points(self, index: int, matrix: np.ndarray | None = None) -> np.ndarray | None:
+        """Return the points of a normal's foreground, moved with it; None where they do not count, or there are none."""
+        if self.points is None or not len(self.points[index]):
+            return None
+        if matrix is None:
+            return self.points[index]
+        return (self.points[index][:, ::-1] @ matrix[:, :2].T + matrix[:, 2])[:, ::-1]
+
+    def normal(self, rng: Generator, index: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return a normal, moved and under another exposure, uint8 (S, S, 3), and the points of its foreground."""
+        image = self.normals.images[index]
+        if not self.config.normal_augmentation:
+            return image, self._points(index)
+        matrix = draw_motion(rng, image.shape[0], self.recipe.turns)
+        moved = move(image, matrix, self.normals.layers[index].background if self.recipe.turns else None)
+        return expose(rng, moved, self.recipe.exposure, self.grey), self._points(index, matrix)
+
+    def batch(self, rng: Generator, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Make a training batch: a part of the images stays normal, the others carry one to three anomalies.
+
+        Parameters
+        ----------
+        index : numpy.ndarray
+            (N,), which normals make the batch.
+
+        Returns
+        -------
+        images, clean : numpy.ndarray
+            uint8 (N, S, S, 3), with the anomalies and before they were added.
+        labels : numpy.ndarray
+            uint8 (N, S, S): `NORMAL`, `ANOMALOUS` or `UNDECIDED`.
+        """
+        drawn = [self.normal(rng, i) for i in index]
+        clean = np.stack([image for image, _ in drawn])
+        out, labels = clean.copy(), np.zeros(clean.shape[:3], np.uint8)
+        for image, (_, here), label in zip(out, drawn, labels, strict=True):
+            some = rng.random()
+            for share in ANOMALIES:
+                if some < share:
+                    other = int(rng.integers(len(self.normals.images)))
+                    scene = Scene(image, self.normals.images[other], here, self._points(other), self.grey)
+                    paste(rng, scene, label, self.config, self.recipe)
+        return out, clean, labels

@@ -1,88 +1,107 @@
-"""Training batches of AnoSeg, made ahead by background threads: OpenCV does its work outside Python's lock."""
+"""Training batches of AnoSeg, made ahead: by processes beside a GPU, which Python's lock would keep waiting, else by a thread."""
 
 from __future__ import annotations
 
-import os
+import sys
 from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
+from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
+import cv2
 import numpy as np
 import torch
+from torch.utils.data import DataLoader, Dataset
 
-from methods.anoseg import AnoSegConfig
-from methods.anoseg.anomalies import ANOMALOUS, UNDECIDED, training_batch
+from methods.anoseg.anomalies import ANOMALOUS, UNDECIDED, Source
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
-Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
+Arrays = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+#: Processes that make batches, at most, and the batches that each of them is ahead.
+MAKERS, AHEAD = 15, 3
 
 
-def workers_for(device: str) -> int:
-    """Return how many threads make batches: one beside a network on the CPU, more to keep up with a GPU."""
-    return 1 if device == "cpu" else max(1, min(8, (os.cpu_count() or 2) - 1))
+def makers_for(device: str) -> int:
+    """Return how many processes make batches: none beside a network on the CPU, else as many as there are threads to spare."""
+    return min(MAKERS, max(1, torch.get_num_threads() - 1)) if device.startswith("cuda") and sys.platform == "linux" else 0
 
 
-class Batches:
-    """Iterates over training batches; use it as a context, at whose end its threads are gone.
+class Batches(Dataset[Arrays]):
+    """All batches of a training, each by its number.
 
-    Every batch has a random generator of its own, seeded by (seed, number of the batch): the batches are the same
-    whatever the number of threads.
+    Every batch has a random generator of its own, seeded by (seed, number): the batches are the same whoever makes them.
 
     Parameters
     ----------
-    images : torch.Tensor
-        uint8 (N, 3, S, S), normal, on the CPU.
+    source : Source
+        Makes training images of normals.
+    size : int
+        Images in a batch.
     number : int
         How many batches there are.
     """
 
-    def __init__(self, images: torch.Tensor, config: AnoSegConfig, seed: int, number: int, device: str) -> None:
-        self._images = np.ascontiguousarray(images.permute(0, 2, 3, 1).numpy())
-        self._grey = bool((images.amax(1).int() - images.amin(1).int()).max() <= 8)
-        self._config, self._seed, self._device = config, seed, device
-        self._orders = self._passes(number)
-        workers = workers_for(device)
-        self._pool = ThreadPoolExecutor(workers, "anomalies")
-        self._ahead: deque[Future[Arrays]] = deque()
-        for _ in range(2 * workers):
-            self._submit()
+    def __init__(self, source: Source, seed: int, size: int, number: int) -> None:
+        self.source, self.seed = source, seed
+        rng, count = np.random.default_rng(seed), len(source.normals.images)
+        passes = -(-number * size // count)
+        order = np.concatenate([rng.permutation(count) for _ in range(passes)])  # each pass in a new order
+        self.index = order[: number * size].reshape(number, size)
 
-    def _passes(self, number: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (number, indices) of the batches: each pass over the images in a new order, cut into nearly equal parts."""
-        rng, done, count = np.random.default_rng(self._seed), 0, len(self._images)
-        while True:
-            for index in np.array_split(rng.permutation(count), -(-count // self._config.batch_size)):
-                if done == number:
-                    return
-                yield done, index
-                done += 1
+    def __len__(self) -> int:
+        return len(self.index)
 
-    def _submit(self) -> None:
-        for step, index in self._orders:
-            rng = np.random.default_rng((self._seed, step))
-            self._ahead.append(self._pool.submit(training_batch, rng, self._images, index, self._config, self._grey))
-            return
+    def __getitem__(self, number: int) -> Arrays:
+        """Return images and clean, uint8 (N, S, S, 3), and labels, uint8 (N, S, S)."""
+        made = self.source.batch(np.random.default_rng((self.seed, number)), self.index[number])
+        return tuple(torch.from_numpy(array) for array in made)  # type: ignore[return-value]
 
-    def __enter__(self) -> Batches:
-        return self
+    def on(self, device: str) -> Generator[Batch, None, None]:
+        """Yield the batches in order, as tensors on a device.
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._pool.shutdown(cancel_futures=True)
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self
-
-    def __next__(self) -> Batch:
-        """Return (images, clean, masks, decided) on the device, float32.
-
-        images, clean : (N, 3, S, S) in [-1, 1]; masks, decided : (N, 1, S, S), 0 or 1.
+        images, clean : float32 (N, 3, S, S) in [-1, 1], channels last; masks, decided : float32 (N, 1, S, S), 0 or 1.
         """
-        if not self._ahead:
-            raise StopIteration
-        arrays = self._ahead.popleft().result()
-        self._submit()
-        images, clean, labels = (torch.from_numpy(array).to(self._device, non_blocking=True) for array in arrays)
-        images, clean = (x.permute(0, 3, 1, 2).float() / 127.5 - 1 for x in (images, clean))
-        labels = labels[:, None]
-        return images, clean, (labels == ANOMALOUS).float(), (labels != UNDECIDED).float()
+        makers = makers_for(device)
+        ahead = self._by_processes(makers) if makers else self._by_a_thread()
+        with closing(ahead):
+            for arrays in ahead:
+                yield to_tensors(arrays, device)
+
+    def _by_processes(self, makers: int) -> Generator[Arrays, None, None]:
+        loader = DataLoader(
+            self,
+            batch_size=None,
+            num_workers=makers,
+            prefetch_factor=AHEAD,
+            pin_memory=torch.cuda.is_available(),
+            multiprocessing_context="fork",  # the normals are shared, and a user's script is not imported again
+        )
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)  # a fork has none of the threads that OpenCV would wait for
+        try:
+            made = iter(loader)
+        finally:
+            cv2.setNumThreads(threads)
+        yield from made
+
+    def _by_a_thread(self) -> Generator[Arrays, None, None]:
+        with ThreadPoolExecutor(1, "anomalies") as pool:
+            waiting = deque(pool.submit(self.__getitem__, number) for number in range(min(2, len(self))))
+            try:
+                for number in range(len(self)):
+                    arrays = waiting.popleft().result()
+                    if number + 2 < len(self):
+                        waiting.append(pool.submit(self.__getitem__, number + 2))
+                    yield arrays
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+
+def to_tensors(arrays: Arrays, device: str) -> Batch:
+    """Return what `Batches.on` yields for what `Batches` holds."""
+    images, clean, labels = (array.to(device, non_blocking=True) for array in arrays)
+    images, clean = (x.permute(0, 3, 1, 2).float() / 127.5 - 1 for x in (images, clean))
+    labels = labels[:, None]
+    return images, clean, (labels == ANOMALOUS).float(), (labels != UNDECIDED).float()

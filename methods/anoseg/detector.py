@@ -1,7 +1,8 @@
 """The image-level detector of AnoSeg: a classifier of the image joined with its estimated map.
 
 Known from the paper: the estimated map improves an image-level detector that sees it together with the image.
-Ours: the network, its loss, and the image score: the mean of the detector's probability and the map's maximum.
+Ours: the network, its loss, and that it takes no part in the image score unless `detector_in_score` asks for it: it made the
+score worse on drawn defects (docs/anoseg.md).
 """
 
 from __future__ import annotations

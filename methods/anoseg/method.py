@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from typing import Any
+
+import numpy as np
 import torch
 from torchvision.transforms.functional import gaussian_blur
 
 from methods import base
 from methods.anoseg import AnoSegConfig
+from methods.anoseg.anomalies import Source
 from methods.anoseg.batches import Batches
 from methods.anoseg.detector import Detector
+from methods.anoseg.fingerprint import describe
 from methods.anoseg.network import Generator, levels_for
 from methods.anoseg.training import train_detector, train_generator
 
 #: Largest gain of `contrast_table`, and the values that the darkest and brightest of the normal images then take.
 GAIN, DARKEST, BRIGHTEST = 8.0, 20, 235
+
+#: Share of the pixels whose mean is the image score: by measurement, see docs/anoseg.md.
+TOP = 0.001
+
+
+def top_mean(maps: torch.Tensor, share: float) -> torch.Tensor:
+    """Return the mean of the hottest pixels, (N,), of maps (N, 1, H, W); `share` of them, at least one."""
+    flat = maps.flatten(1)
+    return flat.topk(max(1, round(share * flat.shape[1])), 1).values.mean(1)
 
 
 def contrast_table(images: torch.Tensor) -> torch.Tensor:
@@ -54,15 +69,24 @@ class AnoSeg(base.Method):
         self._build()
         if config.contrast:
             self.table = contrast_table(images).to(self.device)
-        steps = config.total_steps(len(images))
+        steps = config.steps
         detector_steps = steps // 8 if config.detector else 0
         total = steps + detector_steps
-        with Batches(self.table.cpu()[images.int()], config, self.seed, total, self.device) as batches:
-            for step, loss in enumerate(train_generator(self.generator, batches, steps, config, self.device), 1):
+        source = self._source(images)
+        self._found = describe(source.normals.fingerprint, source.recipe)
+        with closing(Batches(source, self.seed, config.batch_size, total).on(self.device)) as batches:
+            for step, loss in train_generator(self.generator, batches, steps, config, self.device):
                 progress(step, total, loss)
-            learning = train_detector(self.detector, self._maps, batches, detector_steps, self.device)
-            for step, loss in enumerate(learning, steps + 1):
-                progress(step, total, loss)
+            for step, loss in train_detector(self.detector, self._maps, batches, detector_steps, self.device):
+                progress(steps + step, total, loss)
+
+    def _source(self, images: torch.Tensor) -> Source:
+        """Return what makes training images of normals, uint8 (N, 3, S, S)."""
+        return Source.of(np.ascontiguousarray(self.table.cpu()[images.int()].permute(0, 2, 3, 1).numpy()), self.config)
+
+    def findings(self) -> dict[str, Any]:
+        """Return the fingerprint of the training images, and the recipe that followed from it."""
+        return self._found
 
     def _maps(self, images: torch.Tensor) -> torch.Tensor:
         """Return smoothed maps (N, 1, S, S) in 0..1 for images in [-1, 1]."""
@@ -76,20 +100,26 @@ class AnoSeg(base.Method):
         x = self.table[images.int()].float() / 127.5 - 1
         maps = self._maps(x)
         if not self.config.detector:
-            return base.Prediction(maps.squeeze(1))
+            return base.Prediction(maps.squeeze(1), top_mean(maps, TOP))
         detected = torch.sigmoid(self.detector(x, maps))
-        return base.Prediction(maps.squeeze(1), (detected + maps.flatten(1).amax(1)) / 2, {"detector": detected})
+        of_map = top_mean(maps, TOP)
+        scores = (of_map + detected) / 2 if self.config.detector_in_score else of_map
+        return base.Prediction(maps.squeeze(1), scores, {"detector": detected})
 
     def _examples(self, images: torch.Tensor, number: int) -> base.Examples:
+        self.table = contrast_table(images) if self.config.contrast else torch.arange(256, dtype=torch.uint8)
+        source = self._source(images)
+        size = self.config.batch_size
         shown: list[tuple[torch.Tensor, torch.Tensor]] = []
-        table = contrast_table(images) if self.config.contrast else torch.arange(256, dtype=torch.uint8)
-        with Batches(table[images.int()], self.config, self.seed, number, "cpu") as batches:
-            for x, _, masks, decided in batches:
-                some = masks.flatten(1).amax(1) > 0
-                shown += zip(((x[some] + 1) * 127.5).round().byte(), (masks + 0.5 * (1 - decided))[some, 0], strict=True)
-                if len(shown) >= number:
-                    break
-        return base.Examples(*(torch.stack(part) for part in zip(*shown[:number], strict=True)))
+        for x, _, masks, decided in Batches(source, self.seed, size, -(-4 * number // size) + 1).on("cpu"):
+            some = masks.flatten(1).amax(1) > 0
+            shown += zip(((x[some] + 1) * 127.5).round().byte(), (masks + 0.5 * (1 - decided))[some, 0], strict=True)
+            if len(shown) >= number:
+                break
+        pictures, marks = (torch.stack(part) for part in zip(*shown[:number], strict=True))
+        normals = torch.from_numpy(source.normals.images[:number]).permute(0, 3, 1, 2)
+        foregrounds = torch.from_numpy(np.stack([layer.foreground for layer in source.normals.layers[:number]]))
+        return base.Examples(pictures, marks, normals, foregrounds, describe(source.normals.fingerprint, source.recipe))
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return the weights of generator and detector, and the table of contrast."""

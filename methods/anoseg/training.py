@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from methods.anoseg import AnoSegConfig
 from methods.anoseg.batches import Batch
@@ -20,6 +20,11 @@ from methods.anoseg.losses import (
 )
 from methods.anoseg.network import Discriminator, Generator
 
+#: Losses that a training tells of: reading one makes a GPU wait.
+TOLD = 200
+#: Steps that a GPU takes one kernel after another before it records them as one graph.
+WARM_UP = 3
+
 
 def mixed_precision(device: str) -> torch.autocast:
     """Return the context in which convolutions compute in bfloat16, where the device does so by itself.
@@ -27,27 +32,38 @@ def mixed_precision(device: str) -> torch.autocast:
     On CPUs with AVX512-BF16 a step of the generator then takes little more than half the time of float32; others would emulate it.
     """
     kind = torch.device(device).type
-    able = torch.cuda.is_bf16_supported(False) if kind == "cuda" else kind == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    if kind == "cuda":
+        able = torch.cuda.is_bf16_supported(False)
+    else:
+        able = kind == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.cpu._is_avx512_bf16_supported()
     return torch.autocast(kind, torch.bfloat16, enabled=able)
 
 
-def train_generator(
-    generator: Generator, batches: Iterator[Batch], steps: int, config: AnoSegConfig, device: str
-) -> Iterator[float]:
-    """Train generator and discriminator in turn, and leave the generator with its averaged weights; yields its loss.
+class Rivals:
+    """Generator and discriminator in training.
 
     Ours: AdamW with a one-cycle schedule (Smith and Topin 2018), an exponential moving average of the weights.
     """
-    generator.train()
-    discriminator = Discriminator().to(device).to(memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(generator.parameters(), config.learning_rate, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, config.learning_rate, total_steps=max(20, steps), pct_start=0.1)
-    opponent = torch.optim.Adam(discriminator.parameters(), 2e-4, betas=(0.5, 0.999))
-    average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(min(0.99, 1 - 10 / (steps + 10))), use_buffers=True)
-    for _ in range(steps):
-        x, clean, masks, decided = next(batches)
-        with mixed_precision(device):
-            logits, reconstruction = generator(x)
+
+    def __init__(self, generator: Generator, steps: int, config: AnoSegConfig, device: str) -> None:
+        self.generator, self.config, self.device = generator, config, device
+        self.discriminator = Discriminator().to(device).to(memory_format=torch.channels_last)
+        capturable = device.startswith("cuda")
+        rate = torch.tensor(config.learning_rate, device=device) if capturable else config.learning_rate
+        self.optimiser = torch.optim.AdamW(generator.parameters(), rate, weight_decay=1e-4, capturable=capturable)
+        self.opponent = torch.optim.Adam(self.discriminator.parameters(), 2e-4, betas=(0.5, 0.999), capturable=capturable)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser, config.learning_rate, total_steps=max(20, steps), pct_start=0.1, cycle_momentum=False
+        )
+        self.weights = [value for value in generator.state_dict().values() if value.is_floating_point()]
+        self.average = [value.clone() for value in self.weights]
+        self.update_average = get_ema_multi_avg_fn(min(0.99, 1 - 10 / (steps + 10)))
+
+    def step(self, x: torch.Tensor, clean: torch.Tensor, masks: torch.Tensor, decided: torch.Tensor) -> torch.Tensor:
+        """Train both by one batch; returns the generator's loss."""
+        config = self.config
+        with mixed_precision(self.device):
+            logits, reconstruction = self.generator(x)
         logits, reconstruction = logits.float(), reconstruction.float()
         loss = segmentation_loss(logits, masks, decided, config.anomaly_weight)
         normal = (1 - masks) * decided
@@ -57,46 +73,104 @@ def train_generator(
             loss = loss + config.restoration_weight * reconstruction_loss(reconstruction, clean, 1 - normal)
         if config.adversarial:
             pair = normal_pair(reconstruction, torch.sigmoid(logits))
-            with mixed_precision(device):
-                judged = discriminator(*pair)
+            with mixed_precision(self.device):
+                judged = self.discriminator(*pair)
             loss = loss + config.adversarial_weight * adversarial_loss(judged.float())
-        optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(generator.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        average.update_parameters(generator)
+        torch.nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
+        self.optimiser.step()
+        with torch.no_grad():
+            self.update_average(self.average, self.weights, None)
         if config.adversarial:
-            train_discriminator(discriminator, opponent, normal_pair(x, masks), pair, device)
-        yield loss.item()
-    if config.weight_averaging:
-        generator.load_state_dict(average.module.state_dict())
-    generator.eval()
+            self._step_discriminator(normal_pair(x, masks), pair)
+        return loss.detach()
+
+    def _step_discriminator(self, real: tuple[torch.Tensor, torch.Tensor], fake: tuple[torch.Tensor, torch.Tensor]) -> None:
+        """Train the discriminator to tell pairs of image and reference mask from those of the generator."""
+        with mixed_precision(self.device):
+            judged, doubted = self.discriminator(*real), self.discriminator(*(part.detach() for part in fake))
+        loss = discriminator_loss(judged.float(), doubted.float())
+        self.opponent.zero_grad(set_to_none=True)
+        loss.backward()
+        self.opponent.step()
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Leave the generator with its averaged weights."""
+        if self.config.weight_averaging:
+            torch._foreach_copy_(self.weights, self.average)
+        self.generator.eval()
 
 
-def train_discriminator(
-    discriminator: Discriminator,
-    optimiser: torch.optim.Optimizer,
-    real: tuple[torch.Tensor, torch.Tensor],
-    fake: tuple[torch.Tensor, torch.Tensor],
-    device: str,
-) -> None:
-    """Train the discriminator for one step to tell pairs of image and reference mask from those of the generator."""
-    with mixed_precision(device):
-        judged, doubted = discriminator(*real), discriminator(*(part.detach() for part in fake))
-    loss = discriminator_loss(judged.float(), doubted.float())
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()
+class Recorded:
+    """A step that a GPU replays as one graph: its many small kernels would otherwise wait for their launches.
+
+    Parameters
+    ----------
+    step : callable
+        Takes a batch and returns a loss; its tensors keep their shapes.
+    device : str
+        Elsewhere than on CUDA, the step is called as it is.
+    """
+
+    def __init__(self, step: Callable[..., torch.Tensor], device: str) -> None:
+        self.step, self.calls = step, 0
+        self.stream = torch.cuda.Stream(device) if device.startswith("cuda") else None
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def __call__(self, *batch: torch.Tensor) -> torch.Tensor:
+        if self.stream is None:
+            return self.step(*batch)
+        self.calls += 1
+        if self.calls <= WARM_UP:
+            self.stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self.stream):
+                loss = self.step(*batch)
+            torch.cuda.current_stream().wait_stream(self.stream)
+            return loss
+        if self.graph is None:
+            self.graph, self.batch = torch.cuda.CUDAGraph(), [part.clone() for part in batch]
+            with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):  # others pin memory meanwhile
+                self.loss = self.step(*self.batch)
+        torch._foreach_copy_(self.batch, list(batch))
+        self.graph.replay()
+        return self.loss
+
+
+def told(step: int, steps: int) -> bool:
+    """Return whether the loss of a step, from 1, is read."""
+    return step % max(1, steps // TOLD) == 0 or step == steps
+
+
+def train_generator(
+    generator: Generator, batches: Iterator[Batch], steps: int, config: AnoSegConfig, device: str
+) -> Iterator[tuple[int, float]]:
+    """Train generator and discriminator in turn, and leave the generator with its averaged weights.
+
+    Yields
+    ------
+    tuple of int and float
+        A step, from 1, and its loss; not of every step.
+    """
+    generator.train()
+    rivals = Rivals(generator, steps, config, device)
+    advance = Recorded(rivals.step, device)
+    for step in range(1, steps + 1):
+        loss = advance(*next(batches))
+        rivals.schedule.step()
+        if told(step, steps):
+            yield step, loss.item()
+    rivals.finish()
 
 
 def train_detector(
     detector: Detector, maps_of: Callable[[torch.Tensor], torch.Tensor], batches: Iterator[Batch], steps: int, device: str
-) -> Iterator[float]:
-    """Train the detector on synthetic anomalies and the maps that the finished generator gives them; yields its loss."""
+) -> Iterator[tuple[int, float]]:
+    """Train the detector on synthetic anomalies and the maps that the finished generator gives them; yields as above."""
     detector.train()
     optimiser = torch.optim.AdamW(detector.parameters(), 1e-3, weight_decay=1e-3)
-    for _ in range(steps):
+    for step in range(1, steps + 1):
         x, _, masks, _ = next(batches)
         with mixed_precision(device):
             maps = maps_of(x)
@@ -104,5 +178,6 @@ def train_detector(
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
-        yield loss.item()
+        if told(step, steps):
+            yield step, loss.item()
     detector.eval()

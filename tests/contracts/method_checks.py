@@ -26,6 +26,12 @@ def normal_images(n: int, seed: int = 0) -> torch.Tensor:
     return (stripes + 6 * torch.randn(n, 3, SIZE, SIZE, generator=generator)).clamp(0, 255).byte()
 
 
+def budget(config_class: type, steps: int, batch: int) -> dict[str, int]:
+    """Return the settings by which a method trains for so many batches, where it trains."""
+    settings = {"steps": steps, "images_seen": steps * batch}
+    return {name: value for name, value in settings.items() if name in config_class.model_fields}
+
+
 @dataclass
 class Case:
     """One method with a configuration that trains in a second or two; `learns` is False for a method that does not."""
@@ -37,7 +43,7 @@ class Case:
         """Return a new instance."""
         config_class = METHODS[self.name].load_config()
         overrides = {"image_size": SIZE, "batch_size": 4}
-        overrides |= {"steps": 12} if "steps" in config_class.model_fields else {}
+        overrides |= budget(config_class, 12, 4)
         return METHODS[self.name].load()(config_class.of_profile("demo", overrides), seed=seed, device="cpu")
 
     @cached_property
@@ -140,8 +146,7 @@ def check_higher_is_more_anomalous(case: Case) -> None:
     if not case.learns:
         return
     method = case.make()
-    steps = {"steps": 150} if "steps" in type(method.config).model_fields else {}
-    method.config = method.config.model_copy(update=steps | {"batch_size": 8})
+    method.config = method.config.model_copy(update=budget(type(method.config), 150, 8) | {"batch_size": 8})
     method.fit(normal_images(16))
     clean = normal_images(4, seed=7)
     marred = clean.clone()
