@@ -26,7 +26,7 @@ from datasets import DATASETS
 from datasets.base import GOOD, Category, Dataset, DatasetConfig, Item
 
 #: Raised whenever an image or a mask changes.
-VERSION = 1
+VERSION = 2
 
 Size = tuple[int, int]
 Colour = tuple[float, float, float]
@@ -165,6 +165,11 @@ def spot(flaw: Generator, size: Size) -> tuple[float, float]:
 def polar(y: float, x: float, radius: float, angle: float) -> tuple[float, float]:
     """Return the place (y, x) at this distance and angle from another."""
     return y + radius * math.sin(angle), x + radius * math.cos(angle)
+
+
+def carried(y: float, x: float, turn: float, v: float, u: float) -> tuple[float, float]:
+    """Return the place (y, x) of the point (v, u) of `Canvas.frame` with these arguments."""
+    return polar(y, x, math.hypot(v, u), math.atan2(v, u) + turn)
 
 
 def scratch(canvas: Canvas, flaw: Generator, points: np.ndarray, where: np.ndarray | float = 1.0) -> None:
@@ -442,9 +447,213 @@ def part(canvas: Canvas, y: float, x: float, turn: float, tone: float, kind: int
     return cover
 
 
+def screw(rng: Generator, size: Size, defect: str | None, flaw: Generator) -> Canvas:
+    """Draw a countersunk screw that lies in any direction on pale paper."""
+    canvas = Canvas.blank(size, (0.83, 0.83, 0.81))
+    canvas.light(1 + 0.012 * noise(rng, size, 0.8) + 0.012 * noise(rng, size, 40))
+    (y, x), turn = rng.uniform(-6, 6, 2) + np.array(size) / 2, rng.uniform(0, 2 * math.pi)
+    v, u = canvas.frame(y, x, turn)
+    core, crest, pitch, phase = 6.5, 11.5, 11.0, rng.uniform(0, 1)
+    # The thread winds: its crests meet the lower outline half a pitch after the upper one.
+    winding = u / pitch + phase - np.arcsin(np.clip(v / crest, -1, 1)) / (2 * math.pi)
+    thread = (0.5 + 0.5 * np.cos(2 * math.pi * winding)) ** 2 * np.interp(u, (-26, -16, 76, 96), (0, 1, 1, 0))
+    radius = np.interp(u, (-97, -93, -76, -28, -24, 72, 96), (19, 19, 7.5, 7.5, core, core, 1.2)) + (crest - core) * thread
+    distance = np.maximum(np.abs(v) - radius, np.abs(u) - 96)
+    distance = (distance / np.maximum(np.hypot(*np.gradient(distance)), 1)).astype(np.float32)
+    cover = inside(distance)
+    # The tip is thin and casts no shadow, or the shadow of one that broke off would stay.
+    cast = cover * np.interp(u, (70, 84), (1, 0)).astype(np.float32)
+    for offset, softness, strength in ((2, 2.5, 0.35), (5, 7.0, 0.25)):
+        shadow(canvas, cast, offset, softness, strength)
+    ground = canvas.rgb.copy()
+    body = metal(cv2.GaussianBlur(np.sqrt(np.clip(radius**2 - v**2, 0, None)).astype(np.float32), (0, 0), 0.8))
+    canvas.paint(cover, (body * (1 + 0.03 * noise(rng, size, 0.7)))[..., None] * np.array((1.0, 0.98, 0.94), np.float32))
+    side = flaw.choice((-1, 1))
+    if defect == "nicked_thread":
+        # On this side the crests are where `winding` is whole.
+        along = (flaw.integers(0, 7) - phase + side / 4) * pitch
+        bite = blob(canvas, flaw, *carried(y, x, turn, side * crest, along), flaw.uniform(5, 7.5))
+        gone = inside(np.max([bite, core + 0.5 - np.abs(v), np.abs(u - along) - 0.45 * pitch], axis=0)) * inside(-side * v)
+        canvas.paint(gone, ground)
+        canvas.mark(gone * cover)
+    elif defect == "blunt_tip":
+        gone = inside(96 - flaw.uniform(9, 14) + flaw.normal(0, 0.25) * v - u + 0.3 * np.cos(0.9 * v + flaw.uniform(0, 6)))
+        canvas.paint(gone, ground)
+        canvas.mark(gone * cover)
+    elif defect == "burr":
+        along = flaw.choice((flaw.uniform(-95, -90), flaw.uniform(-70, -32)))
+        edge = np.interp(along, (-93, -76), (19, 7.5))
+        lean, reach = flaw.uniform(-0.5, 0.5), flaw.uniform(6, 9)
+        out = side * v - edge
+        sliver = np.abs(u - along - lean * out - 0.03 * lean * out**2) - flaw.uniform(2.2, 3.0) * (1 - 0.7 * out / reach)
+        shade = np.where(u - along - lean * out > 0, 0.30, 0.42)[..., None]
+        canvas.spoil(inside(np.maximum(np.maximum(sliver, out - reach), -out - 2)) * (1 - cover), shade)
+    return canvas
+
+
+def metal(height: np.ndarray) -> np.ndarray:
+    """Return the brightness of polished metal with this height field under a soft lamp to the upper left."""
+    dy, dx = np.gradient(height)
+    upright = 1 / np.sqrt(1 + dy**2 + dx**2)
+    towards = upright * (0.8 + 0.42 * (dy + dx))
+    return 0.18 + 0.32 * np.clip(towards, 0, 1) + 0.36 * np.clip(towards, 0, 1) ** 8
+
+
+#: The strokes of the tablet's mark, "K7", each from (v, u) to (v, u).
+MARK = (
+    ((-22, -32), (22, -32)),
+    ((2, -32), (-22, -8)),
+    ((-4, -26), (22, -8)),
+    ((-22, 10), (-22, 34)),
+    ((-22, 34), (22, 16)),
+)
+
+
+def segment(v: np.ndarray, u: np.ndarray, start: tuple[float, float], end: tuple[float, float]) -> np.ndarray:
+    """Return the distance to the straight line from `start` to `end`."""
+    dv, du = end[0] - start[0], end[1] - start[1]
+    along = np.clip(((v - start[0]) * dv + (u - start[1]) * du) / (dv * dv + du * du), 0, 1)
+    return np.hypot(v - start[0] - along * dv, u - start[1] - along * du)
+
+
+def pill(rng: Generator, size: Size, defect: str | None, flaw: Generator) -> Canvas:
+    """Draw a speckled oval tablet with a printed mark."""
+    canvas = Canvas.blank(size, (0.13, 0.14, 0.16))
+    canvas.light(1 + 0.06 * noise(rng, size, 0.9) + 0.05 * noise(rng, size, 30))
+    (y, x), turn = rng.uniform(-4, 4, 2) + np.array(size) / 2, rng.normal(0, 0.025)
+    v, u = canvas.frame(y, x, turn)
+    oval = np.hypot(v / 66, u / 98)
+    distance = (oval - 1) * oval / np.maximum(np.hypot(v / 66**2, u / 98**2), 1e-6)
+    cover = inside(distance)
+    shadow(canvas, cover, 4, 5, 0.6)
+    bulge = 14 * np.sqrt(np.clip(1 - np.clip(1 + distance / 26, 0, 1) ** 2.5, 0, 1))
+    canvas.paint(cover, relief(cv2.GaussianBlur(bulge, (0, 0), 2), 0.10)[..., None] * np.array((0.80, 0.78, 0.73), np.float32))
+    canvas.light(1 + cover * (0.012 * noise(rng, size, 0.9) + 0.01 * noise(rng, size, 8)))
+    specks: tuple[tuple[float, float, Colour], ...] = (
+        (0.9, 2.5, (0.72, 0.25, 0.20)),
+        (1.1, 2.5, (0.78, 0.55, 0.22)),
+        (0.8, 2.8, (0.45, 0.30, 0.26)),
+    )
+    for grain, level, colour in specks:
+        canvas.paint(0.8 * cover * inside((level - noise(rng, size, grain)) * grain, 0.7), colour)
+    my, mx = rng.normal((y, x), 1.0)
+    face = canvas.near(my, mx, 52)
+    v, u = face.frame(my, mx, turn)
+    bare, ink = face.rgb.copy(), (0.33, 0.36, 0.42)
+    printed = inside(np.min([segment(v, u, *each) for each in MARK], axis=0) - 3.2, 1.5)
+    face.paint((0.72 + 0.06 * noise(rng, (v.shape[0], v.shape[1]), 1.5)) * printed, ink)
+    angle, out = flaw.uniform(0, 2 * math.pi), math.sqrt(flaw.uniform(0, 0.7))
+    place = carried(y, x, turn, 66 * out * math.sin(angle), 98 * out * math.cos(angle))
+    if defect == "contamination":
+        colours = ((0.20, 0.26, 0.24), (0.25, 0.33, 0.48), (0.33, 0.40, 0.25))
+        dirt = blob(canvas, flaw, *place, flaw.uniform(2.8, 4.5))
+        canvas.spoil(inside(dirt, 1.5) * cover, colours[flaw.integers(3)], flaw.uniform(0.5, 0.85))
+    elif defect == "crack":
+        points = path(flaw, *place, flaw.uniform(35, 80), flaw.uniform(0, 2 * math.pi), 0.08, 0.5)
+        canvas.spoil(stroke(canvas, points, 1.7) * cover, canvas.rgb * 0.72, flaw.uniform(0.5, 0.9))
+    elif defect == "discolouration":
+        tints = ((0.98, 0.91, 0.70), (0.98, 0.84, 0.80), (0.87, 0.88, 0.84))
+        patch = np.maximum(blob(canvas, flaw, *place, flaw.uniform(12, 24)), distance + 3)
+        stain(canvas, flaw, patch, tints[flaw.integers(3)], (0.45, 0.8))
+    elif defect == "faulty_imprint":
+        (start, end), share = MARK[flaw.integers(len(MARK))], flaw.uniform(0.2, 0.8)
+        at = start[0] + share * (end[0] - start[0]), start[1] + share * (end[1] - start[1])
+        patch = inside(blob(face, flaw, *carried(my, mx, turn, *at), flaw.uniform(8, 13)))
+        if flaw.random() < 0.5:
+            face.paint(patch, bare)
+            face.mark(patch * printed)
+        else:
+            dv, du = polar(0, 0, flaw.uniform(6, 10), flaw.uniform(0, 2 * math.pi))
+            smear = np.min([segment(v - k * dv, u - k * du, start, end) for k in (0.3, 0.65, 1.0)], axis=0) - 3.2
+            face.spoil(inside(smear, 2.0) * patch * (1 - printed), ink, flaw.uniform(0.25, 0.45))
+    return canvas
+
+
+#: Leads on each side of the connector, and their pitch.
+LEADS, PITCH = 11, 15.0
+
+
+def connector(rng: Generator, size: Size, defect: str | None, flaw: Generator) -> Canvas:
+    """Draw a black connector with a row of gilt leads on either side, on a blue mat."""
+    canvas = Canvas.blank(size, (0.50, 0.60, 0.68))
+    canvas.light(1 + 0.02 * noise(rng, size, 0.9) + 0.02 * noise(rng, size, 25))
+    (y, x), turn = rng.uniform(-2, 2, 2) + np.array(size) / 2, rng.normal(0, 0.008)
+    v, u = canvas.frame(y, x, turn)
+    housing = np.maximum(box(v, u, 34, 94, 3), (u - v - 118) / math.sqrt(2))
+    cover = inside(housing)
+    shadow(canvas, cover, 3, 3, 0.5)
+    marred = flaw.integers(2 * LEADS)
+    for k in range(2 * LEADS):
+        side, along = 1 if k < LEADS else -1, (k % LEADS - LEADS // 2) * PITCH
+        foot = carried(y, x, turn, side * 33, along)
+        facing, tone = turn if side > 0 else turn + math.pi, rng.normal(1, 0.03)
+        lead(canvas.near(*foot, 34), *foot, facing, tone, defect if k == marred else None, flaw)
+    shade = relief(cv2.GaussianBlur(np.clip(-housing, 0, 4), (0, 0), 0.8), 0.4)
+    canvas.paint(cover, shade[..., None] * np.array((0.17, 0.17, 0.18), np.float32))
+    canvas.flaw *= 1 - cover
+    well = box(v, u, 17, 80, 2)
+    canvas.light(1 + inside(well - 2) * (relief(cv2.GaussianBlur(np.clip(well, -4, 0), (0, 0), 0.8), 0.4) - 1))
+    canvas.paint(0.6 * inside(well), (0.07, 0.07, 0.08))
+    step = (u + PITCH / 2) % PITCH - PITCH / 2
+    contact = np.maximum(box(np.abs(v) - 9, step, 5, 2.2, 1), np.abs(u) - (LEADS // 2 + 0.5) * PITCH)
+    canvas.paint(inside(contact), (0.66, 0.55, 0.30))
+    canvas.paint(inside(np.hypot(v + 26, u + 84) - 2.5), (0.30, 0.30, 0.31))
+    canvas.light(1 + cover * 0.05 * noise(rng, size, 0.8))
+    if defect == "chipped_housing":
+        side, along = flaw.choice((-1, 1)), (flaw.integers(LEADS - 1) - LEADS // 2 + 0.5) * PITCH
+        chip = blob(canvas, flaw, *carried(y, x, turn, side * 33, along), flaw.uniform(4.5, 8), 0.2)
+        broken = 1.3 * relief(cv2.GaussianBlur(np.clip(chip, -4, 0), (0, 0), 1), 0.3) * (1 + 0.08 * noise(flaw, size, 1))
+        canvas.spoil(inside(chip) * cover, broken[..., None] * np.array((0.31, 0.31, 0.32), np.float32))
+    elif defect == "contamination":
+        place = polar(y, x, flaw.uniform(10, 78), turn + flaw.choice((0, math.pi)) + flaw.uniform(-0.1, 0.1))
+        crumb = blob(canvas, flaw, *place, flaw.uniform(3.5, 6), 0.25)
+        canvas.spoil(inside(crumb), relief(np.clip(-crumb, 0, 3), 0.2)[..., None] * np.array((0.52, 0.50, 0.46), np.float32), 0.9)
+    return canvas
+
+
+def lead(canvas: Canvas, y: float, x: float, turn: float, tone: float, defect: str | None, flaw: Generator) -> None:
+    """Draw a lead of the connector, which leaves the housing at (y, x) down its own frame, or what became of it."""
+    bare = canvas.rgb.copy()
+    outline = solder_tail(canvas, y, x, turn, tone)
+    if defect == "missing_lead":
+        v, _ = canvas.frame(y, x, turn)
+        gone = inside(flaw.uniform(2, 9) - v)
+        canvas.paint(gone, bare)
+        canvas.mark(gone * inside(outline - 0.8))
+    elif defect == "bent_lead":
+        canvas.rgb[:] = bare
+        bent = solder_tail(canvas, y, x, turn + flaw.choice((-1, 1)) * flaw.uniform(0.26, 0.36), tone)
+        canvas.mark(inside(np.minimum(bent, outline) - 0.8))
+
+
+def solder_tail(canvas: Canvas, y: float, x: float, turn: float, tone: float) -> np.ndarray:
+    """Draw a straight lead and return the signed distance to it."""
+    v, u = canvas.frame(y, x, turn)
+    outline = box(v - 9, u, 15, 3.4, 1.2)
+    canvas.paint(0.8 * inside(outline - 0.8, 1.5), (0.16, 0.14, 0.10))
+    # The bend below the shoulder turns away from the lamp, the foot lies level.
+    slope = np.interp(v, (4, 9, 13, 17), (1.0, 0.72, 0.85, 1.08))
+    shade = tone * slope * relief(np.clip(-outline, 0, 1.6), 0.25)
+    canvas.paint(inside(outline), shade[..., None] * np.array((0.78, 0.68, 0.42), np.float32))
+    return outline
+
+
 @dataclass(frozen=True)
 class Subject:
-    """What a category shows: how it is drawn, at which sizes (H, W), and with which defect types."""
+    """What a category shows: how it is drawn, at which sizes (H, W), and with which defect types.
+
+    Attributes
+    ----------
+    grey : bool
+        Whether the camera is monochrome.
+    positional : frozenset of str
+        The defect types that only their position gives away.
+    good_test_gain : float
+        The exposure of the good test images, where all others have 1: brightness then tells good from defective test
+        images, and is no sign of a defect.
+    at_most : int, optional
+        The category has at most so many training images, whatever is asked.
+    """
 
     draw: Draw
     group: Literal["textures", "objects"]
@@ -452,6 +661,8 @@ class Subject:
     defects: tuple[str, ...]
     grey: bool = False
     positional: frozenset[str] = frozenset()
+    good_test_gain: float = 1.0
+    at_most: int | None = None
 
 
 SUBJECTS = {
@@ -464,16 +675,21 @@ SUBJECTS = {
     "circuit": Subject(
         circuit, "objects", ((256, 256),), ("misplaced", "scorch", "solder_bridge"), positional=frozenset({"misplaced"})
     ),
+    "screw": Subject(screw, "objects", ((256, 256),), ("blunt_tip", "burr", "nicked_thread"), good_test_gain=0.94),
+    "pill": Subject(pill, "objects", ((192, 256),), ("contamination", "crack", "discolouration", "faulty_imprint")),
+    "connector": Subject(
+        connector, "objects", ((160, 240),), ("bent_lead", "chipped_housing", "contamination", "missing_lead"), at_most=40
+    ),
 }
 
 
-def expose(canvas: Canvas, sensor: Generator, grey: bool) -> np.ndarray:
+def expose(canvas: Canvas, sensor: Generator, grey: bool, exposure: float = 1.0) -> np.ndarray:
     """Take the picture: lens blur, uneven light from a random side, gain and noise; uint8, shape (H, W, 3)."""
     height, width = canvas.x.shape
     angle, slope, gain = sensor.uniform(0, 2 * math.pi), sensor.uniform(0, 0.14), sensor.normal(1, 0.02)
     light = gain + slope * (math.cos(angle) * (canvas.x / width - 0.5) + math.sin(angle) * (canvas.y / height - 0.5))
     grain = 0.01 * sensor.standard_normal((height, width, 1 if grey else 3), np.float32)
-    picture = blur(canvas.rgb) * light[..., None] + grain
+    picture = exposure * light[..., None] * blur(canvas.rgb) + grain
     return np.round(255 * np.clip(picture, 0, 1)).astype(np.uint8)
 
 
@@ -504,7 +720,9 @@ def render(category: str, name: str, defect: str | None = None) -> tuple[np.ndar
     rng, flaw, sensor = (np.random.default_rng((seed, stream)) for stream in range(3))
     size = shown.sizes[rng.integers(len(shown.sizes))]
     canvas = shown.draw(rng, size, defect, flaw)
-    return expose(canvas, sensor, shown.grey), blur(canvas.flaw) > 0.25
+    # The name decides, not `defect`: a defective item and its clean twin are exposed alike.
+    exposure = shown.good_test_gain if name.startswith("test/good/") else 1.0
+    return expose(canvas, sensor, shown.grey, exposure), blur(canvas.flaw) > 0.25
 
 
 def draw_image(category: str, name: str, defect: str | None) -> np.ndarray:
@@ -520,9 +738,9 @@ def draw_mask(category: str, name: str, defect: str) -> np.ndarray:
 class SyntheticConfig(DatasetConfig):
     """How many images a category has."""
 
-    train: int = Field(default=40, ge=1, description="normal images to learn from")
-    test_good: int = Field(default=10, ge=1, description="normal test images")
-    per_defect: int = Field(default=6, ge=1, description="test images of each defect type")
+    train: int = Field(default=120, ge=1, description="normal images to learn from; a category may have fewer")
+    test_good: int = Field(default=20, ge=1, description="normal test images")
+    per_defect: int = Field(default=8, ge=1, description="test images of each defect type")
 
 
 @DATASETS.register("synthetic", aliases=("embedded",))
@@ -547,7 +765,7 @@ class Synthetic(Dataset):
             raise DataError(
                 f"Expected a category of the synthetic data set ({', '.join(self.categories())}), but got '{category}'."
             )
-        config = self.config
+        config, subject = self.config, SUBJECTS[category]
 
         def items(folder: str, count: int, defect: str | None = None) -> list[Item]:
             names = [f"{folder}/{k:03d}" for k in range(count)]
@@ -562,12 +780,12 @@ class Synthetic(Dataset):
             ]
 
         test = items("test/good", config.test_good)
-        for defect in SUBJECTS[category].defects:
+        for defect in subject.defects:
             test += items(f"test/{defect}", config.per_defect, defect)
-        subject = SUBJECTS[category]
-        return Category(category, items("train/good", config.train), test, group=subject.group, positional=subject.positional)
+        count = config.train if subject.at_most is None else min(config.train, subject.at_most)
+        return Category(category, items("train/good", count), test, group=subject.group, positional=subject.positional)
 
     def content(self) -> str:
-        """Return the version of the images and the numbers of them."""
+        """Return the version of the images (and of how many there are at most) and the numbers of them asked for."""
         config = self.config
         return f"synthetic-{VERSION}:train={config.train},test_good={config.test_good},per_defect={config.per_defect}"

@@ -4,6 +4,7 @@ import random
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,6 +16,8 @@ from bench.errors import DataError
 from datasets import DATASETS
 from datasets.synthetic import CAPACITOR, COLUMNS, EMPTY, RESISTOR, ROWS, SUBJECTS, Synthetic, SyntheticConfig, render
 
+#: The smallest share of the image that a mask may cover, where it is not 0.002.
+LEAST = {"connector": 0.001, "pill": 0.0005, "screw": 0.0002}
 DEFECTS = [(category, defect) for category, subject in SUBJECTS.items() for defect in subject.defects]
 ROOT = Path(__file__).parents[1]
 
@@ -99,7 +102,7 @@ def test_same_pixels_in_another_process() -> None:
     """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     last = [(category, SUBJECTS[category].defects[-1]) for category in sorted(SUBJECTS)]
-    assert done.stdout.split() == [str(checksum(category, f"test/{defect}/005", defect)) for category, defect in last]
+    assert done.stdout.split() == [str(checksum(category, f"test/{defect}/007", defect)) for category, defect in last]
 
 
 @pytest.mark.parametrize("category", sorted(SUBJECTS))
@@ -133,13 +136,67 @@ def test_mask_is_where_the_image_changes(category: str, defect: str) -> None:
         clean, nothing = render(category, name)
         change = np.abs(image.astype(int) - clean).max(axis=2)
         assert not nothing.any()
-        assert 0.002 <= mask.mean() <= 0.105
+        assert LEAST.get(category, 0.002) <= mask.mean() <= 0.105
         assert (change[mask] > 2).mean() > 0.75 and change[mask].mean() > 7
         rim = mask & grown(~mask, 1)
         assert (change[rim] > 1).mean() > 0.7  # a mask two pixels too wide reaches 0.4 at most
         # Outside are only the blurred edge, of which the defect makes up a quarter at most, and beyond it nothing.
         assert change[~mask].max() < 80 and change[~mask].sum() < 0.2 * change.sum()
         assert change[~grown(mask, 3)].max() <= 1
+
+
+@pytest.mark.parametrize("defect", SUBJECTS["screw"].defects)
+def test_defects_of_the_screw_are_tiny(defect: str) -> None:
+    shares = [render("screw", f"test/{defect}/{k:03d}", defect)[1].mean() for k in range(12)]
+    assert 0.0002 <= min(shares) and max(shares) <= 0.002
+
+
+def direction(image: np.ndarray) -> float:
+    """Return the heading of the screw, from its head to its point."""
+    y, x = np.nonzero(image.mean(axis=2) < 0.6 * np.median(image))
+    points = np.stack([x, y], axis=1) - (x.mean(), y.mean())
+    axis = np.linalg.svd(points, full_matrices=False)[2][0]
+    along, across = points @ axis, np.abs(points @ (-axis[1], axis[0]))
+    # The head is the wider end.
+    forward = across[along < along.min() + 15].max() > across[along > along.max() - 15].max()
+    return float(np.arctan2(axis[1], axis[0]) + (0 if forward else np.pi)) % (2 * np.pi)
+
+
+def test_screw_lies_in_any_direction() -> None:
+    turns = np.sort([direction(render("screw", f"train/good/{k:03d}")[0]) for k in range(60)]) / (2 * np.pi)
+    # Kolmogorov and Smirnov: 1.63 / sqrt(60) is the threshold at 1 %.
+    steps = np.arange(61) / 60
+    assert max(np.abs(turns - steps[:-1]).max(), np.abs(turns - steps[1:]).max()) < 1.63 / np.sqrt(60)
+
+
+def test_good_test_screws_are_darker_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = SUBJECTS["screw"]
+    assert subject.good_test_gain == 0.94
+    assert all(other.good_test_gain == 1 for category, other in SUBJECTS.items() if category != "screw")
+    names = {"train/good/003": None, "test/good/003": None, **{f"test/{defect}/003": defect for defect in subject.defects}}
+    seen = {name: render("screw", name, defect)[0].mean() for name, defect in names.items()}
+    twins = {name: render("screw", name)[0].mean() for name in names}
+    # Brightness alone tells good from defective test images.
+    good = np.array([render("screw", f"test/good/{k:03d}")[0].mean() for k in range(15)])
+    flawed = np.array([render("screw", f"test/burr/{k:03d}", "burr")[0].mean() for k in range(15)])
+    train = np.array([render("screw", f"train/good/{k:03d}")[0].mean() for k in range(15)])
+    assert auroc(good, flawed) > 0.9
+    assert 0.3 < auroc(train, flawed) < 0.7
+    assert good.mean() / train.mean() == pytest.approx(0.94, abs=0.02)
+    monkeypatch.setitem(SUBJECTS, "screw", replace(subject, good_test_gain=1.0))
+    for name, defect in names.items():
+        gain = 0.94 if name == "test/good/003" else 1
+        assert seen[name] / render("screw", name, defect)[0].mean() == pytest.approx(gain, abs=0.001)
+        assert twins[name] / render("screw", name)[0].mean() == pytest.approx(gain, abs=0.001)
+
+
+def test_few_images_category_is_capped_whatever_is_asked() -> None:
+    assert {category: subject.at_most for category, subject in SUBJECTS.items() if subject.at_most} == {"connector": 40}
+    for asked, connectors in ((7, 7), (40, 40), (120, 40), (1000, 40)):
+        dataset = Synthetic(config=SyntheticConfig(train=asked))
+        assert len(dataset.load("connector").train) == connectors
+        assert len(dataset.load("pill").train) == asked
+    assert len(Synthetic().load("pill").train) == 120 and len(Synthetic().load("connector").train) == 40
 
 
 def slots(image: np.ndarray) -> np.ndarray:
