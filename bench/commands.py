@@ -7,7 +7,9 @@ import shlex
 import sys
 import traceback
 from argparse import Namespace
+from collections import defaultdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from bench.choices import choose_categories, choose_device, choose_folder, open_dataset, parse_seeds
@@ -25,6 +27,7 @@ from bench.provenance import commit
 from bench.published import choose_published
 from bench.registry import nearest
 from bench.store import MANIFEST, Row, Run, Store, slug
+from bench.words import duration
 from bench.worker import Job
 from datasets import DATASETS
 from datasets.base import Dataset
@@ -97,7 +100,7 @@ def run_command(arguments: Namespace) -> int:
     if jobs:
         setup = Setup(arguments.workers, device, modules_of(jobs), arguments.ray_address, arguments.gpus_per_cell)
         engine = make_engine(arguments.engine, setup)
-        Execution(current, jobs, engine, Narrator(current, out), timeout).go()
+        Execution(current, jobs, engine, Narrator(current, out, engine.slots), timeout).go()
         current.save()
     if arguments.shard:
         done = sum(row.result is not None for row in rows)
@@ -121,10 +124,11 @@ def show_plan(current: Run, jobs: list[tuple[Row, Job]], slots: int, out: Consol
 
 
 class Narrator:
-    """Tells on the console how the cells of a run go."""
+    """Tells on the console how the cells of a run go, `slots` of them at once."""
 
-    def __init__(self, current: Run, out: Console) -> None:
-        self.current, self.out = current, out
+    def __init__(self, current: Run, out: Console, slots: int = 1) -> None:
+        self.current, self.out, self.slots = current, out, max(1, slots)
+        self.took: dict[str, list[float]] = defaultdict(list)
         self.number = {id(row): n for n, row in enumerate(sorted(current.rows, key=lambda row: row.category), 1)}
 
     def _title(self, row: Row) -> str:
@@ -156,9 +160,19 @@ class Narrator:
             return
         numbers = ", ".join(f"{n} {row.result.value(n):.3f}" for n in ("pixel_auroc", "iou_max", "image_auroc"))
         how = f"{seconds:.0f} s" if row.status == "done" else "by another command"
-        self.out.line(f"{title}: {numbers}; {how}")
+        if row.status == "done":
+            self.took[row.variant].append(seconds)
+        self.out.line(f"{title}: {numbers}; {how}{self._left()}")
         if (maps := row.result.folder / "maps").is_dir():
             self.out.line(f"  maps: {maps}")
+
+
+    def _left(self) -> str:
+        """Return in words how long the waiting cells should take, once one of each variant has been timed."""
+        waiting = [self.took.get(row.variant) for row in self.current.rows if row.status == "waiting"]
+        if not waiting or not all(waiting):
+            return ""
+        return f"; about {duration(sum(fmean(times or []) for times in waiting) / self.slots)} left"
 
 
 def inspect_all(

@@ -8,6 +8,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from bench.words import duration
+
 #: Seconds between plain lines about work in progress.
 INTERVAL = 20.0
 
@@ -25,6 +27,7 @@ class Console:
         self.verbosity = verbosity
         self._bars: dict[str, tqdm] = {}
         self._last: dict[str, float] = {}
+        self._began: dict[tuple[str, str], tuple[float, int]] = {}
 
     def line(self, text: str = "") -> None:
         """Print a line unless quiet."""
@@ -48,10 +51,12 @@ class Console:
             bar.refresh()
 
     def progress(self, task: str, stage: str, done: int, total: int, loss: float | None = None) -> None:
-        """Show that `done` of `total` of a stage is done: a bar per task on a terminal, else a line every `INTERVAL` seconds."""
+        """Show that `done` of `total` of a stage is done, with the time left: a bar per task, else a line every `INTERVAL` seconds."""
         if self.verbosity < 0:
             return
         suffix = {} if loss is None else {"loss": f"{loss:.4f}"}
+        now = time.monotonic()
+        began, before = self._began.setdefault((task, stage), (now, done))
         if sys.stderr.isatty():
             bar = self._bars.get(task)
             if bar is None or bar.total != total or bar.desc != f"{task} {stage}: ":
@@ -59,8 +64,10 @@ class Console:
                 bar = self._bars[task] = tqdm(desc=f"{task} {stage}", total=total, leave=False, dynamic_ncols=True)
             bar.set_postfix(suffix, refresh=False)
             bar.update(done - bar.n)
-        elif time.monotonic() - self._last.setdefault(task, time.monotonic()) >= INTERVAL:
-            self._last[task] = time.monotonic()
+        elif now - self._last.setdefault(task, now) >= INTERVAL:
+            self._last[task] = now
+            if done > before:
+                suffix["about"] = f"{duration((now - began) / (done - before) * (total - done))} left"
             print(f"  {task} {stage}: {done}/{total}" + "".join(f", {k} {v}" for k, v in suffix.items()), flush=True)
 
     def close(self, task: str | None = None) -> None:
@@ -69,3 +76,4 @@ class Console:
             if (bar := self._bars.pop(name, None)) is not None:
                 bar.close()
             self._last.pop(name, None)
+        self._began = {key: value for key, value in self._began.items() if task not in (None, key[0])}

@@ -130,10 +130,13 @@ class Discriminator(nn.Module):
 
     def __init__(self, width: int = 16) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        for i, o in [(4, width), (width, 2 * width), (2 * width, 4 * width)]:
-            layers += [nn.Conv2d(i, o, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(4 * width, 1, 3, padding=1))
+        self.layers = nn.Sequential(
+            nn.Conv2d(4, 2 * width, FOLD, FOLD),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Conv2d(2 * width, 4 * width, 4, 2, 1),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Conv2d(4 * width, 1, 3, padding=1),
+        )
 
     def forward(self, images: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
         """Return one logit per patch, (N, 1, H / 8, W / 8), for images (N, 3, H, W) and maps (N, 1, H, W)."""

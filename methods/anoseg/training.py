@@ -50,8 +50,10 @@ class Rivals:
         self.discriminator = Discriminator().to(device).to(memory_format=torch.channels_last)
         capturable = device.startswith("cuda")
         rate = torch.tensor(config.learning_rate, device=device) if capturable else config.learning_rate
-        self.optimiser = torch.optim.AdamW(generator.parameters(), rate, weight_decay=1e-4, capturable=capturable)
-        self.opponent = torch.optim.Adam(self.discriminator.parameters(), 2e-4, betas=(0.5, 0.999), capturable=capturable)
+        self.optimiser = torch.optim.AdamW(generator.parameters(), rate, weight_decay=1e-4, capturable=capturable, fused=True)
+        self.opponent = torch.optim.Adam(
+            self.discriminator.parameters(), 2e-4, betas=(0.5, 0.999), capturable=capturable, fused=True
+        )
         self.schedule = torch.optim.lr_scheduler.OneCycleLR(
             self.optimiser, config.learning_rate, total_steps=max(20, steps), pct_start=0.1, cycle_momentum=False
         )
@@ -73,6 +75,7 @@ class Rivals:
             loss = loss + config.restoration_weight * reconstruction_loss(reconstruction, clean, 1 - normal)
         if config.adversarial:
             pair = normal_pair(reconstruction, torch.sigmoid(logits))
+            self.discriminator.requires_grad_(False)
             with mixed_precision(self.device):
                 judged = self.discriminator(*pair)
             loss = loss + config.adversarial_weight * adversarial_loss(judged.float())
@@ -88,8 +91,9 @@ class Rivals:
 
     def _step_discriminator(self, real: tuple[torch.Tensor, torch.Tensor], fake: tuple[torch.Tensor, torch.Tensor]) -> None:
         """Train the discriminator to tell pairs of image and reference mask from those of the generator."""
+        self.discriminator.requires_grad_(True)
         with mixed_precision(self.device):
-            judged, doubted = self.discriminator(*real), self.discriminator(*(part.detach() for part in fake))
+            judged, doubted = self.discriminator(*(torch.cat([r, f.detach()]) for r, f in zip(real, fake, strict=True))).chunk(2)
         loss = discriminator_loss(judged.float(), doubted.float())
         self.opponent.zero_grad(set_to_none=True)
         loss.backward()

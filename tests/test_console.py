@@ -1,0 +1,38 @@
+"""What a user sees while a run goes on."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from bench import console
+from bench.commands import Narrator
+from bench.console import Console
+from bench.store import Row, Run
+
+
+def test_plain_lines_tell_the_time_left_of_a_stage(monkeypatch, capsys):
+    now = 0.0
+    monkeypatch.setattr(console.time, "monotonic", lambda: now)
+    out = Console()
+    for now, done in ((0.0, 10), (5.0, 20), (30.0, 40), (31.0, 41), (60.0, 70)):
+        out.progress("cell", "train", done, 130, 0.5)
+    assert capsys.readouterr().out.splitlines() == [
+        "  cell train: 40/130, loss 0.5000, about 2 min left",
+        "  cell train: 70/130, loss 0.5000, about 60 s left",
+    ]
+    out.close("cell")
+    now = 100.0
+    out.progress("cell", "train", 0, 130)
+    now = 120.0
+    out.progress("cell", "train", 0, 130)
+    assert capsys.readouterr().out.splitlines() == ["  cell train: 0/130"]
+
+
+def test_the_run_tells_the_time_left_once_each_method_was_timed(tmp_path, capsys):
+    rows = [Row(method, method, "d", category, 0) for category in "abc" for method in ("slow", "fast")]
+    told = Narrator(Run(tmp_path, {}, rows), Console(), slots=2)
+    for row, seconds in zip(rows, (100.0, 20.0, 120.0, 30.0), strict=False):
+        row.settle("done", "", SimpleNamespace(value=lambda name: 0.5, folder=tmp_path))
+        told.ended(row, seconds, "")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.rpartition("; ")[2] for line in lines] == ["100 s", "about 2 min left", "about 75 s left", "about 68 s left"]
