@@ -166,7 +166,6 @@ class Narrator:
         if (maps := row.result.folder / "maps").is_dir():
             self.out.line(f"  maps: {maps}")
 
-
     def _left(self) -> str:
         """Return in words how long the waiting cells should take, once one of each variant has been timed."""
         waiting = [self.took.get(row.variant) for row in self.current.rows if row.status == "waiting"]

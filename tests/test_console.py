@@ -11,20 +11,18 @@ from bench.store import Row, Run
 
 
 def test_plain_lines_tell_the_time_left_of_a_stage(monkeypatch, capsys):
-    now = 0.0
-    monkeypatch.setattr(console.time, "monotonic", lambda: now)
+    clock = iter((0.0, 5.0, 30.0, 31.0, 60.0, 100.0, 120.0))
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
     out = Console()
-    for now, done in ((0.0, 10), (5.0, 20), (30.0, 40), (31.0, 41), (60.0, 70)):
+    for done in (10, 20, 40, 41, 70):
         out.progress("cell", "train", done, 130, 0.5)
     assert capsys.readouterr().out.splitlines() == [
         "  cell train: 40/130, loss 0.5000, about 2 min left",
         "  cell train: 70/130, loss 0.5000, about 60 s left",
     ]
     out.close("cell")
-    now = 100.0
-    out.progress("cell", "train", 0, 130)
-    now = 120.0
-    out.progress("cell", "train", 0, 130)
+    for _ in range(2):
+        out.progress("cell", "train", 0, 130)
     assert capsys.readouterr().out.splitlines() == ["  cell train: 0/130"]
 
 
