@@ -51,7 +51,7 @@ class Console:
             bar.refresh()
 
     def progress(self, task: str, stage: str, done: int, total: int, loss: float | None = None) -> None:
-        """Show how much of a stage is done, and the time left: a bar per task on a terminal, else a line every `INTERVAL` seconds."""
+        """Show what is done of a stage and the time left: a bar per task on a terminal, else a line every `INTERVAL` seconds."""
         if self.verbosity < 0:
             return
         suffix = {} if loss is None else {"loss": f"{loss:.4f}"}
