@@ -93,7 +93,7 @@ def parser() -> argparse.ArgumentParser:
     )
     what.add_argument(
         "--experiment", metavar="NAME", help="a question of the paper, with its variants, table and figure: ablation, "
-        "coordinates, detection or robustness")  # fmt: skip
+        "parts, coordinates, detection or robustness")  # fmt: skip
     run.add_argument("--seeds", default="0", help="separated by commas (default: 0)")
     run.add_argument("--profile", default="quick", help="demo, quick (default) or full; see `list`")
     run.add_argument(

@@ -52,17 +52,24 @@ LADDER: Sequence[tuple[str, tuple[str, ...]]] = (
 )
 
 
-def ladder() -> str:
-    """Return the variants of AnoSeg that climb `LADDER`, each with all switches above its rung off."""
-    variants = []
-    for rung, (name, _) in enumerate(LADDER):
-        off = [switch if "=" in switch else f"{switch}=false" for _, switches in LADDER[rung + 1 :] for switch in switches]
-        variants.append(f"anoseg[{''.join(f'{switch},' for switch in off)}label={name.replace(',', ' and')}]")
-    return ",".join(variants)
+#: The rungs with all that is known of the paper and nothing of ours, and with all of both.
+PAPER, ALL = 3, len(LADDER) - 1
+
+
+def standing_on(rung: int, label: str) -> str:
+    """Return AnoSeg on a rung of `LADDER`, as a variant: all switches above it are off."""
+    off = [switch if "=" in switch else f"{switch}=false" for _, switches in LADDER[rung + 1 :] for switch in switches]
+    return f"anoseg[{''.join(f'{switch},' for switch in off)}label={label.replace(',', ' and')}]"
 
 
 EXPERIMENTS = {
-    "ablation": Experiment("how much does each part contribute?", ladder()),
+    "ablation": Experiment(
+        "how much does each part contribute?", ",".join(standing_on(rung, name) for rung, (name, _) in enumerate(LADDER))
+    ),
+    "parts": Experiment(
+        "what do the paper's parts give alone, and all of ours with them?",
+        ",".join([standing_on(0, "paste only"), standing_on(PAPER, "the paper's parts"), standing_on(ALL, "all with ours")]),
+    ),
     "coordinates": Experiment(
         "how much do coordinates help where position decides?",
         "anoseg[label=with coordinates],anoseg[coord=false,label=without coordinates]",

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from bench.cost import multiply_adds, peak_memory
-from bench.experiments import EXPERIMENTS, LADDER
+from bench.experiments import ALL, EXPERIMENTS, LADDER, PAPER
 from bench.plan import parse_methods
 from bench.report import write_report
 from bench.report.experiments import answer, joined
@@ -51,6 +51,15 @@ def test_each_rung_adds_what_it_says_and_the_last_is_the_method_as_it_is():
         assert {name for name in after if after[name] != before[name]} == {switch.partition("=")[0] for switch in switches}
     assert variants[-1].config == parse_methods("anoseg", "quick", {})[0].config
     assert {name for name, value in dumps[-1].items() if value is False} == {"detector_in_score"}
+
+
+def test_the_papers_parts_stand_on_the_last_rung_without_ours():
+    paste, paper, all_parts = parse_methods(EXPERIMENTS["parts"].methods, "quick", {})
+    on = {name for name, value in paper.config.model_dump().items() if value is True}
+    assert on == {"hard_augmentation", "adversarial", "reconstruction", "coord", "detector", "detector_map"}
+    assert ["(ours)" in name for name, _ in LADDER] == [False] * (PAPER + 1) + [True] * (ALL - PAPER)
+    assert paste.config == parse_methods(EXPERIMENTS["ablation"].methods, "quick", {})[0].config
+    assert all_parts.config == parse_methods("anoseg", "quick", {})[0].config
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

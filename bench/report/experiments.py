@@ -58,10 +58,12 @@ def _ablation(results: Results) -> Answer:
         )
         for i, variant in enumerate(results.variants)
     ]
-    own = ["Cumulative: each row adds one part to all rows above it. Gain: against the row above. (ours): not from the paper."]
+    own = ["Cumulative: each row adds to all rows above it. Gain: against the row above. (ours): not from the paper."]
     header = ["variant", *columns, "gain, pixel AUROC", "gain, IoU-max"]
     title = f"Ablation of AnoSeg on {dataset_of(results)}: means over {len(everything)} categories (%)"
-    table = Table("experiment_ablation", title, header, lines, table_notes(results, lines, own, _ABLATION, True))
+    table = Table(
+        f"experiment_{results.run.info['experiment']}", title, header, lines, table_notes(results, lines, own, _ABLATION, True)
+    )
     return Answer(table, _rungs(results, numbers))
 
 
@@ -265,4 +267,10 @@ def _robustness(results: Results) -> Answer:
     return Answer(table, iou_figure(results, everything, "mean over categories"))
 
 
-_ANSWERS = {"ablation": _ablation, "coordinates": _coordinates, "detection": _detection, "robustness": _robustness}
+_ANSWERS = {
+    "ablation": _ablation,
+    "parts": _ablation,
+    "coordinates": _coordinates,
+    "detection": _detection,
+    "robustness": _robustness,
+}
