@@ -26,7 +26,7 @@ class Experiment:
 
 
 #: What the rules of AnoSeg's recipe give way to where they are off: the same for every category.
-RULES = ("foreground", "largest_area=0.33", "turns=false", "visible=10", "exposure=0.1")
+RULES = ("foreground", "foreground_weight=1", "largest_area=0.33", "turns=false", "visible=10", "exposure=0.1")
 #: What is added to AnoSeg rung by rung, from pasted rectangles alone: a name and the switches that go on, or what takes their place
 #: below that rung.
 LADDER: Sequence[tuple[str, tuple[str, ...]]] = (

@@ -739,6 +739,7 @@ class SyntheticConfig(DatasetConfig):
     """How many images a category has."""
 
     train: int = Field(default=120, ge=1, description="normal images to learn from; a category may have fewer")
+    validation: int = Field(default=20, ge=0, description="normal images to choose thresholds by, in place of a hold-out")
     test_good: int = Field(default=20, ge=1, description="normal test images")
     per_defect: int = Field(default=8, ge=1, description="test images of each defect type")
 
@@ -783,9 +784,9 @@ class Synthetic(Dataset):
         for defect in subject.defects:
             test += items(f"test/{defect}", config.per_defect, defect)
         count = config.train if subject.at_most is None else min(config.train, subject.at_most)
-        return Category(category, items("train/good", count), test, group=subject.group, positional=subject.positional)
+        train, validation = items("train/good", count), items("validation/good", config.validation)
+        return Category(category, train, test, validation, subject.group, subject.positional)
 
     def content(self) -> str:
         """Return the version of the images (and of how many there are at most) and the numbers of them asked for."""
-        config = self.config
-        return f"synthetic-{VERSION}:train={config.train},test_good={config.test_good},per_defect={config.per_defect}"
+        return f"synthetic-{VERSION}:" + ",".join(f"{name}={number}" for name, number in self.config)

@@ -13,11 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
 
+from bench.cell import resize
+from datasets.synthetic import Synthetic
 from methods.anoseg import AnoSegConfig
 from methods.anoseg import anomalies as a
 from methods.anoseg.batches import Batches, to_tensors
 from methods.anoseg.detector import Detector
-from methods.anoseg.fingerprint import EXPOSURE, VISIBLE, Fingerprint, Normals, Recipe
+from methods.anoseg.fingerprint import EXPOSURE, EXPOSURE_LIMIT, VISIBLE, Fingerprint, Normals, Recipe
 from methods.anoseg.losses import normal_pair, reconstruction_loss, segmentation_loss
 from methods.anoseg.method import AnoSeg, contrast_table
 from methods.anoseg.network import Generator, coordinate_channels, levels_for
@@ -46,7 +48,7 @@ def scene(image, **facts):
 
 @pytest.mark.parametrize("off", [None, "hard_augmentation", *OURS])
 def test_only_what_is_labelled_changes_visibly(off):
-    images, clean, labels = made(AnoSegConfig(**({off: False} if off else {})), pictures(64))
+    images, clean, labels, _ = made(AnoSegConfig(**({off: False} if off else {})), pictures(64))
     change = cv2.absdiff(images.reshape(-1, 64, 3), clean.reshape(-1, 64, 3)).reshape(images.shape).max(-1)
     assert (labels == a.ANOMALOUS).any() and set(np.unique(labels)) <= {a.NORMAL, a.ANOMALOUS, a.UNDECIDED}
     edge = 0.02 * 255 if off != "visible_change" else 0.55 * 255  # without it, half of a soft edge counts as normal
@@ -57,20 +59,20 @@ def test_only_what_is_labelled_changes_visibly(off):
 def test_what_changes_nothing_is_undecided_and_never_anomalous():
     same = np.full((32, 64, 64, 3), 128, np.uint8)
     config = AnoSegConfig(**PASTE_ONLY | {"visible_change": True})
-    _, _, labels = made(config, same)
+    _, _, labels, _ = made(config, same)
     assert not (labels == a.ANOMALOUS).any() and (labels == a.UNDECIDED).any()
 
 
 def test_the_papers_own_mask_is_the_pasted_region():
     same = np.full((32, 64, 64, 3), 128, np.uint8)
-    images, clean, labels = made(AnoSegConfig(**PASTE_ONLY), same)
+    images, clean, labels, _ = made(AnoSegConfig(**PASTE_ONLY), same)
     assert np.array_equal(images, clean) and (labels == a.ANOMALOUS).any() and not (labels == a.UNDECIDED).any()
 
 
 def test_half_of_the_anomalies_stay_as_the_paper_makes_them():
     same = np.full((400, 64, 64, 3), 128, np.uint8)
     config = AnoSegConfig(**dict.fromkeys([*OURS, "hard_augmentation"], False) | {"visible_change": True, "mixture": True})
-    _, _, labels = made(config, same)  # whole where the paper's, undecided where only a visible change counts
+    _, _, labels, _ = made(config, same)  # whole where the paper's, undecided where only a visible change counts
     whole, undecided = (labels == a.ANOMALOUS).any((1, 2)), (labels == a.UNDECIDED).any((1, 2))
     assert 0.4 < whole.sum() / (whole.sum() + undecided.sum()) < 0.6
 
@@ -175,10 +177,10 @@ def test_membrane_meets_the_edge_and_is_smooth_within():
 
 def test_grey_images_stay_grey():
     images = np.repeat(pictures(16)[..., :1], 3, axis=3)
-    out, _, _ = made(AnoSegConfig(), images)
+    out, *_ = made(AnoSegConfig(), images)
     assert (out.max(-1) == out.min(-1)).all()
     images[0, 0, 0, 0] += 20
-    out, _, _ = made(AnoSegConfig(), images)
+    out, *_ = made(AnoSegConfig(), images)
     assert (out.max(-1) > out.min(-1)).any()
 
 
@@ -241,9 +243,9 @@ def test_batches_do_not_depend_on_who_makes_them():
             assert all(torch.equal(x, y) for x, y in zip(one, to_tensors(other, "cpu"), strict=True))
         assert cv2.getNumThreads() == 4
         cv2.setNumThreads(pool)
-    x, clean, masks, decided = first[0]
-    assert x.shape == clean.shape == (4, 3, 64, 64) and masks.shape == decided.shape == (4, 1, 64, 64)
-    assert -1 <= x.min() and x.max() <= 1 and (masks * (1 - decided) == 0).all()
+    x, clean, masks, weights = first[0]
+    assert x.shape == clean.shape == (4, 3, 64, 64) and masks.shape == weights.shape == (4, 1, 64, 64)
+    assert -1 <= x.min() and x.max() <= 1 and (weights[masks > 0] == 1).all() and set(weights.unique().tolist()) == {0, 1}
 
 
 @given(st.integers(1, 20), st.integers(1, 9), st.integers(1, 12))
@@ -315,13 +317,13 @@ def test_grain_decides_what_is_visible_and_exposures_how_far_normals_vary():
     assert Recipe.of(Normals.of(grainy).fingerprint, AnoSegConfig()).visible > 10
     assert Recipe.of(Normals.of(smooth).fingerprint, AnoSegConfig()).exposure == EXPOSURE
     bright = (flat * np.exp(rng.normal(0, 0.25, (8, 1, 1, 1)))).astype(np.uint8)
-    assert EXPOSURE < Recipe.of(Normals.of(bright).fingerprint, AnoSegConfig()).exposure <= 0.2
+    assert EXPOSURE < Recipe.of(Normals.of(bright).fingerprint, AnoSegConfig()).exposure <= EXPOSURE_LIMIT
 
 
 def test_every_rule_can_be_set_by_hand():
     facts = Fingerprint(True, 0.2, 0.1, 3.0, 0.1, 1.0, 0.01)
-    config = AnoSegConfig(foreground=False, largest_area=0.2, turns=False, visible=9, exposure=0.05)
-    assert Recipe.of(facts, config) == Recipe((0.0004, 0.2), 9, False, 0.05, False)
+    config = AnoSegConfig(foreground=False, foreground_weight=3, largest_area=0.2, turns=False, visible=9, exposure=0.05)
+    assert Recipe.of(facts, config) == Recipe((0.0004, 0.2), 9, False, 0.05, False, 3)
 
 
 def test_anomalies_fall_on_the_foreground_and_move_with_it():
@@ -330,10 +332,28 @@ def test_anomalies_fall_on_the_foreground_and_move_with_it():
     source = a.Source.of(images, config)
     rng, hits = np.random.default_rng(0), []
     for k in range(16):
-        normal, points = source.normal(rng, k)
+        normal, weights, points = source.normal(rng, k)
         inside = np.round(points).astype(int).clip(0, 95)
-        hits.append((np.abs(normal[inside[:, 0], inside[:, 1], 0].astype(int) - np.median(normal[:8])) > 20).mean())
-    assert min(hits) > 0.6
+        stands_out = np.abs(normal[..., 0].astype(int) - np.median(normal[:8])) > 20
+        hits.append(
+            (stands_out[inside[:, 0], inside[:, 1]].mean(), stands_out[weights > 1].mean(), (weights[stands_out] > 1).mean())
+        )
+    assert np.min(hits) > 0.6
+
+
+def test_a_small_foreground_weighs_as_much_as_its_background_and_small_anomalies_are_many():
+    images = parts(np.zeros(8))
+    source = a.Source.of(images, AnoSegConfig(turns=False))
+    share, weight = source.normals.fingerprint.share, source.recipe.foreground_weight
+    assert weight == round((1 - share) / share) > 1
+    large = a.Source.of(images, AnoSegConfig(largest_area=0.3, foreground_weight=1))
+    assert source.recipe.small and not large.recipe.small
+    found = []
+    for s in (source, large):
+        labels, weights = s.batch(np.random.default_rng(0), np.arange(400) % 8)[2:]
+        assert set(np.unique(weights)) == {1, s.recipe.foreground_weight}
+        found.append(np.mean([cv2.connectedComponents((label == a.ANOMALOUS).astype(np.uint8))[0] - 1 for label in labels]))
+    assert found[0] > 1.3 * found[1]
 
 
 def test_coordinates():
@@ -468,3 +488,16 @@ def test_dark_images_are_stretched_and_others_left_alone():
     assert torch.equal(contrast_table(tensor(pictures(4))), torch.arange(256, dtype=torch.uint8))
     constant = contrast_table(torch.full((1, 3, 64, 64), 7, dtype=torch.uint8))
     assert constant[7] == 20 and constant[8] == 28
+
+
+def test_exposure_hardly_moves_the_score_of_normals():
+    """Held-out normals, 10 % darker or brighter, move by less than the normals differ from each other."""
+    normals = torch.stack([resize(item.load_image(), 64) for item in Synthetic().load("gasket").train[:64]])
+    method = AnoSeg(AnoSegConfig(image_size=64, images_seen=2400, batch_size=16), seed=0)
+    method.fit(normals[:-16])
+    held_out = normals[-16:]
+    scores = method.predict(held_out).scores.numpy()
+    width = np.subtract(*np.percentile(scores, [75, 25]))
+    for gain in (0.9, 1.1):
+        exposed = method.predict((held_out * gain).round().clamp(0, 255).byte()).scores.numpy()
+        assert abs(np.median(exposed) - np.median(scores)) < width

@@ -49,9 +49,10 @@ def test_categories_cover_textures_and_objects() -> None:
 
 @pytest.mark.parametrize("category", sorted(SUBJECTS))
 def test_items_are_listed_by_the_configuration(category: str) -> None:
-    loaded = Synthetic(config=SyntheticConfig(train=3, test_good=2, per_defect=1)).load(category)
+    loaded = Synthetic(config=SyntheticConfig(train=3, validation=1, test_good=2, per_defect=1)).load(category)
     assert [item.name for item in loaded.train] == ["train/good/000", "train/good/001", "train/good/002"]
-    assert all(item.is_good and item.mask is None for item in loaded.train)
+    assert [item.name for item in loaded.validation] == ["validation/good/000"]
+    assert all(item.is_good and item.mask is None for item in (*loaded.train, *loaded.validation))
     expected = ["test/good/000", "test/good/001", *(f"test/{defect}/000" for defect in SUBJECTS[category].defects)]
     assert [item.name for item in loaded.test] == expected
     for item in loaded.test:
@@ -63,8 +64,14 @@ def test_items_are_listed_by_the_configuration(category: str) -> None:
 
 
 def test_content_tells_configurations_apart() -> None:
-    configs = [SyntheticConfig(), SyntheticConfig(train=5), SyntheticConfig(test_good=5), SyntheticConfig(per_defect=5)]
-    assert len({Synthetic(config=config).content() for config in configs}) == 4
+    configs = [
+        SyntheticConfig(),
+        SyntheticConfig(train=5),
+        SyntheticConfig(validation=5),
+        SyntheticConfig(test_good=5),
+        SyntheticConfig(per_defect=5),
+    ]
+    assert len({Synthetic(config=config).content() for config in configs}) == 5
     assert Synthetic().content() == Synthetic(config=SyntheticConfig()).content()
     with pytest.raises(ValidationError):
         SyntheticConfig(train=0)

@@ -62,6 +62,9 @@ class AnoSegConfig(MethodConfig):
 
     # rules: "auto" follows from the training images, see `fingerprint`; what is set by hand holds for any category
     foreground: bool = Field(True, description="ours: before a plain background, anomalies fall on the foreground")
+    foreground_weight: Auto | Annotated[int, Field(ge=1, le=255)] = Field(
+        "auto", description="ours: how much a pixel of the foreground counts in the losses, beside 1 for one of the background"
+    )
     largest_area: Auto | Annotated[float, Field(gt=0, le=1)] = Field(
         "auto", description="ours: of an anomaly, as a share of the image"
     )

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 #: Labels of pixels. What a paste covers without changing it visibly is neither: the losses leave it out.
 NORMAL, ANOMALOUS, UNDECIDED = 0, 1, 2
 
-#: Share of training images with at least one, two and three anomalies (ours).
-ANOMALIES = (0.8, 0.4, 0.15)
+#: Share of training images with at least one, two, three, ... anomalies, and where all are small (ours).
+ANOMALIES, SMALL_ANOMALIES = (0.8, 0.4, 0.15), (0.8, 0.64, 0.48, 0.32, 0.16)
 #: Share of the anomalies that `mixture` leaves as the paper makes them (ours).
 PLAIN = 0.5
 #: Share of fine lines among the other anomalies (ours).
@@ -502,17 +502,22 @@ class Source:
             return self.points[index]
         return (self.points[index][:, ::-1] @ matrix[:, :2].T + matrix[:, 2])[:, ::-1]
 
-    def normal(self, rng: Generator, index: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return a normal, moved and under another exposure, uint8 (S, S, 3), and the points of its foreground."""
-        image = self.normals.images[index]
+    def normal(self, rng: Generator, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Return a normal, moved and under another exposure, uint8 (S, S, 3), its pixels' weights, and points of its foreground."""
+        image, layers = self.normals.images[index], self.normals.layers[index]
+        weights = np.ones(image.shape[:2], np.uint8)
+        if self.recipe.foreground_weight > 1:
+            weights[layers.foreground] = self.recipe.foreground_weight
         if not self.config.normal_augmentation:
-            return image, self._points(index)
+            return image, weights, self._points(index)
         matrix = draw_motion(rng, image.shape[0], self.recipe.turns)
-        moved = move(image, matrix, self.normals.layers[index].background if self.recipe.turns else None)
-        return expose(rng, moved, self.recipe.exposure, self.grey), self._points(index, matrix)
+        if self.recipe.foreground_weight > 1:
+            weights = cv2.warpAffine(weights, matrix, weights.shape[::-1], flags=cv2.INTER_NEAREST, borderValue=1)
+        moved = move(image, matrix, layers.background if self.recipe.turns else None)
+        return expose(rng, moved, self.recipe.exposure, self.grey), weights, self._points(index, matrix)
 
-    def batch(self, rng: Generator, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Make a training batch: a part of the images stays normal, the others carry one to three anomalies.
+    def batch(self, rng: Generator, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Make a training batch: a part of the images stays normal, the others carry some anomalies.
 
         Parameters
         ----------
@@ -525,15 +530,17 @@ class Source:
             uint8 (N, S, S, 3), with the anomalies and before they were added.
         labels : numpy.ndarray
             uint8 (N, S, S): `NORMAL`, `ANOMALOUS` or `UNDECIDED`.
+        weights : numpy.ndarray
+            uint8 (N, S, S): how much a pixel counts, at least 1.
         """
-        drawn = [self.normal(rng, i) for i in index]
-        clean = np.stack([image for image, _ in drawn])
+        normals, weights, points = zip(*(self.normal(rng, i) for i in index), strict=True)
+        clean = np.stack(normals)
         out, labels = clean.copy(), np.zeros(clean.shape[:3], np.uint8)
-        for image, (_, here), label in zip(out, drawn, labels, strict=True):
+        for image, here, label in zip(out, points, labels, strict=True):
             some = rng.random()
-            for share in ANOMALIES:
+            for share in SMALL_ANOMALIES if self.recipe.small else ANOMALIES:
                 if some < share:
                     other = int(rng.integers(len(self.normals.images)))
                     scene = Scene(image, self.normals.images[other], here, self._points(other), self.grey)
                     paste(rng, scene, label, self.config, self.recipe)
-        return out, clean, labels
+        return out, clean, labels, np.stack(weights)

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from methods.anoseg.anomalies import ANOMALOUS, UNDECIDED, Source
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
-Arrays = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Arrays = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 
 #: Processes that make batches, at most, and the batches that each of them is ahead.
 MAKERS, AHEAD = 15, 3
@@ -53,14 +53,15 @@ class Batches(Dataset[Arrays]):
         return len(self.index)
 
     def __getitem__(self, number: int) -> Arrays:
-        """Return images and clean, uint8 (N, S, S, 3), and labels, uint8 (N, S, S)."""
+        """Return images and clean, uint8 (N, S, S, 3), and labels and weights, uint8 (N, S, S)."""
         made = self.source.batch(np.random.default_rng((self.seed, number)), self.index[number])
         return tuple(torch.from_numpy(array) for array in made)  # type: ignore[return-value]
 
     def on(self, device: str) -> Generator[Batch, None, None]:
         """Yield the batches in order, as tensors on a device.
 
-        images, clean : float32 (N, 3, S, S) in [-1, 1], channels last; masks, decided : float32 (N, 1, S, S), 0 or 1.
+        images, clean : float32 (N, 3, S, S) in [-1, 1], channels last; masks : float32 (N, 1, S, S), 0 or 1; weights : the same,
+        0 where nothing is decided, else how much a pixel counts.
         """
         makers = makers_for(device)
         ahead = self._by_processes(makers) if makers else self._by_a_thread()
@@ -101,7 +102,6 @@ class Batches(Dataset[Arrays]):
 
 def to_tensors(arrays: Arrays, device: str) -> Batch:
     """Return what `Batches.on` yields for what `Batches` holds."""
-    images, clean, labels = (array.to(device, non_blocking=True) for array in arrays)
+    images, clean, labels, weights = (array.to(device, non_blocking=True) for array in arrays)
     images, clean = (x.permute(0, 3, 1, 2).float() / 127.5 - 1 for x in (images, clean))
-    labels = labels[:, None]
-    return images, clean, (labels == ANOMALOUS).float(), (labels != UNDECIDED).float()
+    return images, clean, (labels == ANOMALOUS)[:, None].float(), (weights * (labels != UNDECIDED))[:, None].float()

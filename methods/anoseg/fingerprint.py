@@ -23,7 +23,11 @@ AREA, LEAST_AREA_ON_FOREGROUND = (0.0004, 0.33), 0.0002
 #: A change of so many of 255 in any channel is visible, where the grain does not decide.
 VISIBLE = 10
 #: Range of brightness, as a log ratio, that normals are trained under: at least, at most, and over the training images' spread.
-EXPOSURE, EXPOSURE_LIMIT, EXPOSURE_SPREADS = 0.12, 0.2, 1.0
+EXPOSURE, EXPOSURE_LIMIT, EXPOSURE_SPREADS = 0.2, 0.3, 1.0
+#: Anomalies whose largest area is below this share of the image are small; an image then carries more of them.
+SMALL = 0.05
+#: The foreground weighs as much as the background together, but a pixel of it never more than so many of those.
+MOST_WEIGHT = 16
 #: Images whose grain is measured.
 GRAIN_IMAGES = 48
 
@@ -206,6 +210,8 @@ class Recipe:
         Range of the brightness of normals, a log ratio.
     on_foreground : bool
         Whether anomalies lie on the foreground, and their patches come from there.
+    foreground_weight : int
+        How much a pixel of the foreground counts in the losses, beside 1 for one of the background.
     """
 
     areas: tuple[float, float] = AREA
@@ -213,6 +219,12 @@ class Recipe:
     turns: bool = False
     exposure: float = EXPOSURE
     on_foreground: bool = False
+    foreground_weight: int = 1
+
+    @property
+    def small(self) -> bool:
+        """Whether all anomalies are small."""
+        return self.areas[1] < SMALL
 
     @classmethod
     def of(cls, facts: Fingerprint, config: AnoSegConfig) -> Recipe:
@@ -232,6 +244,9 @@ class Recipe:
             if config.exposure == "auto"
             else config.exposure,
             on_foreground=facts.plain and config.foreground,
+            foreground_weight=round(min(MOST_WEIGHT, max(1, (1 - facts.share) / facts.share if facts.plain else 1)))
+            if config.foreground_weight == "auto"
+            else config.foreground_weight,
         )
 
 

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 
 def segmentation_loss(
-    logits: torch.Tensor, masks: torch.Tensor, decided: torch.Tensor, anomaly_weight: float = 1.0
+    logits: torch.Tensor, masks: torch.Tensor, weights: torch.Tensor, anomaly_weight: float = 1.0
 ) -> torch.Tensor:
     """Pixel-wise loss between map and reference mask: cross-entropy plus soft Dice over the batch.
 
@@ -16,28 +16,28 @@ def segmentation_loss(
 
     Parameters
     ----------
-    logits, masks, decided : torch.Tensor
-        float, (N, 1, H, W); the masks 0 or 1, and 0 in `decided` what counts for nothing.
+    logits, masks, weights : torch.Tensor
+        float, (N, 1, H, W); the masks 0 or 1, and how much each pixel counts, 0 for nothing.
     anomaly_weight : float
         Weight of an anomalous pixel in the cross-entropy, beside 1 for a normal one (ours).
     """
-    weights = decided * (1 + (anomaly_weight - 1) * masks)
-    entropy = F.binary_cross_entropy_with_logits(logits, masks, weights, reduction="sum") / (decided.sum() + 1)
-    probability = torch.sigmoid(logits) * decided
-    masks = masks * decided
+    bolder = weights * (1 + (anomaly_weight - 1) * masks)
+    entropy = F.binary_cross_entropy_with_logits(logits, masks, bolder, reduction="sum") / (weights.sum() + 1)
+    probability = torch.sigmoid(logits) * weights
+    masks = masks * weights
     dice = 1 - (2 * (probability * masks).sum() + 1) / (probability.sum() + masks.sum() + 1)
     return entropy + dice
 
 
 def reconstruction_loss(reconstruction: torch.Tensor, images: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
-    """L1 between reconstruction and image on the normal region, i.e. where `normal` is 1 (known; the norm is ours).
+    """L1 between reconstruction and image on the normal region, i.e. where `normal` is not 0 (known; norm and weights are ours).
 
     Parameters
     ----------
     reconstruction, images : torch.Tensor
         float, (N, 3, H, W).
     normal : torch.Tensor
-        float, (N, 1, H, W), 0 or 1.
+        float, (N, 1, H, W), the weights of the pixels.
     """
     return ((reconstruction - images).abs() * normal).sum() / (3 * normal.sum() + 1)
 

@@ -111,9 +111,9 @@ class AnoSeg(base.Method):
         source = self._source(images)
         size = self.config.batch_size
         shown: list[tuple[torch.Tensor, torch.Tensor]] = []
-        for x, _, masks, decided in Batches(source, self.seed, size, -(-4 * number // size) + 1).on("cpu"):
+        for x, _, masks, weights in Batches(source, self.seed, size, -(-4 * number // size) + 1).on("cpu"):
             some = masks.flatten(1).amax(1) > 0
-            shown += zip(((x[some] + 1) * 127.5).round().byte(), (masks + 0.5 * (1 - decided))[some, 0], strict=True)
+            shown += zip(((x[some] + 1) * 127.5).round().byte(), (masks + 0.5 * (weights == 0))[some, 0], strict=True)
             if len(shown) >= number:
                 break
         pictures, marks = (torch.stack(part) for part in zip(*shown[:number], strict=True))

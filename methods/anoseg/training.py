@@ -61,18 +61,18 @@ class Rivals:
         self.average = [value.clone() for value in self.weights]
         self.update_average = get_ema_multi_avg_fn(min(0.99, 1 - 10 / (steps + 10)))
 
-    def step(self, x: torch.Tensor, clean: torch.Tensor, masks: torch.Tensor, decided: torch.Tensor) -> torch.Tensor:
+    def step(self, x: torch.Tensor, clean: torch.Tensor, masks: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Train both by one batch; returns the generator's loss."""
         config = self.config
         with mixed_precision(self.device):
             logits, reconstruction = self.generator(x)
         logits, reconstruction = logits.float(), reconstruction.float()
-        loss = segmentation_loss(logits, masks, decided, config.anomaly_weight)
-        normal = (1 - masks) * decided
+        loss = segmentation_loss(logits, masks, weights, config.anomaly_weight)
+        normal = (1 - masks) * weights
         if config.reconstruction:
             loss = loss + config.reconstruction_weight * reconstruction_loss(reconstruction, x, normal)
         if config.restoration:
-            loss = loss + config.restoration_weight * reconstruction_loss(reconstruction, clean, 1 - normal)
+            loss = loss + config.restoration_weight * reconstruction_loss(reconstruction, clean, (normal == 0).float())
         if config.adversarial:
             pair = normal_pair(reconstruction, torch.sigmoid(logits))
             self.discriminator.requires_grad_(False)
