@@ -21,7 +21,7 @@ from methods.anoseg.batches import Batches, to_tensors
 from methods.anoseg.detector import Detector
 from methods.anoseg.fingerprint import EXPOSURE, EXPOSURE_LIMIT, VISIBLE, Fingerprint, Normals, Recipe
 from methods.anoseg.losses import normal_pair, reconstruction_loss, segmentation_loss
-from methods.anoseg.method import AnoSeg, contrast_table
+from methods.anoseg.method import AnoSeg, contrast_table, to_map
 from methods.anoseg.network import Generator, coordinate_channels, levels_for
 
 OURS = [*a.ADDITIONS, "mixture", "normal_augmentation"]
@@ -478,6 +478,13 @@ def test_it_learns_to_segment_anomalies_of_another_kind():
     ranked = (inside.flatten()[:, None] > outside.flatten()[::7]).float().mean()
     assert ranked > 0.9
     assert prediction.scores[4:].mean() > prediction.scores[:4].mean()
+
+
+def test_the_map_keeps_the_order_of_its_hottest_pixels():
+    logits = torch.linspace(-30, 30, 61)
+    maps = to_map(logits)
+    assert (maps[1:] > maps[:-1]).all() and maps.max() < 1
+    assert torch.allclose(maps[28:33], torch.sigmoid(logits[28:33]), atol=0.01)
 
 
 def test_dark_images_are_stretched_and_others_left_alone():

@@ -25,6 +25,15 @@ GAIN, DARKEST, BRIGHTEST = 8.0, 20, 235
 TOP = 0.001
 
 
+#: Bound of the map's logits: without it, those above 17 would all become the 1.0 of float32, whatever their order.
+BOUND = 12.0
+
+
+def to_map(logits: torch.Tensor) -> torch.Tensor:
+    """Return the map in (0, 1) of logits, which keeps the order of the highest: sigmoid(b tanh(l / b)), b = `BOUND` (ours)."""
+    return torch.sigmoid(BOUND * torch.tanh(logits / BOUND))
+
+
 def top_mean(maps: torch.Tensor, share: float) -> torch.Tensor:
     """Return the mean of the hottest pixels, (N,), of maps (N, 1, H, W); `share` of them, at least one."""
     flat = maps.flatten(1)
@@ -91,7 +100,7 @@ class AnoSeg(base.Method):
     def _maps(self, images: torch.Tensor) -> torch.Tensor:
         """Return smoothed maps (N, 1, S, S) in 0..1 for images in [-1, 1]."""
         with torch.no_grad():
-            maps = torch.sigmoid(self.generator(images)[0].float())
+            maps = to_map(self.generator(images)[0].float())
         sigma = self.config.smoothing * images.shape[-1] / 128
         return gaussian_blur(maps, 2 * int(3 * sigma) + 1, sigma).clamp(0, 1) if sigma > 0 else maps
 
