@@ -4,7 +4,7 @@
     ATEN_CPU_CAPABILITY=avx2 python -m tests.benchmark_anoseg      # as on a CPU without AVX-512
 
 The whole training, making batches alone, and training on ready batches are timed in turns in one run; medians are shown. On a CPU
-the batches are made on one of the threads that train; on CUDA by processes, and the slower of the two bounds the whole.
+batches are made and learned from in turn; on CUDA processes make them, and the slower of the two bounds the whole.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def main() -> None:
     parts: dict[str, Callable[[], object]] = {
         "whole training": lambda: train(batches.on(a.device)),
         "on ready batches": lambda: train(itertools.cycle(ready)),
-        "making batches": lambda: [None for _ in (batches._by_processes(makers) if makers else batches._by_a_thread())],
+        "making batches": lambda: [None for _ in (batches._by_processes(makers) if makers else batches._in_turn())],
     }
     for work in parts.values():
         work()

@@ -21,15 +21,15 @@ class AnoSegConfig(MethodConfig):
 
     profiles: ClassVar[dict[str, dict[str, Any]]] = {
         "demo": {"image_size": 64, "images_seen": 6400, "batch_size": 16},
-        "quick": {"images_seen": 10_000, "batch_size": 16},
+        "quick": {"images_seen": 5_000, "batch_size": 16},
     }
 
     version: ClassVar[int] = 7
 
     image_size: int = Field(256, ge=64, le=2048, multiple_of=32, description="side of the square that images are resized to, px")
 
-    batch_size: int = Field(64, ge=1, description="images per training step and per prediction")
-    images_seen: int = Field(144_000, ge=1, description="training images that the generator learns from, whatever the batch (ours)")
+    batch_size: int = Field(32, ge=1, description="images per training step and per prediction")
+    images_seen: int = Field(100_000, ge=1, description="training images that the generator learns from, whatever the batch (ours)")
 
     # the paper's parts (known); their weights are ours
     hard_augmentation: bool = Field(True, description="rotate, permute and jitter what is pasted, as the paper does")
