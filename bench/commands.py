@@ -20,7 +20,7 @@ from bench.engines import Setup, check_engine, make_engine
 from bench.errors import DataError, UsageError, describe
 from bench.execution import Execution, log_of
 from bench.experiments import EXPERIMENTS, find_experiment
-from bench.grid import RERUN, forecast, modules_of, parse_duration, parse_shard, settle_stored, threads_for
+from bench.grid import RERUN, check_workers, forecast, modules_of, parse_duration, parse_shard, settle_stored, share_out
 from bench.kept import PAGE, kept_report
 from bench.plan import PROFILES, is_stale, match_methods, parse_methods, validated
 from bench.provenance import commit
@@ -52,7 +52,7 @@ def run_command(arguments: Namespace) -> int:
     choose_published(arguments.published)
     parse_shard(arguments.shard)
     check_engine(arguments.engine)
-    threads_for(arguments)
+    check_workers(arguments)
     if not 0 <= arguments.holdout < 1:
         raise UsageError(f"Expected --holdout in 0..1 (below 1), but got {arguments.holdout}.")
     seeds = parse_seeds(arguments.seeds)
@@ -91,14 +91,15 @@ def run_command(arguments: Namespace) -> int:
     inspected = inspect_all(dataset, categories, current.store, arguments.exclude, out)
     info["excluded"] = sorted(name for found in inspected.values() if isinstance(found, Inspected) for name in found.excluded)
     jobs = settle_stored(current, {v.label: v for v in variants}, dataset, inspected, arguments, out)
+    workers, jobs = share_out(jobs, arguments, device)
     if arguments.dry_run:
-        return show_plan(current, jobs, max(1, arguments.workers), out)
+        return show_plan(current, jobs, max(1, workers), out)
     current.save()
     for row in rows:
         if row.status == "cached":
             out.line(f"{row.title}: stored already")
     if jobs:
-        setup = Setup(arguments.workers, device, modules_of(jobs), arguments.ray_address, arguments.gpus_per_cell)
+        setup = Setup(workers, device, modules_of(jobs), arguments.ray_address, arguments.gpus_per_cell)
         engine = make_engine(arguments.engine, setup)
         Execution(current, jobs, engine, Narrator(current, out, engine.slots), timeout).go()
         current.save()

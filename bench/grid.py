@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from collections import defaultdict
+from dataclasses import replace
 from statistics import median
 
 from bench.console import Console
@@ -19,6 +20,8 @@ from datasets import DATASETS
 from datasets.base import Dataset
 from methods import METHODS
 
+#: Jobs that run at once on a CPU, at most, where nobody says how many.
+MOST_AT_ONCE = 4
 RERUN = {
     "missing": "what has no result, failed ones too (default)",
     "failed": "only what failed before",
@@ -63,24 +66,41 @@ def parse_duration(text: str | None) -> float | None:
     return seconds
 
 
-def threads_for(arguments: Namespace) -> int:
-    """Return the threads of each cell: as given, else the cores divided among the workers.
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def share_out(jobs: list[tuple[Row, Job]], arguments: Namespace, device: str) -> tuple[int, list[tuple[Row, Job]]]:
+    """Return how many jobs run at once, and the jobs with their threads, where nobody says: the cores divided among them.
+
+    On this machine's CPU several run at once, as a small network does not fill all cores.
+    """
+    workers = arguments.workers
+    if workers is None:
+        several = device == "cpu" and arguments.engine == "local"
+        workers = max(1, min(MOST_AT_ONCE, cores(), len(jobs))) if several else 1
+    threads = arguments.threads or max(1, cores() // max(1, workers))
+    return workers, [(row, replace(job, threads=threads)) for row, job in jobs]
+
+
+def check_workers(arguments: Namespace) -> None:
+    """Check how cells shall run.
 
     Raises
     ------
     UsageError
         If workers, threads or memory are out of range.
     """
-    if arguments.workers < 0 or (arguments.threads is not None and arguments.threads < 1):
+    workers = 1 if arguments.workers is None else arguments.workers
+    if workers < 0 or (arguments.threads is not None and arguments.threads < 1):
         raise UsageError("Expected --workers of at least 0 and --threads of at least 1.")
     if not 0.01 <= arguments.heartbeat < 1e6:
         raise UsageError(f"Expected --heartbeat of at least 0.01 s, but got {arguments.heartbeat}.")
-    if arguments.workers == 0 and (arguments.timeout is not None or arguments.memory is not None):
+    if workers == 0 and (arguments.timeout is not None or arguments.memory is not None):
         raise UsageError("--timeout and --memory need processes of their own: give --workers of at least 1.")
     if arguments.memory is not None and arguments.memory <= 0:
         raise UsageError(f"Expected --memory in GiB above 0, but got {arguments.memory}.")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return arguments.threads or max(1, cores // max(1, arguments.workers))
 
 
 def settle_stored(
@@ -97,7 +117,6 @@ def settle_stored(
     """
     info, store = current.info, current.store
     shard, shards = parse_shard(arguments.shard)
-    threads = threads_for(arguments)
     jobs: list[tuple[Row, Job]] = []
     stale: list[Row] = []
     order = {category: n for n, category in enumerate(inspected)}
@@ -121,7 +140,7 @@ def settle_stored(
         if wanted and mine:
             again = renew or (result is not None and result.is_evaluated)  # else, other metrics evaluate what is kept
             if cell.key not in {job.key for _, job in jobs}:  # a variant of the same configuration gets the same result
-                jobs.append((row, job_of(current, row, cell, dataset, arguments, threads, replace=again)))
+                jobs.append((row, job_of(current, row, cell, dataset, arguments, again)))
         elif result is not None and result.is_evaluated:
             row.settle("cached", "", result)
         elif not mine:
@@ -145,7 +164,7 @@ def stored(store: Store, row: Row, out: Console, dry: bool) -> CellResult | None
         return None
 
 
-def job_of(current: Run, row: Row, cell: Cell, dataset: Dataset, arguments: Namespace, threads: int, replace: bool) -> Job:
+def job_of(current: Run, row: Row, cell: Cell, dataset: Dataset, arguments: Namespace, anew: bool) -> Job:
     """Return a cell as plain data for a worker."""
     entry = DATASETS[DATASETS.match(arguments.dataset)[0]]
     return Job(
@@ -167,9 +186,9 @@ def job_of(current: Run, row: Row, cell: Cell, dataset: Dataset, arguments: Name
         content=cell.content,
         store=str(current.store.root),
         log=str(log_of(current, row)),
-        threads=threads,
+        threads=arguments.threads or 1,
         memory=arguments.memory,
-        replace=replace,
+        replace=anew,
         save_maps=arguments.save_maps,
         keep_model=arguments.keep_models,
         beat=arguments.heartbeat,

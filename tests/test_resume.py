@@ -7,7 +7,8 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from argparse import Namespace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,12 @@ import pytest
 import tifffile
 from PIL import Image
 
+from bench import grid
 from bench.claims import Claim, Watch, claimed_cells
 from bench.grid import parse_duration, parse_shard
 from bench.store import Store, slug
 from bench.words import duration
+from bench.worker import Job
 from tests.conftest import make_category
 from tests.test_cli import cells, usage_error
 
@@ -288,3 +291,17 @@ def test_a_model_cut_short_is_named(bench, widget):
     image = widget / "widget" / "test" / "good" / "000.png"
     code = bench("predict", "--run", "r", "--out", "p", "--method", "pixel_stats", "--category", "widget", image)
     assert code == 2 and "model.safetensors" in bench.err, bench.err
+
+
+def test_jobs_share_the_cores_where_nobody_says(monkeypatch):
+    monkeypatch.setattr(grid, "cores", lambda: 8)
+    job = Job(**dict.fromkeys((f.name for f in fields(Job)), None) | {"threads": 1})
+
+    def shared(number, device="cpu", **given):
+        asked = Namespace(**{"workers": None, "threads": None, "engine": "local"} | given)
+        workers, jobs = grid.share_out([(None, job)] * number, asked, device)
+        return workers, {job.threads for _, job in jobs}
+
+    assert shared(10) == (4, {2}) and shared(3) == (3, {2}) and shared(1) == (1, {8})
+    assert shared(10, "cuda") == (1, {8}) and shared(10, engine="ray") == (1, {8})
+    assert shared(10, workers=8) == (8, {1}) and shared(10, workers=0, threads=3) == (0, {3}) and shared(0) == (1, set())
