@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from methods.base import MethodConfig
 
 PROFILES = {
-    "demo": "seconds per method and category, 64 px, training budgeted in steps: to see that everything works",
-    "quick": "minutes per method and category on 2 cores, 128 px: to explore",
+    "demo": "half a minute per method and category on 2 cores, 64 px: to see that everything works",
+    "quick": "about a minute per method and category on 2 cores, 128 px: to explore",
     "full": "256 px and whole schedules: for results to publish",
 }
 

@@ -17,7 +17,7 @@ class AutoencoderConfig(TrainedConfig):
 
     profiles: ClassVar[dict[str, dict[str, Any]]] = {
         "demo": {"image_size": 64, "steps": 300},
-        "quick": {"epochs": 40},
+        "quick": {"epochs": 30},
     }
 
     epochs: int = Field(PUBLISHED_EPOCHS, ge=1, description="passes over the training images, if steps is not given")
