@@ -335,7 +335,7 @@ def test_timings_and_provenance(place):
 
 
 def test_status_of_a_run_while_it_runs(place):
-    process = place.start("--seeds", "0,1", seconds=30.0)
+    process = place.start("--seeds", "0,1", "--workers", "1", seconds=30.0)
     wait_until(place.workers)
     status = [sys.executable, str(ROOT / "run_bench.py"), "status", str(place.folder / "results" / "r")]
 
