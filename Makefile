@@ -15,7 +15,7 @@ $(VENV)/.ready: pyproject.toml
 	@touch $@
 
 demo: setup
-	$(PY) run_bench.py --methods anoseg,ae_recon,ae_ssim,gradcam --category circuit,fabric,flange,gasket --profile demo --out results/demo
+	$(PY) run_bench.py --methods anoseg,ae_recon,ae_ssim,gradcam --category blister,brushed_metal,fabric --profile demo --out results/demo
 
 test: setup
 	$(PY) -m pytest

@@ -20,7 +20,7 @@ class AnoSegConfig(MethodConfig):
     """Configuration of AnoSeg; every part of the paper and every addition of ours has a switch of its own."""
 
     profiles: ClassVar[dict[str, dict[str, Any]]] = {
-        "demo": {"image_size": 64, "images_seen": 6400, "batch_size": 16},
+        "demo": {"image_size": 64, "images_seen": 4000, "batch_size": 16},
         "quick": {"images_seen": 5_000, "batch_size": 16},
     }
 

@@ -16,7 +16,7 @@ class AutoencoderConfig(TrainedConfig):
     """Configuration of `ae_recon` and `ae_ssim`."""
 
     profiles: ClassVar[dict[str, dict[str, Any]]] = {
-        "demo": {"image_size": 64, "steps": 300},
+        "demo": {"image_size": 64, "steps": 150},
         "quick": {"epochs": 30},
     }
 

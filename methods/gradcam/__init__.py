@@ -17,7 +17,7 @@ class GradCAMConfig(TrainedConfig):
     """Configuration of `gradcam`."""
 
     profiles: ClassVar[dict[str, dict[str, Any]]] = {
-        "demo": {"image_size": 64, "steps": 100},
+        "demo": {"image_size": 64, "steps": 50},
         "quick": {"steps": 250},
     }
 
