@@ -48,6 +48,7 @@ LADDER: Sequence[tuple[str, tuple[str, ...]]] = (
     ("+ comparison (ours)", ("comparison",)),
     ("+ weight averaging (ours)", ("weight_averaging",)),
     ("+ fine lines (ours)", ("fine_lines",)),
+    ("+ anomaly weight, smoothing (ours)", ("anomaly_weight=1", "smoothing=0")),
     ("+ rules from the training images (ours)", RULES),
 )
 

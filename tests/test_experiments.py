@@ -57,6 +57,7 @@ def test_the_papers_parts_stand_on_the_last_rung_without_ours():
     paste, paper, all_parts = parse_methods(EXPERIMENTS["parts"].methods, "quick", {})
     on = {name for name, value in paper.config.model_dump().items() if value is True}
     assert on == {"hard_augmentation", "adversarial", "reconstruction", "coord", "detector", "detector_map"}
+    assert (paper.config.anomaly_weight, paper.config.smoothing, paper.config.foreground_weight) == (1, 0, 1)
     assert ["(ours)" in name for name, _ in LADDER] == [False] * (PAPER + 1) + [True] * (ALL - PAPER)
     assert paste.config == parse_methods(EXPERIMENTS["ablation"].methods, "quick", {})[0].config
     assert all_parts.config == parse_methods("anoseg", "quick", {})[0].config
