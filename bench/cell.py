@@ -155,8 +155,7 @@ def run_cell(
     curve: list[tuple[int, float]] = []
 
     def training(step: int, steps: int, loss: float) -> None:
-        if step % max(1, steps // CURVE_POINTS) == 0 or step == steps:
-            curve.append((step, loss))
+        curve.append((step, loss))
         progress("train", step, steps, loss)
 
     images = torch.stack([resize(item.load_image(), config.image_size) for item in train])
@@ -189,7 +188,7 @@ def run_cell(
             "train_peak_mib": training_peak.mib,
             "predict_peak_mib": prediction_peak.mib,
         },
-        "training_curve": curve,
+        "training_curve": curve[: -1 : max(1, len(curve) // CURVE_POINTS)] + curve[-1:],
         "findings": method.findings(),
         "provenance": made | {"concurrency": concurrency()},
     }

@@ -123,8 +123,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_how(how: argparse._ArgumentGroup) -> None:
-    how.add_argument("--workers", type=int, metavar="N", help="cells at once, each in a process of its own (default: on a CPU as "
-                     "many as there are cores, at most 4; else 1; 0: one by one in this process, for a debugger)")  # fmt: skip
+    how.add_argument("--workers", type=int, metavar="N", help="cells at once, each in a process of its own (default: on this "
+                     "machine's CPU as many as it has cores, at most 4; on a GPU or a cluster 1; 0: one by one in this process, "
+                     "for a debugger)")  # fmt: skip
     how.add_argument("--threads", type=int, metavar="N", help="threads of each cell (default: the cores divided among the workers)")
     how.add_argument("--timeout", metavar="TIME", help="end a cell that takes longer: seconds, or like 90s, 30m, 2h")
     how.add_argument("--memory", type=float, metavar="GIB", help="limit of the address space of each cell")

@@ -90,8 +90,8 @@ def run_command(arguments: Namespace) -> int:
     current = Run(path, info, rows)
     inspected = inspect_all(dataset, categories, current.store, arguments.exclude, out)
     info["excluded"] = sorted(name for found in inspected.values() if isinstance(found, Inspected) for name in found.excluded)
+    workers, arguments.threads = share_out(len(rows), arguments, device)
     jobs = settle_stored(current, {v.label: v for v in variants}, dataset, inspected, arguments, out)
-    workers, jobs = share_out(jobs, arguments, device)
     if arguments.dry_run:
         return show_plan(current, jobs, max(1, workers), out)
     current.save()
@@ -169,10 +169,11 @@ class Narrator:
 
     def _left(self) -> str:
         """Return in words how long the waiting cells should take, once one of each variant has been timed."""
-        waiting = [self.took.get(row.variant) for row in self.current.rows if row.status == "waiting"]
-        if not waiting or not all(waiting):
+        waiting = {row.key: self.took.get(row.variant) for row in self.current.rows if row.status == "waiting"}
+        if not waiting or not all(waiting.values()):
             return ""
-        return f"; about {duration(sum(fmean(times or []) for times in waiting) / self.slots)} left"
+        seconds = [fmean(times or []) for times in waiting.values()]
+        return f"; about {duration(max(sum(seconds) / self.slots, *seconds))} left"
 
 
 def inspect_all(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from collections import defaultdict
-from dataclasses import replace
 from statistics import median
 
 from bench.console import Console
@@ -71,17 +70,17 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def share_out(jobs: list[tuple[Row, Job]], arguments: Namespace, device: str) -> tuple[int, list[tuple[Row, Job]]]:
-    """Return how many jobs run at once, and the jobs with their threads, where nobody says: the cores divided among them.
+def share_out(cells: int, arguments: Namespace, device: str) -> tuple[int, int]:
+    """Return how many of a run's cells run at once, and the threads of each; where nobody says, the cores divided among them.
 
-    On this machine's CPU several run at once, as a small network does not fill all cores.
+    On this machine's CPU several run at once, as a small network does not fill all cores. What is stored already counts too: a
+    cell has as many threads after an interruption as before, and the same numbers.
     """
     workers = arguments.workers
     if workers is None:
         several = device == "cpu" and arguments.engine == "local"
-        workers = max(1, min(MOST_AT_ONCE, cores(), len(jobs))) if several else 1
-    threads = arguments.threads or max(1, cores() // max(1, workers))
-    return workers, [(row, replace(job, threads=threads)) for row, job in jobs]
+        workers = max(1, min(MOST_AT_ONCE, cores(), cells)) if several else 1
+    return workers, arguments.threads or max(1, cores() // max(1, workers))
 
 
 def check_workers(arguments: Namespace) -> None:
@@ -186,7 +185,7 @@ def job_of(current: Run, row: Row, cell: Cell, dataset: Dataset, arguments: Name
         content=cell.content,
         store=str(current.store.root),
         log=str(log_of(current, row)),
-        threads=arguments.threads or 1,
+        threads=arguments.threads,
         memory=arguments.memory,
         replace=anew,
         save_maps=arguments.save_maps,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 
@@ -138,14 +139,18 @@ def test_structure_attracts_anomalies():
 
 def test_permuted_tiles():
     image = pictures(1)[0]
-    permuted = a.permute_tiles(np.random.default_rng(0), image)
+    order = np.array([2, 0, 1, 3])
+    permuted = a.permute_tiles(image, order)
     tiles = lambda x: sorted(x[i : i + 32, j : j + 32].tobytes() for i in (0, 32) for j in (0, 32))  # noqa: E731
     assert tiles(permuted) == tiles(image) and not np.array_equal(permuted, image)
+    for point in itertools.product((0, 10, 31, 32, 63), repeat=2):
+        x, y = a.permute_point(np.array(point), order, 64)
+        assert (permuted[y, x] == image[point[1], point[0]]).all()
 
 
 def test_hard_augmented_patches_are_turned_by_right_angles_or_of_other_colours(monkeypatch):
     """With the jitter and the tiles held still, every cut without rescaling is a window of the image, turned."""
-    monkeypatch.setattr(a, "permute_tiles", lambda rng, source: source)
+    monkeypatch.setattr(a, "permute_tiles", lambda source, order: source)
     monkeypatch.setattr(a, "colour_jitter", lambda rng, patch, grey, strength=1.0: patch)
     image = np.zeros((64, 64, 3), np.uint8)
     image[:, 32:] = 255  # one upright edge
@@ -209,6 +214,15 @@ def test_turned_normals_stand_out_of_the_same_background():
     assert abs(np.exp(2j * np.array(angles)).mean()) < 0.4
 
 
+def test_textures_that_are_turned_by_hand_keep_their_corners():
+    images = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
+    source = a.Source.of(images, AnoSegConfig(image_size=64, turns=True, exposure=0.0, foreground_weight=4))
+    assert not source.normals.fingerprint.plain
+    for seed in range(8):
+        image, weights, _ = source.normal(np.random.default_rng(seed), 0)
+        assert image[:8, :8].std() > 30 and (weights == 1).all()
+
+
 @pytest.mark.parametrize("strength", [0.1, 0.3])
 def test_exposures_stay_within_their_range_and_keep_grey_grey(strength):
     image = np.full((64, 64, 3), 100, np.uint8)
@@ -256,7 +270,7 @@ def test_every_pass_shows_each_normal_once(count, size, number):
         assert sorted(order[start : start + count]) == list(range(count))
 
 
-def test_an_error_in_a_thread_reaches_the_caller(monkeypatch):
+def test_an_error_while_batches_are_made_reaches_the_caller(monkeypatch):
     def broken(*_):
         raise RuntimeError("broken")
 
@@ -409,6 +423,21 @@ def test_segmentation_loss_prefers_the_truth_and_ignores_the_undecided():
     other = right.clone()
     other[..., :8] *= -1
     assert segmentation_loss(other, masks, decided) == segmentation_loss(right, masks, decided)
+
+
+def test_segmentation_loss_keeps_its_scale_and_direction_under_weights():
+    masks = (torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(0)) > 0.9).float()
+    weights, right = torch.ones_like(masks), (masks * 2 - 1) * 8
+    one, many = (segmentation_loss(right, masks, weight * weights).item() for weight in (1, 16))
+    assert 0 < many == pytest.approx(one, abs=1e-3)
+    masks, logits = torch.zeros(1, 1, 64, 64), torch.full((1, 1, 64, 64), -5.0)
+    weights = torch.ones_like(masks)
+    weights[..., :16] = 16  # a part of the image that counts more, with an anomaly that is found, and one beside it that is missed
+    masks[..., 20:40, 4:12], logits[..., 20:40, 4:12] = 1, 2.0
+    masks[..., 20:40, 40:60], logits[..., 20:40, 40:60] = 1, -1.0
+    logits.requires_grad_(True)
+    segmentation_loss(logits, masks, weights, 1.0).backward()
+    assert (logits.grad[..., 20:40, 40:60] < 0).all() and (logits.grad[masks == 0] > 0).all()
 
 
 def test_pair_shows_the_normal_region_only():

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from argparse import Namespace
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,6 @@ from bench.claims import Claim, Watch, claimed_cells
 from bench.grid import parse_duration, parse_shard
 from bench.store import Store, slug
 from bench.words import duration
-from bench.worker import Job
 from tests.conftest import make_category
 from tests.test_cli import cells, usage_error
 
@@ -293,15 +292,24 @@ def test_a_model_cut_short_is_named(bench, widget):
     assert code == 2 and "model.safetensors" in bench.err, bench.err
 
 
-def test_jobs_share_the_cores_where_nobody_says(monkeypatch):
+def test_cells_share_the_cores_where_nobody_says(monkeypatch):
     monkeypatch.setattr(grid, "cores", lambda: 8)
-    job = Job(**dict.fromkeys((f.name for f in fields(Job)), None) | {"threads": 1})
 
     def shared(number, device="cpu", **given):
         asked = Namespace(**{"workers": None, "threads": None, "engine": "local"} | given)
-        workers, jobs = grid.share_out([(None, job)] * number, asked, device)
-        return workers, {job.threads for _, job in jobs}
+        return grid.share_out(number, asked, device)
 
-    assert shared(10) == (4, {2}) and shared(3) == (3, {2}) and shared(1) == (1, {8})
-    assert shared(10, "cuda") == (1, {8}) and shared(10, engine="ray") == (1, {8})
-    assert shared(10, workers=8) == (8, {1}) and shared(10, workers=0, threads=3) == (0, {3}) and shared(0) == (1, set())
+    assert shared(10) == (4, 2) and shared(3) == (3, 2) and shared(1) == (1, 8)
+    assert shared(10, "cuda") == (1, 8) and shared(10, engine="ray") == (1, 8)
+    assert shared(10, workers=8) == (8, 1) and shared(10, workers=0, threads=3) == (0, 3)
+
+
+def test_a_cell_has_as_many_threads_after_an_interruption(bench, widget, monkeypatch):
+    """Else its numbers would not be those of a run at one go."""
+    monkeypatch.setattr(grid, "cores", lambda: 4)
+    given, job_of = [], grid.job_of
+    monkeypatch.setattr(grid, "job_of", lambda *a: given.append(job_of(*a)) or given[-1])
+    assert bench.run(widget, "--workers", "1", "--out", "r") == 0
+    given.clear()
+    assert bench.run(widget, "--out", "r", "--dry-run", methods="pixel_stats,random") == 0
+    assert [(job.method, job.threads) for job in given] == [(given[0].method, 2)]

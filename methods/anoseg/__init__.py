@@ -24,7 +24,7 @@ class AnoSegConfig(MethodConfig):
         "quick": {"images_seen": 5_000, "batch_size": 16},
     }
 
-    version: ClassVar[int] = 7
+    version: ClassVar[int] = 8
 
     image_size: int = Field(256, ge=64, le=2048, multiple_of=32, description="side of the square that images are resized to, px")
 

@@ -112,11 +112,19 @@ def smooth_noise(rng: Generator, shape: tuple[int, int], cell: float, channels: 
 # --- hard augmentation (known) ------------------------------------------------------------------------------------------
 
 
-def permute_tiles(rng: Generator, image: np.ndarray) -> np.ndarray:
-    """Shuffle the 2x2 tiles of an image (S, S, 3) with an even side."""
+def permute_tiles(image: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Return the 2x2 tiles of an image (S, S, 3) with an even side in another order: the old number of each new one."""
     half = image.shape[0] // 2
     tiles = image.reshape(2, half, 2, half, 3).transpose(0, 2, 1, 3, 4).reshape(4, half, half, 3)
-    return tiles[rng.permutation(4)].reshape(2, 2, half, half, 3).transpose(0, 2, 1, 3, 4).reshape(image.shape)
+    return tiles[order].reshape(2, 2, half, half, 3).transpose(0, 2, 1, 3, 4).reshape(image.shape)
+
+
+def permute_point(point: np.ndarray, order: np.ndarray, side: int) -> np.ndarray:
+    """Return where a point (x, y) of an image of a side is after `permute_tiles`."""
+    half = side // 2
+    old = np.clip(point // half, 0, 1)
+    row, column = divmod(int(np.flatnonzero(order == 2 * old[1] + old[0])[0]), 2)
+    return point - half * old + half * np.array([column, row])
 
 
 def colour_jitter(rng: Generator, patch: np.ndarray, grey: bool, strength: float = 1.0) -> np.ndarray:
@@ -245,11 +253,12 @@ def cut(rng: Generator, scene: Scene, foreign: bool, region: Region, config: Ano
     side = source.shape[0]
     (rows, columns), shape = region.window, region.alpha.shape
     hard = config.hard_augmentation and rng.random() < 0.6
-    turns, scale = 0.0, 1.0
+    turns, scale, order = 0.0, 1.0, np.arange(4)
     if hard:
         turns = rng.integers(4) * math.pi / 2
         if rng.random() < 0.4:
-            source = permute_tiles(rng, source)
+            order = rng.permutation(4)
+            source = permute_tiles(source, order)
     if config.foreign_patches and rng.random() < 0.5:
         scale = log_uniform(rng, 0.5, 2)
         turns += rng.uniform(-math.pi / 4, math.pi / 4)
@@ -258,7 +267,7 @@ def cut(rng: Generator, scene: Scene, foreign: bool, region: Region, config: Ano
     if near:
         there = centre + rng.uniform(-0.2, 0.2, 2) * side
     elif points is not None and rng.random() < FROM_FOREGROUND:
-        there = point_of(rng, points)[::-1]
+        there = permute_point(point_of(rng, points)[::-1], order, side)
     else:
         there = rng.uniform(0.1, 0.9, 2) * side
     cos, sin = math.cos(turns) / scale, math.sin(turns) / scale
@@ -513,7 +522,7 @@ class Source:
         matrix = draw_motion(rng, image.shape[0], self.recipe.turns)
         if self.recipe.foreground_weight > 1:
             weights = cv2.warpAffine(weights, matrix, weights.shape[::-1], flags=cv2.INTER_NEAREST, borderValue=1)
-        moved = move(image, matrix, layers.background if self.recipe.turns else None)
+        moved = move(image, matrix, layers.background if self.recipe.turns and self.normals.fingerprint.plain else None)
         return expose(rng, moved, self.recipe.exposure, self.grey), weights, self._points(index, matrix)
 
     def batch(self, rng: Generator, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

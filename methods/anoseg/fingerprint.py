@@ -236,6 +236,10 @@ class Recipe:
             most = config.largest_area
         elif facts.plain:
             most = min(most, max(0.004, (1.5 * facts.inner_width) ** 2))
+        if config.foreground_weight == "auto":
+            weight = round(min(MOST_WEIGHT, max(1, (1 - facts.share) / max(facts.share, 1e-9))))
+        else:
+            weight = config.foreground_weight
         return cls(
             areas=(min(least, most), most),
             visible=round(min(14, max(4, 4 + 2 * facts.grain))) if config.visible == "auto" else config.visible,
@@ -244,9 +248,7 @@ class Recipe:
             if config.exposure == "auto"
             else config.exposure,
             on_foreground=facts.plain and config.foreground,
-            foreground_weight=round(min(MOST_WEIGHT, max(1, (1 - facts.share) / facts.share if facts.plain else 1)))
-            if config.foreground_weight == "auto"
-            else config.foreground_weight,
+            foreground_weight=weight if facts.plain else 1,
         )
 
 

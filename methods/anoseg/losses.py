@@ -23,9 +23,8 @@ def segmentation_loss(
     """
     bolder = weights * (1 + (anomaly_weight - 1) * masks)
     entropy = F.binary_cross_entropy_with_logits(logits, masks, bolder, reduction="sum") / (weights.sum() + 1)
-    probability = torch.sigmoid(logits) * weights
-    masks = masks * weights
-    dice = 1 - (2 * (probability * masks).sum() + 1) / (probability.sum() + masks.sum() + 1)
+    probability, marked = torch.sigmoid(logits) * weights, masks * weights
+    dice = 1 - (2 * (probability * masks).sum() + 1) / (probability.sum() + marked.sum() + 1)
     return entropy + dice
 
 

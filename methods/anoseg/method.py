@@ -72,6 +72,7 @@ class AnoSeg(base.Method):
         self.generator.to(torch.device(self.device)).to(memory_format=torch.channels_last)
         self.detector = Detector(config.detector_map).to(self.device)
         self.table = torch.arange(256, dtype=torch.uint8, device=self.device)
+        self._found: dict[str, Any] = {}
 
     def _fit(self, images: torch.Tensor, progress: base.Progress) -> None:
         config = self.config
@@ -94,7 +95,7 @@ class AnoSeg(base.Method):
         return Source.of(np.ascontiguousarray(self.table.cpu()[images.int()].permute(0, 2, 3, 1).numpy()), self.config)
 
     def findings(self) -> dict[str, Any]:
-        """Return the fingerprint of the training images, and the recipe that followed from it."""
+        """Return the fingerprint of the training images, and the recipe that followed from it; empty where nothing was trained."""
         return self._found
 
     def _maps(self, images: torch.Tensor) -> torch.Tensor:

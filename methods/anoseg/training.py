@@ -83,8 +83,9 @@ class Rivals:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
         self.optimiser.step()
-        with torch.no_grad():
-            self.update_average(self.average, self.weights, None)
+        if config.weight_averaging:
+            with torch.no_grad():
+                self.update_average(self.average, self.weights, None)
         if config.adversarial:
             self._step_discriminator(normal_pair(x, masks), pair)
         return loss.detach()
