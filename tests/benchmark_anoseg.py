@@ -3,8 +3,9 @@
     python -m tests.benchmark_anoseg [--profile quick] [--device cpu] [--images 960]
     ATEN_CPU_CAPABILITY=avx2 python -m tests.benchmark_anoseg      # as on a CPU without AVX-512
 
-The whole training, making batches alone, and training on ready batches are timed in turns in one run; medians are shown. On a CPU
-batches are made and learned from in turn; on CUDA processes make them, and the slower of the two bounds the whole.
+The whole training with its detector, making batches alone, and training on ready batches are timed in turns in one run; medians are
+shown, an image being one that the generator learns from. On a CPU batches are made and learned from in turn; on CUDA processes
+make them, and the slower of the two bounds the whole.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from methods.anoseg import AnoSegConfig
 from methods.anoseg.anomalies import Source
 from methods.anoseg.batches import Batches, makers_for, to_tensors
 from methods.anoseg.method import AnoSeg
-from methods.anoseg.training import train_generator
+from methods.anoseg.training import train_detector, train_generator
 
 
 def seconds(work: Callable[[], object], device: str) -> float:
@@ -48,15 +49,18 @@ def main() -> None:
         torch.set_num_threads(a.threads)
     config = AnoSegConfig.of_profile(a.profile, {})
     size, steps = config.image_size, -(-a.images // config.batch_size)
+    detector_steps = config.model_copy(update={"images_seen": a.images}).detector_steps
     pixels = np.random.default_rng(0).integers(0, 256, (64, size // 8, size // 8, 3), np.uint8).repeat(8, 1).repeat(8, 2)
     method = AnoSeg(config, device=a.device)
     method._build()
-    batches = Batches(Source.of(pixels, config), 0, config.batch_size, steps)
+    batches = Batches(Source.of(pixels, config), 0, config.batch_size, steps + detector_steps)
     ready = [to_tensors(batches[i], a.device) for i in range(min(4, steps))]
 
     def train(source) -> None:
         method._build()
         for _ in train_generator(method.generator, source, steps, config, a.device):
+            pass
+        for _ in train_detector(method.detector, method._maps, source, detector_steps, a.device):
             pass
 
     makers = makers_for(a.device)

@@ -36,15 +36,16 @@ def candidates(method: Method, images: torch.Tensor) -> dict[str, np.ndarray]:
     """Return image scores by name, each (N,), of images uint8 (N, 3, S, S)."""
     found = [method.predict(batch) for batch in images.split(method.config.batch_size)]
     maps = torch.cat([prediction.maps for prediction in found])
-    detector = torch.cat([prediction.other_scores["detector"] for prediction in found]).numpy()
     scores = {"maximum": maps.flatten(1).amax(1).numpy()}
     scores |= {f"top {100 * share:g} %": top_mean(maps[:, None], share).numpy() for share in SHARES}
     side = maps.shape[-1] / 128
     for window in WINDOWS:
         size = round(window * side) | 1
         scores[f"window {window} of 128"] = np.array([cv2.blur(m, (size, size)).max() for m in maps.numpy()])
-    hottest = scores[f"top {100 * TOP:g} %"]
-    return scores | {"detector": detector, "detector, top": (detector + hottest) / 2}
+    if "detector" in found[0].other_scores:
+        scores["detector"] = torch.cat([prediction.other_scores["detector"] for prediction in found]).numpy()
+        scores["detector, top"] = (scores["detector"] + scores[f"top {100 * TOP:g} %"]) / 2
+    return scores
 
 
 def rows_of(run: Run, dataset: Dataset, device: str, per_kind: int) -> list[dict[str, str | float]]:
@@ -56,7 +57,7 @@ def rows_of(run: Run, dataset: Dataset, device: str, per_kind: int) -> list[dict
         method, result = load_method(run, row, device)
         assert isinstance(method, AnoSeg)
         size = method.config.image_size
-        _, held_out = hold_out(dataset.load(row.category), result.record["identity"].get("holdout", 0.1), row.seed)
+        _, held_out = hold_out(dataset.load(row.category), result.record["identity"]["trained"]["holdout"], row.seed)
         normals = torch.stack([resize(item.load_image(), size) for item in held_out])
         pixels = normals.permute(0, 2, 3, 1).contiguous().numpy()
         elsewhere = [c for c in dataset.categories() if c != row.category] or [row.category]
@@ -71,6 +72,7 @@ def rows_of(run: Run, dataset: Dataset, device: str, per_kind: int) -> list[dict
             middle, width = np.median(clean[name]), np.subtract(*np.percentile(clean[name], [75, 25]))
             rows.append(
                 {
+                    "variant": row.variant,
                     "category": row.category,
                     "seed": row.seed,
                     "score": name,
@@ -114,12 +116,13 @@ def main() -> None:
     if arguments.table:
         if arguments.table.exists():
             table = pd.concat([pd.read_csv(arguments.table), table])
-            table = table.drop_duplicates(["category", "seed", "score"], keep="last")
+            table = table.drop_duplicates(["variant", "category", "seed", "score"], keep="last")
         table.to_csv(arguments.table, index=False, float_format="%.4f")
     summary = table.groupby("score", sort=False).agg(auroc=("auroc", "mean"), worst=("auroc", "min"), shift=("shift", "max"))
     print(summary.round(2).to_markdown())
     print()
-    print(left_out(table).round(1).to_markdown(index=False))
+    if table.category.nunique() > 1:
+        print(left_out(table).round(1).to_markdown(index=False))
 
 
 if __name__ == "__main__":

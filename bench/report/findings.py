@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from bench.metrics import METRICS
-from bench.report.frame import Number, Results, number_of, plain
+from bench.report.frame import Number, Results, device_of, number_of, plain
 from bench.report.tables import percent
 from bench.words import duration
 
@@ -121,8 +121,6 @@ def _cost(results: Results, leader: int) -> str:
     if not all(np.isfinite(times).any() for times in each.values()):
         return ""
     times = {n: np.nanmean(known) for n, known in each.items()}
-    made = next((r.get("provenance") or {} for r in of), {})
-    threads = made.get("threads", "?")
-    where = f"{plain(made.get('device_name', 'an unknown device'))}, {threads} {'thread' if threads == 1 else 'threads'}"
+    where = device_of(next((r.get("provenance") or {} for r in of), {}))
     speed = f"{times['images_per_s']:.0f} images per second"
     return f"It trains in {duration(float(times['train_s']))} per category and predicts {speed} ({where})."

@@ -49,6 +49,13 @@ def plain(value: Any) -> str:
     return " ".join(str(value).split())
 
 
+def device_of(made: dict[str, Any]) -> str:
+    """Return in words what a cell ran on, of its provenance: device, threads, cells at once."""
+    threads, cells = made.get("threads", "?"), made.get("concurrency") or 1
+    several = f", {cells} cells at once" if cells != 1 else ""
+    return f"{plain(made.get('device_name', 'an unknown device'))}, {threads} {'thread' if threads == 1 else 'threads'}{several}"
+
+
 def number_of(value: Any) -> float:
     """Return a number of a record, NaN for null and for what is missing."""
     return math.nan if value is None else float(value)

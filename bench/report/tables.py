@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.metrics import METRICS
 from bench.report import notes
-from bench.report.frame import Names, Number, Results, number_of, plain, summarise
+from bench.report.frame import Names, Number, Results, device_of, number_of, plain, summarise
 from bench.report.render import DASH, Cell, Line, Table
 from bench.store import slug
 
@@ -142,9 +142,7 @@ def _cost_columns(results: Results, headings: Sequence[str]) -> dict[str, list[C
 
 def _devices(results: Results) -> str:
     made = [result.record.get("provenance") or {} for _, result in results.done]
-    found = dict.fromkeys(
-        f"{plain(p.get('device_name', ''))}, {p.get('threads', '?')} threads" for p in made if p.get("device_name")
-    )
+    found = dict.fromkeys(device_of(p) for p in made if p.get("device_name"))
     return "; ".join(found) or "unknown devices"
 
 

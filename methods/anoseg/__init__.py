@@ -88,6 +88,11 @@ class AnoSegConfig(MethodConfig):
         """Updates of the generator."""
         return -(-self.images_seen // self.batch_size)
 
+    @property
+    def detector_steps(self) -> int:
+        """Updates of the detector, on as many more batches (ours)."""
+        return self.steps // 8 if self.detector else 0
+
 
 METHODS.register(
     "anoseg",

@@ -72,7 +72,7 @@ class AnoSeg(base.Method):
         self.generator.to(torch.device(self.device)).to(memory_format=torch.channels_last)
         self.detector = Detector(config.detector_map).to(self.device)
         self.table = torch.arange(256, dtype=torch.uint8, device=self.device)
-        self._found: dict[str, Any] = {}
+        self._findings: dict[str, Any] = {}
 
     def _fit(self, images: torch.Tensor, progress: base.Progress) -> None:
         config = self.config
@@ -80,14 +80,13 @@ class AnoSeg(base.Method):
         if config.contrast:
             self.table = contrast_table(images).to(self.device)
         steps = config.steps
-        detector_steps = steps // 8 if config.detector else 0
-        total = steps + detector_steps
+        total = steps + config.detector_steps
         source = self._source(images)
-        self._found = describe(source.normals.fingerprint, source.recipe)
+        self._findings = describe(source.normals.fingerprint, source.recipe)
         with closing(Batches(source, self.seed, config.batch_size, total).on(self.device)) as batches:
             for step, loss in train_generator(self.generator, batches, steps, config, self.device):
                 progress(step, total, loss)
-            for step, loss in train_detector(self.detector, self._maps, batches, detector_steps, self.device):
+            for step, loss in train_detector(self.detector, self._maps, batches, config.detector_steps, self.device):
                 progress(steps + step, total, loss)
 
     def _source(self, images: torch.Tensor) -> Source:
@@ -96,7 +95,7 @@ class AnoSeg(base.Method):
 
     def findings(self) -> dict[str, Any]:
         """Return the fingerprint of the training images, and the recipe that followed from it; empty where nothing was trained."""
-        return self._found
+        return self._findings
 
     def _maps(self, images: torch.Tensor) -> torch.Tensor:
         """Return smoothed maps (N, 1, S, S) in 0..1 for images in [-1, 1]."""

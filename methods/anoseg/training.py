@@ -20,8 +20,8 @@ from methods.anoseg.losses import (
 )
 from methods.anoseg.network import Discriminator, Generator
 
-#: Losses that a training tells of: reading one makes a GPU wait.
-TOLD = 200
+#: Losses of a training that are reported: reading one makes a GPU wait.
+REPORTED = 200
 #: Steps that a GPU takes one kernel after another before it records them as one graph.
 WARM_UP = 3
 
@@ -94,8 +94,8 @@ class Rivals:
         """Train the discriminator to tell pairs of image and reference mask from those of the generator."""
         self.discriminator.requires_grad_(True)
         with mixed_precision(self.device):
-            judged, doubted = self.discriminator(*(torch.cat([r, f.detach()]) for r, f in zip(real, fake, strict=True))).chunk(2)
-        loss = discriminator_loss(judged.float(), doubted.float())
+            of_real, of_fake = self.discriminator(*(torch.cat([r, f.detach()]) for r, f in zip(real, fake, strict=True))).chunk(2)
+        loss = discriminator_loss(of_real.float(), of_fake.float())
         self.opponent.zero_grad(set_to_none=True)
         loss.backward()
         self.opponent.step()
@@ -143,9 +143,9 @@ class Recorded:
         return self.loss
 
 
-def told(step: int, steps: int) -> bool:
-    """Return whether the loss of a step, from 1, is read."""
-    return step % max(1, steps // TOLD) == 0 or step == steps
+def is_reported(step: int, steps: int) -> bool:
+    """Return whether the loss of a step, from 1, is read and reported."""
+    return step % max(1, steps // REPORTED) == 0 or step == steps
 
 
 def train_generator(
@@ -164,7 +164,7 @@ def train_generator(
     for step in range(1, steps + 1):
         loss = advance(*next(batches))
         rivals.schedule.step()
-        if told(step, steps):
+        if is_reported(step, steps):
             yield step, loss.item()
     rivals.finish()
 
@@ -183,6 +183,6 @@ def train_detector(
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
-        if told(step, steps):
+        if is_reported(step, steps):
             yield step, loss.item()
     detector.eval()
