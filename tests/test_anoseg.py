@@ -18,12 +18,13 @@ from bench.cell import resize
 from datasets.synthetic import Synthetic
 from methods.anoseg import AnoSegConfig
 from methods.anoseg import anomalies as a
-from methods.anoseg.batches import Batches, to_tensors
+from methods.anoseg.batches import Batches, makers_for, to_tensors
 from methods.anoseg.detector import Detector
 from methods.anoseg.fingerprint import EXPOSURE, EXPOSURE_LIMIT, VISIBLE, Fingerprint, Normals, Recipe
 from methods.anoseg.losses import normal_pair, reconstruction_loss, segmentation_loss
-from methods.anoseg.method import AnoSeg, contrast_table, to_map
+from methods.anoseg.method import AnoSeg, contrast_table, to_map, top_mean
 from methods.anoseg.network import Generator, coordinate_channels, levels_for
+from methods.anoseg.training import Recorded
 
 OURS = [*a.ADDITIONS, "mixture", "normal_augmentation"]
 PASTE_ONLY = dict.fromkeys(["hard_augmentation", *OURS], False)
@@ -275,8 +276,40 @@ def test_an_error_while_batches_are_made_reaches_the_caller(monkeypatch):
         raise RuntimeError("broken")
 
     monkeypatch.setattr(a.Source, "batch", broken)
-    with pytest.raises(RuntimeError, match="broken"):
-        next(Batches(a.Source.of(pictures(4), AnoSegConfig()), 0, 2, 2).on("cpu"))
+    batches = Batches(a.Source.of(pictures(4), AnoSegConfig()), 0, 2, 2)
+    for made in [batches.on("cpu"), *([batches._by_processes(1)] if sys.platform == "linux" else [])]:
+        with pytest.raises(RuntimeError, match="broken"):
+            next(made)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: elsewhere steps are not recorded")
+def test_a_recorded_step_does_what_the_step_does():
+    weights = [torch.ones(3, device="cuda") for _ in range(2)]
+
+    def step(x, w):
+        w.mul_(0.9).add_(x)
+        return w.sum()
+
+    recorded = Recorded(lambda x: step(x, weights[0]), "cuda")
+    for x in torch.rand(8, 3, device="cuda"):
+        assert recorded(x).item() == pytest.approx(step(x, weights[1]).item())
+
+
+def test_only_a_gpu_has_others_make_its_batches(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    assert makers_for("cpu") == 0 and makers_for("cuda") == (7 if sys.platform == "linux" else 0)
+
+
+def test_patches_of_a_small_part_show_it_though_tiles_are_permuted(monkeypatch):
+    monkeypatch.setattr(a, "colour_jitter", lambda rng, patch, grey, strength=1.0: patch)
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[40:52, 44:56] = 255  # the part, within one tile
+    points = np.argwhere(image[..., 0] > 0).astype(float)
+    region = a.Region((slice(2, 6), slice(2, 6)), np.ones((4, 4), np.float32), 4.0)
+    config = AnoSegConfig(**PASTE_ONLY | {"hard_augmentation": True})
+    shown = scene(image, here=points, there=points)
+    patches = [a.cut(np.random.default_rng(seed), shown, False, region, config) for seed in range(400)]
+    assert np.mean([patch.max() > 200 for patch in patches]) > 0.68  # four of five come from the part
 
 
 def parts(angles, size=96, dark=False, around=0.0, width=5):
@@ -514,6 +547,11 @@ def test_the_map_keeps_the_order_of_its_hottest_pixels():
     maps = to_map(logits)
     assert (maps[1:] > maps[:-1]).all() and maps.max() < 1
     assert torch.allclose(maps[28:33], torch.sigmoid(logits[28:33]), atol=0.01)
+
+
+def test_the_mean_of_the_hottest_pixels():
+    maps = torch.arange(2000.0).reshape(2, 1, 40, 25)
+    assert top_mean(maps, 0.002).tolist() == [998.5, 1998.5] and top_mean(maps, 1e-9).tolist() == [999, 1999]
 
 
 def test_dark_images_are_stretched_and_others_left_alone():

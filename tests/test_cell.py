@@ -26,6 +26,11 @@ class Spy(Method):
 
     def _fit(self, images, progress):
         SEEN["fit"].append(images.clone())
+        for step in range(15, 3515, 15):
+            progress(step, 3515, 1 / step)
+
+    def findings(self):
+        return {"images": len(SEEN["fit"][-1])}
 
     def _predict(self, images):
         SEEN["predict"].append(images.clone())
@@ -67,6 +72,14 @@ def test_held_out_images_are_not_trained_on(tmp_path, spy):
     assert not train & predicted and set(every.values()) - train <= predicted
     assert result.record["images"]["held_out"] == 3
     assert result.value("threshold_deployable") > 0
+
+
+def test_a_cell_keeps_the_training_curve_and_what_the_method_found(tmp_path, spy):
+    make_category(tmp_path)
+    record = run(tmp_path, spy, MVTecLayout(tmp_path).load("widget")).record
+    assert record["findings"] == {"images": record["images"]["train"]}
+    steps = [step for step, _ in record["training_curve"]]
+    assert 150 < len(steps) < 300 and steps[0] == 15 and steps[-1] == 3510 and steps == sorted(set(steps))
 
 
 def test_the_split_depends_on_the_seed_only(tmp_path):
