@@ -78,7 +78,7 @@ class AnoSegConfig(MethodConfig):
 
     width: int = Field(16, ge=4, description="channels of the first level of the U-Net (ours)")
     anomaly_weight: float = Field(
-        20.0, gt=0, description="ours: weight of anomalous pixels in the cross-entropy; above 1 the map is bolder"
+        3.0, gt=0, description="ours: weight of anomalous pixels in the cross-entropy; above 1 the map is bolder"
     )
     learning_rate: float = Field(2e-3, gt=0)
     smoothing: float = Field(1.0, ge=0, description="ours: sigma of the map's Gaussian smoothing, in pixels at 128 px")

@@ -23,7 +23,7 @@ AREA, LEAST_AREA_ON_FOREGROUND = (0.0004, 0.33), 0.0002
 #: A change of so many of 255 in any channel is visible, where the grain does not decide.
 VISIBLE = 10
 #: Range of brightness, as a log ratio, that normals are trained under: at least, at most, and over the training images' spread.
-EXPOSURE, EXPOSURE_LIMIT, EXPOSURE_SPREADS = 0.3, 0.4, 1.0
+EXPOSURE, EXPOSURE_LIMIT, EXPOSURE_SPREADS = 0.2, 0.4, 1.0
 #: Anomalies whose largest area is below this share of the image are small; an image then carries more of them.
 SMALL = 0.05
 #: The foreground weighs as much as the background together, but a pixel of it never more than so many of those.
