@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PROFILES = {
     "demo": "half a minute per method and category on 2 cores, 64 px: to see that everything works",
-    "quick": "about a minute per method and category on 2 cores, 128 px: to explore",
+    "quick": "about a minute per method and category on 2 cores, 128 px (AnoSeg 96): to explore",
     "full": "256 px and whole schedules: for results to publish",
 }
 

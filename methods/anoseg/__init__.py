@@ -21,7 +21,7 @@ class AnoSegConfig(MethodConfig):
 
     profiles: ClassVar[dict[str, dict[str, Any]]] = {
         "demo": {"image_size": 64, "images_seen": 4000, "batch_size": 16},
-        "quick": {"images_seen": 5_000, "batch_size": 16},
+        "quick": {"image_size": 96, "images_seen": 9_000, "batch_size": 16},
     }
 
     version: ClassVar[int] = 8
