@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from methods.base import MethodConfig
 
 PROFILES = {
-    "demo": "half a minute per method and category on 2 cores, 64 px: to see that everything works",
+    "demo": "12 s per method and category on 2 cores, 64 px: to see that everything works",
     "quick": "about a minute per method and category on 2 cores, 128 px (AnoSeg 96): to explore",
     "full": "256 px and whole schedules: for results to publish",
 }

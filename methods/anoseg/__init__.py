@@ -61,6 +61,7 @@ class AnoSegConfig(MethodConfig):
     weight_averaging: bool = Field(True, description="ours: predict with an exponential moving average of the weights")
 
     # rules: "auto" follows from the training images, see `fingerprint`; what is set by hand holds for any category
+    # (but a weight of the foreground where there is none)
     foreground: bool = Field(True, description="ours: before a plain background, anomalies fall on the foreground")
     foreground_weight: Auto | Annotated[int, Field(ge=1, le=255)] = Field(
         "auto", description="ours: how much a pixel of the foreground counts in the losses, beside 1 for one of the background"
