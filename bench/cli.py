@@ -11,9 +11,9 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bench.claims import BEAT
-from bench.errors import BenchError, describe
-from bench.registry import nearest
+from anoseg_bench.errors import BenchError, describe
+from anoseg_bench.registry import nearest
+from anoseg_bench.store.claims import BEAT
 
 COMMANDS = ("run", "status", "list", "report", "score", "predict", "preview")
 
@@ -203,7 +203,7 @@ def main(argv: list[str] | None = None) -> int:
 
         signal.signal(signal.SIGTERM, terminate)
     try:
-        from bench import commands
+        from anoseg_bench.commands import all as commands
 
         return getattr(commands, f"{arguments.command}_command")(arguments)
     except BrokenPipeError:  # the reader of a pipe went away

@@ -8,7 +8,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from bench.words import duration
+from anoseg_bench.formatting import duration
 
 #: Seconds between plain lines about work in progress.
 INTERVAL = 20.0

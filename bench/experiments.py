@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.errors import UsageError
-from bench.registry import nearest
+from anoseg_bench.errors import UsageError
+from anoseg_bench.registry import nearest
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Experiment:
     summary : str
         The question.
     methods : str
-        The variants as typed after ``--methods``; `bench.report.experiments` has its table and figure.
+        The variants as typed after ``--methods``; `anoseg_bench.report.experiments` has its table and figure.
     """
 
     summary: str

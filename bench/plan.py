@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-import methods
-from bench.errors import UsageError
-from bench.metrics import VERSION as METRICS_VERSION
-from bench.registry import Registry, nearest
-from methods import METHODS
+from anoseg_bench import methods
+from anoseg_bench.errors import UsageError
+from anoseg_bench.methods import METHODS
+from anoseg_bench.metrics import VERSION as METRICS_VERSION
+from anoseg_bench.registry import Registry, nearest
 
 if TYPE_CHECKING:
-    from methods.base import MethodConfig
+    from anoseg_bench.methods.base import MethodConfig
 
 PROFILES = {
     "demo": "12 s per method and category on 2 cores, 64 px: to see that everything works",

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from bench.errors import UsageError, describe
+from anoseg_bench.errors import UsageError, describe
 
 T = TypeVar("T")
 

@@ -1,5 +1,5 @@
 """Dataset adapters, each a module of this package; imported from the repository root and never installed."""
 
-from bench.registry import Registry
+from anoseg_bench.registry import Registry
 
-DATASETS: Registry = Registry(kind="dataset", package="datasets", group="anoseg_bench.datasets")
+DATASETS: Registry = Registry(kind="dataset", package="anoseg_bench.datasets", group="anoseg_bench.datasets")

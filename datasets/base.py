@@ -11,8 +11,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from bench.errors import DataError
-from datasets.images import read_image, read_mask
+from anoseg_bench.datasets.images import read_image, read_mask
+from anoseg_bench.errors import DataError
 
 GOOD = "good"
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from pydantic import Field
 
-from bench.errors import DataError
-from datasets import DATASETS
-from datasets.base import Category, Dataset, DatasetConfig, Item, split_off
-from datasets.images import list_images
-from datasets.mvtec import normal_items, pair_masks, unique_names
+from anoseg_bench.datasets import DATASETS
+from anoseg_bench.datasets.base import Category, Dataset, DatasetConfig, Item, split_off
+from anoseg_bench.datasets.images import list_images
+from anoseg_bench.datasets.mvtec import normal_items, pair_masks, unique_names
+from anoseg_bench.errors import DataError
 
 
 class FolderConfig(DatasetConfig):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from bench.errors import DataError
+from anoseg_bench.errors import DataError
 
 Image.MAX_IMAGE_PIXELS = None  # line scans are large; the files are the user's own
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from bench.errors import DataError
-from datasets import DATASETS
-from datasets.base import GOOD, Category, Dataset, DatasetConfig, Item
-from datasets.images import list_images
+from anoseg_bench.datasets import DATASETS
+from anoseg_bench.datasets.base import GOOD, Category, Dataset, DatasetConfig, Item
+from anoseg_bench.datasets.images import list_images
+from anoseg_bench.errors import DataError
 
 TEXTURES = frozenset({"carpet", "grid", "leather", "tile", "wood"})
 #: Defect types that are a normal part in a wrong place.

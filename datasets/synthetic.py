@@ -21,9 +21,9 @@ import numpy as np
 from numpy.random import Generator
 from pydantic import Field
 
-from bench.errors import DataError
-from datasets import DATASETS
-from datasets.base import GOOD, Category, Dataset, DatasetConfig, Item
+from anoseg_bench.datasets import DATASETS
+from anoseg_bench.datasets.base import GOOD, Category, Dataset, DatasetConfig, Item
+from anoseg_bench.errors import DataError
 
 #: Raised whenever an image or a mask changes.
 VERSION = 2

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench.errors import MethodError
+from anoseg_bench.errors import MethodError
 
 if TYPE_CHECKING:
     import torch

@@ -8,12 +8,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from bench.cli import main
-from methods import METHODS
+from anoseg_bench.methods import METHODS
+from tests.helpers import Command, make_category
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each process of the suite; threads that wait for others would spin
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -45,36 +43,6 @@ def real_data() -> Path:
     return root
 
 
-def save(path: Path, array: np.ndarray) -> Path:
-    """Write an image, making its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array).save(path)
-    return path
-
-
-def make_category(
-    root: Path, name: str = "widget", train: int = 6, good: int = 2, bad: int = 2, size: tuple[int, int] = (40, 48)
-) -> Path:
-    """Write a small category in the MVTec layout: noise on grey, a bright square as the defect ``spot``."""
-    rng = np.random.default_rng(len(name))
-    folder = root / name
-
-    def image() -> np.ndarray:
-        return rng.integers(90, 110, (*size, 3)).astype(np.uint8)
-
-    for i in range(train):
-        save(folder / "train" / "good" / f"{i:03d}.png", image())
-    for i in range(good):
-        save(folder / "test" / "good" / f"{i:03d}.png", image())
-    for i in range(bad):
-        picture, mask = image(), np.zeros(size, np.uint8)
-        mask[10:20, 12 + i : 24 + i] = 255
-        picture[mask > 0] = 230
-        save(folder / "test" / "spot" / f"{i:03d}.png", picture)
-        save(folder / "ground_truth" / "spot" / f"{i:03d}_mask.png", mask)
-    return folder
-
-
 @pytest.fixture
 def widget(tmp_path: Path) -> Path:
     """A root with one sound category, ``widget``."""
@@ -87,28 +55,7 @@ def without_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     """Let reports draw no figures, which takes seconds each, but in tests that look at them; and tables have room."""
     monkeypatch.setenv("COLUMNS", "120")
     if request.node.get_closest_marker("figures") is None:
-        monkeypatch.setattr("bench.report.plots.write_plots", lambda results, folder: [])
-
-
-class Command:
-    """The command line in this process; keeps the output of the last call."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
-        self.capsys = capsys
-        self.folder = folder
-        self.out = self.err = ""
-
-    def __call__(self, *arguments: object) -> int:
-        try:
-            code = main([str(a) for a in arguments])
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        self.out, self.err = self.capsys.readouterr()
-        return code
-
-    def run(self, root: Path, *more: object, methods: str = "pixel_stats") -> int:
-        """Run on data in the MVTec layout."""
-        return self("--dataset", "mvtec_layout", "--data-root", root, "--methods", methods, "--profile", "demo", *more)
+        monkeypatch.setattr("anoseg_bench.report.plots.write_plots", lambda results, folder: [])
 
 
 @pytest.fixture

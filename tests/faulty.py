@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from methods.base import Method, MethodConfig, Prediction
+from anoseg_bench.methods.base import Method, MethodConfig, Prediction
 
 
 class FaultyConfig(MethodConfig):

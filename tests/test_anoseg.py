@@ -14,17 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
 
-from bench.cell import resize
-from datasets.synthetic import Synthetic
-from methods.anoseg import AnoSegConfig
-from methods.anoseg import anomalies as a
-from methods.anoseg.batches import Batches, makers_for, to_tensors
-from methods.anoseg.detector import Detector
-from methods.anoseg.fingerprint import EXPOSURE, EXPOSURE_LIMIT, VISIBLE, Fingerprint, Normals, Recipe
-from methods.anoseg.losses import normal_pair, reconstruction_loss, segmentation_loss
-from methods.anoseg.method import AnoSeg, contrast_table, to_map, top_mean
-from methods.anoseg.network import Generator, coordinate_channels, levels_for
-from methods.anoseg.training import Recorded
+from anoseg_bench.datasets.synthetic import Synthetic
+from anoseg_bench.evaluation.cell import resize
+from anoseg_bench.methods.anoseg import AnoSegConfig
+from anoseg_bench.methods.anoseg import anomalies as a
+from anoseg_bench.methods.anoseg.batches import Batches, makers_for, to_tensors
+from anoseg_bench.methods.anoseg.detector import Detector
+from anoseg_bench.methods.anoseg.fingerprint import EXPOSURE, EXPOSURE_LIMIT, VISIBLE, Fingerprint, Normals, Recipe
+from anoseg_bench.methods.anoseg.losses import normal_pair, reconstruction_loss, segmentation_loss
+from anoseg_bench.methods.anoseg.method import AnoSeg, contrast_table, to_map, top_mean
+from anoseg_bench.methods.anoseg.network import Generator, coordinate_channels, levels_for
+from anoseg_bench.methods.anoseg.training import Recorded
 
 OURS = [*a.ADDITIONS, "mixture", "normal_augmentation"]
 PASTE_ONLY = dict.fromkeys(["hard_augmentation", *OURS], False)

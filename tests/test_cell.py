@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from bench.cell import Keep, hold_out, resize, run_cell, thumbnail
-from bench.content import inspect
-from bench.maps import to_original
-from bench.plan import Cell, Variant
-from bench.store import Store
-from datasets.mvtec import MVTecLayout
-from methods import METHODS
-from methods.base import Method, MethodConfig, Prediction
-from tests.conftest import make_category
+from anoseg_bench.datasets.mvtec import MVTecLayout
+from anoseg_bench.evaluation.cell import Keep, hold_out, resize, run_cell, thumbnail
+from anoseg_bench.evaluation.inspection import inspect
+from anoseg_bench.evaluation.maps import to_original
+from anoseg_bench.methods import METHODS
+from anoseg_bench.methods.base import Method, MethodConfig, Prediction
+from anoseg_bench.plan import Cell, Variant
+from anoseg_bench.store.cells import Store
+from tests.helpers import make_category
 
 SEEN: dict[str, list[torch.Tensor]] = {"fit": [], "predict": []}
 

@@ -9,9 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from bench import claims
-from bench.claims import Claim, FencedError, Watch, claimed_cells, is_gone, latest, read, state
-from bench.store import Store
+from anoseg_bench import IMPORT_PATH
+from anoseg_bench.store import claims
+from anoseg_bench.store.cells import Store
+from anoseg_bench.store.claims import Claim, FencedError, Watch, claimed_cells, is_gone, latest, read, state
 
 
 class Clock:
@@ -165,14 +166,20 @@ def test_an_observer_passes_on_what_it_found_stale(watch):
 def test_many_takers_of_one_stale_claim(watch):
     """Of processes that all see the same stale claim, one gets it."""
     code = (
-        "import sys; from pathlib import Path; from bench.claims import Claim, Watch\n"
+        "import sys; from pathlib import Path; from anoseg_bench.store.claims import Claim, Watch\n"
         "sys.stdin.readline(); print(Claim.take(Watch(Path(sys.argv[1])), 'a-1') is not None, flush=True); sys.stdin.readline()"
     )
     first = Claim.take(watch, "a-1")
     first.holder = replace(first.holder, started="12")
     first._write()
     takers = [
-        subprocess.Popen([sys.executable, "-c", code, str(watch.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(watch.folder)],
+            env=os.environ | {"PYTHONPATH": str(IMPORT_PATH)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         for _ in range(8)
     ]
     for taker in takers:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import json
 import shutil
@@ -13,19 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.conftest import make_category, save
-
-
-def rows(run: Path) -> list[dict[str, str]]:
-    with (run / "results.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def cells(run: Path) -> list[dict]:
-    return json.loads((run / "run.json").read_text())["cells"]
-
-
 # what it does
+from tests.helpers import cells, make_category, rows, save, usage_error
 
 
 @pytest.mark.figures
@@ -100,7 +88,7 @@ def test_settings_config_and_variants(bench, widget, tmp_path):
 
 
 def test_epochs_end_the_budget_of_a_profile():
-    from methods import METHODS
+    from anoseg_bench.methods import METHODS
 
     config = METHODS["ae_recon"].load_config()
     assert config.of_profile("demo", {}).total_steps(10) == config.of_profile("demo", {}).steps
@@ -139,14 +127,6 @@ def test_environment_gives_the_root(bench, widget, monkeypatch):
 
 
 # wrong usage: exit 2 before anything runs
-
-
-def usage_error(bench, *arguments, **kwargs) -> str:
-    code = bench.run(*arguments, **kwargs) if isinstance(arguments[0], Path) else bench(*arguments)
-    assert code == 2, (bench.out, bench.err)
-    assert bench.err.startswith("error: ") and bench.err.count("\n") == 1
-    assert not [*bench.folder.rglob("cell.json")]
-    return bench.err
 
 
 def test_missing_root(bench):
@@ -317,7 +297,7 @@ def test_mask_folder_without_images(bench, widget):
 
 BAD_METHOD = """
 import torch
-from methods.base import Method, Prediction
+from anoseg_bench.methods.base import Method, Prediction
 
 class Bad(Method):
     def _fit(self, images, progress): progress(1, 1, 0.0)
@@ -370,7 +350,7 @@ def full(*args, **kwargs):
 
 def test_disk_full_while_a_cell_is_written(bench, widget, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("bench.cell.np.savez_compressed", full)
+        patch.setattr("anoseg_bench.evaluation.cell.np.savez_compressed", full)
         assert bench.run(widget, "--out", "r", "--workers", "0") == 1
     assert "disk is full" in cells(bench.folder / "r")[0]["error"]
     assert not [p for p in (bench.folder / ".cells").iterdir() if p.name.startswith((".tmp", "pixel_stats"))]
@@ -412,10 +392,10 @@ def test_an_interrupted_run_is_reported_as_incomplete(bench, widget, monkeypatch
             raise KeyboardInterrupt
         return run_cell(cell, *rest)
 
-    from bench.cell import run_cell
+    from anoseg_bench.evaluation.cell import run_cell
 
     with monkeypatch.context() as patch:
-        patch.setattr("bench.cell.run_cell", interrupt)
+        patch.setattr("anoseg_bench.evaluation.cell.run_cell", interrupt)
         assert bench.run(widget, "--out", "r", "--workers", "0") == 130
     assert "goes on from there" in bench.err
     assert bench("report", "r") == 1
@@ -479,7 +459,7 @@ def test_splits_of_one_folder_are_told_apart(bench, tmp_path):
 
 
 def test_weights_are_told_apart_by_content(bench, tmp_path):
-    from bench.plan import Cell, parse_methods
+    from anoseg_bench.plan import Cell, parse_methods
 
     keys = []
     for content in ("a", "b"):
@@ -519,7 +499,7 @@ def test_defective_images_beside_folders_of_them(bench, tmp_path):
         first, second = sorted((root / kind / "spot").iterdir())
         first.rename(root / top / first.name)
         second.rename(root / top / "scratch" / second.name)
-    from datasets.folder import Folder
+    from anoseg_bench.datasets.folder import Folder
 
     assert [i.defect for i in Folder(root).load("p").test if not i.is_good] == ["defective", "scratch"]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from bench import console
-from bench.commands import Narrator
-from bench.console import Console
-from bench.store import Row, Run
+from anoseg_bench import console
+from anoseg_bench.commands.all import Narrator
+from anoseg_bench.console import Console
+from anoseg_bench.store.cells import Row, Run
 
 
 def test_plain_lines_tell_the_time_left_of_a_stage(monkeypatch, capsys):

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.errors import DataError
-from datasets.folder import Folder, FolderConfig
-from datasets.mvtec import MVTecAD, MVTecLayout
-from tests.conftest import make_category, save
+from anoseg_bench.datasets.folder import Folder, FolderConfig
+from anoseg_bench.datasets.mvtec import MVTecAD, MVTecLayout
+from anoseg_bench.errors import DataError
+from tests.helpers import make_category, save
 
 MASK = np.zeros((40, 48), np.uint8)
 MASK[3:9, 3:9] = 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -14,92 +13,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench.claims import claimed_cells, start_of
-from bench.execution import Execution
-from bench.store import Row, Run, Store
-from bench.worker import Job
-from tests.conftest import make_category
+from anoseg_bench.execution.loop import Execution
+from anoseg_bench.execution.worker import Job
+from anoseg_bench.store.cells import Row, Run, Store
+from tests.helpers import FAULTY, ROOT, Place, wait_until
 
-ROOT = Path(__file__).resolve().parents[1]
-FAULTY = f"{ROOT / 'tests' / 'faulty.py'}:Faulty"
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
-
-
-class Place:
-    """A folder with data, marks of trainings and results, and commands on it as processes of their own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        make_category(folder / "data")
-        self.marks = folder / "marks"
-        self.marks.mkdir()
-        self.store = folder / "results" / ".cells"
-        self.started: list[subprocess.Popen] = []
-
-    def start(
-        self, *more: object, methods: str = "nothing", seconds: float = 0.0, out: str = "r", report: bool = False
-    ) -> subprocess.Popen:
-        """Start the command on the actions of `methods`, in a process group of its own; a shard of one writes no report."""
-        settings = f"seconds={seconds},marks={self.marks}"
-        variants = ",".join(f"{FAULTY}[action={action},{settings},label={action}]" for action in methods.split(","))
-        command = [
-            sys.executable,
-            str(ROOT / "run_bench.py"),
-            "--dataset",
-            "mvtec_layout",
-            "--data-root",
-            str(self.folder / "data"),
-        ]
-        command += ["--methods", variants, "--profile", "demo", "--out", str(self.folder / "results" / out)]
-        command += [] if report else ["--shard", "1/1"]
-        process = subprocess.Popen(
-            [*command, *map(str, more)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-        )
-        self.started.append(process)
-        return process
-
-    def run(self, *more: object, **options) -> tuple[int, str]:
-        """Run the command to its end; return exit code and output."""
-        process = self.start(*more, **options)
-        output = process.communicate(timeout=240)[0]
-        return process.returncode, output
-
-    def cells(self) -> dict[str, dict]:
-        """Return the stored cells by action and seed."""
-        records = [json.loads(path.read_text()) for path in self.store.glob("Faulty-*/cell.json")]
-        return {f"{r['config']['action']}-{r['seed']}": r for r in records}
-
-    def numbers(self) -> dict[str, dict]:
-        """Return what may not depend on how the cells were run."""
-        return {name: record["values"] for name, record in self.cells().items()}
-
-    def trainings(self) -> dict[str, int]:
-        """Return how often each cell began to train."""
-        return {path.name: len(path.read_text().splitlines()) for path in self.marks.iterdir()}
-
-    def workers(self, finished: bool = True) -> list[int]:
-        """Return the processes that began to train and live, the last one last; without those of stored cells, if so asked."""
-        stored = set() if finished else set(self.cells())
-        marks = sorted(self.marks.iterdir(), key=lambda path: path.stat().st_mtime_ns)
-        pids = [int(line) for path in marks if path.name not in stored for line in path.read_text().splitlines()]
-        return [pid for pid in pids if start_of(pid) is not None]
-
-    def rows(self, out: str = "r") -> dict[str, dict]:
-        """Return the manifest's rows by variant and seed."""
-        cells = json.loads((self.folder / "results" / out / "run.json").read_text())["cells"]
-        return {f"{cell['variant']}-{cell['seed']}": cell for cell in cells}
-
-    def left(self) -> list[str]:
-        """Return what half-done work lies in the store."""
-        return [path.name for path in self.store.glob(".tmp*")] + list(claimed_cells(self.store / "claims"))
-
-
-def wait_until(condition, seconds: float = 60.0) -> None:
-    """Wait for a condition."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come to be"
-        time.sleep(0.02)
 
 
 @pytest.fixture

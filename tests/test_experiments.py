@@ -12,21 +12,21 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.cost import multiply_adds, peak_memory
-from bench.experiments import ALL, EXPERIMENTS, LADDER, PAPER
-from bench.plan import parse_methods
-from bench.report import write_report
-from bench.report.experiments import answer, joined
-from bench.report.frame import Results
-from bench.store import Run
-from methods.base import Method, MethodConfig, Prediction
-from tests.test_report import add, run  # noqa: F401
+from anoseg_bench.evaluation.cost import multiply_adds, peak_memory
+from anoseg_bench.experiments import ALL, EXPERIMENTS, LADDER, PAPER
+from anoseg_bench.methods.base import Method, MethodConfig, Prediction
+from anoseg_bench.plan import parse_methods
+from anoseg_bench.report.compose import write_report
+from anoseg_bench.report.experiments import answer, joined
+from anoseg_bench.report.frame import Results
+from anoseg_bench.store.cells import Run
+from tests.helpers import add
 
 TINY = [f"--set=anoseg.{s}" for s in ("image_size=64", "images_seen=4", "width=4", "batch_size=2")]
 
 
 @pytest.fixture
-def in_order(run: Run):  # noqa: F811
+def in_order(run: Run):
     """Return a function that fabricates a run of an experiment: its name, the values of its variants, changes of records."""
 
     def fabricate(experiment: str, cells: dict[str, float], **changes) -> Results:

@@ -7,10 +7,10 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from bench.errors import MethodError
-from methods.gradcam import GradCAMConfig
-from methods.gradcam.cutpaste import cutpaste, cutpaste_scar
-from methods.gradcam.method import CutPasteGradCAM, log_odds
+from anoseg_bench.errors import MethodError
+from anoseg_bench.methods.gradcam import GradCAMConfig
+from anoseg_bench.methods.gradcam.cutpaste import cutpaste, cutpaste_scar
+from anoseg_bench.methods.gradcam.method import CutPasteGradCAM, log_odds
 from tests.contracts.method_checks import normal_images
 
 

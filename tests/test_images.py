@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.errors import DataError
-from datasets.images import list_images, read_image, read_mask
+from anoseg_bench.datasets.images import list_images, read_image, read_mask
+from anoseg_bench.errors import DataError
 
 
 @pytest.mark.parametrize("extension", ["png", "bmp", "tif", "tiff"])

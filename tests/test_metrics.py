@@ -18,12 +18,12 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from bench.metrics import METRICS, RATE_GRID, VALUE_GRID, evaluate
-from bench.metrics.axes import RATE_AXIS, VALUE_AXIS
-from bench.metrics.binned import Binned, Sketch, from_keys, ordered_keys
-from bench.metrics.counts import Parts, region_labels
-from bench.metrics.curves import PIMO_RANGE, auroc, average_precision, limited_area, pro_curve
-from bench.metrics.thresholds import image_threshold, needed_scores
+from anoseg_bench.metrics import METRICS, RATE_GRID, VALUE_GRID, evaluate
+from anoseg_bench.metrics.axes import RATE_AXIS, VALUE_AXIS
+from anoseg_bench.metrics.binned import Binned, Sketch, from_keys, ordered_keys
+from anoseg_bench.metrics.counts import Parts, region_labels
+from anoseg_bench.metrics.curves import PIMO_RANGE, auroc, average_precision, limited_area, pro_curve
+from anoseg_bench.metrics.thresholds import image_threshold, needed_scores
 
 SCALE_FREE = ["iou_mean_fpr", "iou_width_fpr", "image_ap", "image_f1_max", "recall_oracle", "precision_oracle", "fpr_oracle"]
 RANK = ["pixel_auroc", "pixel_ap", "aupro_0.3", "aupro_0.05", "iou_max", "f1_max", "image_auroc"]

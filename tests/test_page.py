@@ -15,16 +15,15 @@ import pytest
 import tifffile
 from PIL import Image
 
-from bench.kept import PAGE
-from bench.metrics import RATE_CURVE, VALUE_GRID
-from bench.published import published_numbers
-from bench.report import page as page_module
-from bench.report.frame import Results
-from bench.report.page import page_data, write_page
-from bench.store import Run
+from anoseg_bench.metrics import RATE_CURVE, VALUE_GRID
+from anoseg_bench.report import page as page_module
+from anoseg_bench.report.cache import PAGE
+from anoseg_bench.report.frame import Results
+from anoseg_bench.report.page import page_data, write_page
+from anoseg_bench.report.published_values import published_numbers
+from anoseg_bench.store.cells import Run
 from run_bench import main
-from tests.conftest import make_category, save
-from tests.test_statistics import store
+from tests.helpers import make_category, save, store
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 #: A name that a browser would run if it were taken as HTML.

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.metrics import METRICS
-from bench.published import FILE, choose_published, published_numbers
-from bench.report.frame import Results
-from bench.report.published import reproduction_table, with_published
-from bench.report.tables import metric_table
-from bench.store import Run
-from tests.test_statistics import store
+from anoseg_bench.metrics import METRICS
+from anoseg_bench.report.frame import Results
+from anoseg_bench.report.published import reproduction_table, with_published
+from anoseg_bench.report.published_values import FILE, choose_published, published_numbers
+from anoseg_bench.report.tables import metric_table
+from anoseg_bench.store.cells import Run
+from tests.helpers import store
 
 
 @pytest.fixture

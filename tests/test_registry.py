@@ -7,16 +7,14 @@ import importlib.metadata
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from bench.errors import UsageError
-from bench.plan import source_hash
-from bench.registry import Registry
-from methods import METHODS
-
-ROOT = Path(__file__).resolve().parents[1]
+from anoseg_bench.errors import UsageError
+from anoseg_bench.methods import METHODS
+from anoseg_bench.plan import source_hash
+from anoseg_bench.registry import Registry
+from tests.helpers import ROOT, checkout_python
 
 
 @pytest.fixture
@@ -62,8 +60,8 @@ def test_unknown_name_answers_with_the_nearest(registry):
 
 PLUGIN = """
 import torch
-from methods import METHODS
-from methods.base import Method, Prediction
+from anoseg_bench.methods import METHODS
+from anoseg_bench.methods.base import Method, Prediction
 
 class Plain(Method):
     \"\"\"Brightness as the map.\"\"\"
@@ -106,7 +104,7 @@ def test_an_edited_file_is_not_taken_for_the_old_one(tmp_path, bench, widget, mo
         assert [c["status"] for c in json.loads((bench.folder / "r" / "run.json").read_text())["cells"]] == [status]
 
 
-@pytest.mark.parametrize("spec", ["nothing.py:A", "no.such.module:A", "bench.errors:Nothing"])
+@pytest.mark.parametrize("spec", ["nothing.py:A", "no.such.module:A", "anoseg_bench.errors:Nothing"])
 def test_a_spec_that_leads_nowhere(spec, registry):
     with pytest.raises(UsageError, match=spec):
         registry.match(spec)
@@ -129,18 +127,18 @@ def test_entry_points(tmp_path, monkeypatch):
 def test_planning_imports_no_torch():
     """Names, configurations and variants are read without torch."""
     code = (
-        "import sys; from bench.plan import parse_methods; from datasets import DATASETS; DATASETS.names();"
-        "parse_methods('*', 'full', {}); import bench.commands; sys.exit('torch' in sys.modules)"
+        "import sys; from anoseg_bench.plan import parse_methods; from anoseg_bench.datasets import DATASETS; DATASETS.names();"
+        "parse_methods('*', 'full', {}); import anoseg_bench.commands.all; sys.exit('torch' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+    assert checkout_python(code).returncode == 0
 
 
 def test_help_is_quick_because_it_imports_nothing_heavy():
     code = (
-        "import sys\nfrom bench.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+        "import sys\nfrom anoseg_bench.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
         "sys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'pandas', 'pydantic', 'matplotlib')))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True)
+    done = checkout_python(code)
     assert done.returncode == 0 and "--methods" in done.stdout
 
 

@@ -11,77 +11,24 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bench.metrics import FPR_GRID, METRICS, RATE_CURVE, RECALL_GRID, VALUE_GRID
-from bench.metrics import VERSION as METRICS_VERSION
-from bench.report import console_table, write_report
-from bench.report.frame import Names, Number, Results, summarise
-from bench.report.gallery import Column, choose
-from bench.report.plots import iou_figure
-from bench.report.render import Cell, Line, Table, comma_separated, escape_latex, latex, markdown
-from bench.report.tables import cells, defect_table, metric_table, robustness_table, summary_table, threshold_table
-from bench.store import Row, Run, to_json
+from anoseg_bench.metrics import METRICS
+from anoseg_bench.metrics import VERSION as METRICS_VERSION
+from anoseg_bench.report.compose import console_table, write_report
+from anoseg_bench.report.frame import Names, Number, Results, summarise
+from anoseg_bench.report.gallery import Column, choose
+from anoseg_bench.report.plots import iou_figure
+from anoseg_bench.report.render import Cell, Line, Table, comma_separated, escape_latex, latex, markdown
+from anoseg_bench.report.tables import cells, defect_table, metric_table, robustness_table, summary_table, threshold_table
+from anoseg_bench.store.cells import Run
+from tests.helpers import AT_BOTH, ITEMS, add
 
 NASTY = r"a_b & <c> $\q$ 50% #{~^}|`*"
-AT_BOTH = [
-    *(f"{n}_{s}" for n in ("iou", "f1", "precision", "recall", "fpr", "normal_fpr") for s in ("oracle", "deployable")),
-    *(f"image_{n}_{s}" for n in ("f1", "precision", "recall", "fpr") for s in ("oracle", "deployable")),
-    *("iou_width", "iou_width_fpr"),
-]
-ITEMS = [["test/good/0", "good"], ["test/good/1", "good"], *(["test/hole/" + str(i), "hole"] for i in range(4))]
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     info = {"profile": "quick", "dataset": "synthetic", "holdout": 0.1, "seeds": [0], "commit": "abc", "synthetic": True}
     return Run(tmp_path / "results" / "run", info)
-
-
-def add(run: Run, variant: str, category: str, value: float | None, seed: int = 0, **changes) -> None:
-    """Add a finished cell of which every metric is `value`; None fails it."""
-    row = Row(variant, variant, run.info["dataset"], category, seed, key=f"{len(run.rows)}")
-    run.rows.append(row)
-    if value is None:
-        row.error = "out of memory in /some_path"
-        return
-    maps = {f"map/{i}": np.full((20, 24), 0.2, np.float16) for i in range(len(ITEMS))}
-    for i in range(2, len(ITEMS)):
-        maps[f"map/{i}"][5:15, 5 : 8 + 2 * i] = 0.9
-    arrays = maps | {
-        "iou": np.full(len(VALUE_GRID), value),
-        "iou_fpr": np.full(len(RATE_CURVE), value),
-        "precision": 1 - RECALL_GRID * (1 - value),
-        "thresholds_value": VALUE_GRID,
-        "fpr": FPR_GRID,
-        "roc": FPR_GRID ** (1 - value),
-        "pro": FPR_GRID,
-        "score": np.array([0.1, 0.3, 0.9, 0.9, 0.9, 0.9]),
-        "iou_oracle": np.array([math.nan, math.nan, 0.5, 0.6, 0.7, 0.1]),
-    }
-    record = {
-        "method": variant,
-        "config": {"image_size": 64},
-        "dataset": run.info["dataset"],
-        "category": category,
-        "group": None,
-        "seed": seed,
-        "values": dict.fromkeys([*METRICS, *AT_BOTH], value) | {"threshold_oracle": 0.5, "threshold_deployable": 0.7},
-        "reasons": {},
-        "defects": {"hole": {"images": 4, "pixel_auroc": value, "aupro_0.3": value, "image_auroc": value, "recall_oracle": 0.25}},
-        "regions": {"number": 5, "smallest": 3, "median": 40, "largest": 1234},
-        "scaled": False,
-        "items": ITEMS,
-        "content": "same",
-        "timing": {"train_s": 12.0, "predict_s": 1.0, "images_per_s": 50.0},
-        "deviations": None,
-        "provenance": {"commit": "abc", "dirty": True, "device_name": "a processor"},
-    }
-    without = changes.pop("without", ())
-    arrays = {name: array for name, array in (arrays | changes.pop("arrays", {})).items() if name not in without}
-    record["values"] |= changes.pop("values", {})
-    with run.store.writing(row.method, row.key) as folder:
-        np.savez_compressed(folder / "arrays.npz", **arrays)
-        (folder / "cell.json").write_text(to_json(record | changes), encoding="utf-8")
-    row.status, row.result = "done", run.store.get(row.method, row.key)
 
 
 def add_previews(run: Run) -> None:

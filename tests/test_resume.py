@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import subprocess
-import sys
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
@@ -16,16 +14,12 @@ import pytest
 import tifffile
 from PIL import Image
 
-from bench import grid
-from bench.claims import Claim, Watch, claimed_cells
-from bench.grid import parse_duration, parse_shard
-from bench.store import Store, slug
-from bench.words import duration
-from tests.conftest import make_category
-from tests.test_cli import cells, usage_error
-
-ROOT = Path(__file__).resolve().parents[1]
-FAULTY = f"{ROOT / 'tests' / 'faulty.py'}:Faulty"
+from anoseg_bench.execution import schedule as grid
+from anoseg_bench.execution.schedule import parse_duration, parse_shard
+from anoseg_bench.formatting import duration
+from anoseg_bench.store.cells import Store, slug
+from anoseg_bench.store.claims import Claim, Watch, claimed_cells
+from tests.helpers import FAULTY, cells, checkout_python, make_category, usage_error
 
 
 def statuses(bench, run: str = "r") -> list[str]:
@@ -92,7 +86,7 @@ def test_other_metrics_evaluate_again_without_training_where_maps_or_model_are_k
     assert bench.run(widget, "--out", "r", "--workers", "0", *kept, methods=methods) == 0
     before = records(bench)["Faulty-0"]
     with monkeypatch.context() as patch:
-        for module in ("bench.plan", "bench.store"):
+        for module in ("anoseg_bench.plan", "anoseg_bench.store.cells"):
             patch.setattr(f"{module}.METRICS_VERSION", 1000)
         assert bench.run(widget, "--out", "r", "--workers", "0", methods=methods) == 0
         after = records(bench)["Faulty-0"]
@@ -114,19 +108,11 @@ def test_a_stored_run_imports_neither_torch_nor_matplotlib_and_writes_nothing_ag
     text, table = bench.out, bench.folder / "r" / "tables" / "summary.md"
     before = table.stat().st_mtime_ns
     code = (
-        "import sys; from bench.cli import main; code = main(sys.argv[1:]); "
+        "import sys; from anoseg_bench.cli import main; code = main(sys.argv[1:]); "
         "print(sorted({'torch', 'matplotlib'} & set(sys.modules))); sys.exit(code)"
     )
     command = ["--dataset", "mvtec_layout", "--data-root", widget, "--methods", "pixel_stats", "--profile", "demo", "--out", "r"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "120"}
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, command)],
-        cwd=bench.folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = checkout_python(code, *command, cwd=bench.folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
     assert table.stat().st_mtime_ns == before

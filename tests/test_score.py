@@ -13,11 +13,11 @@ import pytest
 import tifffile
 from PIL import Image
 
-from bench.cli import main
-from bench.errors import DataError
-from bench.maps import Names, list_maps, read_map, read_scores, to_original, without_extension
-from bench.report.frame import TIMING
-from tests.conftest import make_category
+from anoseg_bench.cli import main
+from anoseg_bench.errors import DataError
+from anoseg_bench.evaluation.maps import Names, list_maps, read_map, read_scores, to_original, without_extension
+from anoseg_bench.report.frame import TIMING
+from tests.helpers import make_category
 
 
 def values(run: Path, variant: str, category: str = "widget") -> dict[str, float]:
@@ -299,9 +299,9 @@ def test_links_to_folders_are_followed(tmp_path):
 
 def test_small_maps_are_brought_to_the_size_of_their_image(bench, scored, tmp_path):
     """A tool that keeps its maps at its own size gets what a method of that size gets."""
-    from bench.cell import resize
-    from datasets.mvtec import MVTecLayout
-    from methods import METHODS
+    from anoseg_bench.datasets.mvtec import MVTecLayout
+    from anoseg_bench.evaluation.cell import resize
+    from anoseg_bench.methods import METHODS
 
     category = MVTecLayout(scored).load("widget")
     record = json.loads((cell_of(bench.folder) / "cell.json").read_text())

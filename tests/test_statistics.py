@@ -8,35 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.cell import write_cell
-from bench.maps import Predicted, Stream
-from bench.metrics import evaluate
-from bench.metrics.bootstrap import RESAMPLED, RESAMPLED_DEFECT, centred, draw, resampled, resampled_defect
-from bench.report.compare import comparison_table, needed_categories, rank_figure
-from bench.report.compare import test_over_categories as over_categories
-from bench.report.findings import findings
-from bench.report.frame import Number, Results, intervals_frame
-from bench.report.intervals import percentiles
-from bench.report.tables import metric_table
-from bench.store import Row, Run
-from datasets.base import Category, Item
-
-SIDE = 40
-
-
-def images(rng: np.random.Generator, normal: int = 8, bad: int = 10, skill: float = 2.0) -> tuple[list, list, list]:
-    """Return maps in 0..1, masks and kinds: two kinds of defects, of other sizes and contrasts."""
-    maps, masks, kinds = [], [], []
-    for i in range(normal + bad):
-        mask = np.zeros((SIDE, SIDE), bool)
-        if i >= normal:
-            size, (y, x) = rng.integers(3, 12), rng.integers(0, SIDE - 12, 2)
-            mask[y : y + size, x : x + size] = True
-        kinds.append("good" if i < normal else "ab"[i % 2])
-        strength = skill * rng.uniform(0.3, 1.2) * (0.6 if kinds[-1] == "b" else 1)
-        maps.append((1 / (1 + np.exp(-(rng.normal(-1, 1, mask.shape) + strength * mask)))).astype(np.float32))
-        masks.append(mask)
-    return maps, masks, kinds
+from anoseg_bench.metrics import evaluate
+from anoseg_bench.metrics.bootstrap import RESAMPLED, RESAMPLED_DEFECT, centred, draw, resampled, resampled_defect
+from anoseg_bench.report.compare import comparison_table, needed_categories, rank_figure
+from anoseg_bench.report.compare import test_over_categories as over_categories
+from anoseg_bench.report.findings import findings
+from anoseg_bench.report.frame import Number, Results, intervals_frame
+from anoseg_bench.report.intervals import percentiles
+from anoseg_bench.report.tables import metric_table
+from anoseg_bench.store.cells import Row, Run
+from tests.helpers import images, store
 
 
 def kept_of(evaluation) -> dict[str, np.ndarray]:
@@ -170,37 +151,6 @@ def test_too_few_categories_are_said_to_be():
 
 
 # on stored cells
-
-
-def store(run: Run, variant: str, category: str, skill: float, seed: int = 0) -> None:
-    """Store a cell of maps of some skill on images that all variants share."""
-    shared = np.random.default_rng(sum(map(ord, category)))
-    _, masks, kinds = images(shared, 8, 8)
-    own = np.random.default_rng(sum(map(ord, variant + category)) + 7 * seed)
-    maps = [(1 / (1 + np.exp(-(own.normal(-1, 1, mask.shape) + skill * mask)))).astype(np.float32) for mask in masks]
-    items = [
-        Item(f"test/{i}", kind, lambda: np.zeros((SIDE, SIDE, 3), np.uint8), None if kind == "good" else lambda m=mask: m)
-        for i, (kind, mask) in enumerate(zip(kinds, masks, strict=True))
-    ]
-    shapes = [(SIDE, SIDE)] * len(items)
-    test = Predicted(items, shapes, Stream(lambda i: maps[i], len(maps)), np.array([m.max() for m in maps], np.float32))
-    good = [own.random((SIDE, SIDE), np.float32) * 0.8 for _ in range(20)]
-    held_out = Predicted(
-        items[:1] * 20, shapes[:1] * 20, Stream(lambda i: good[i], 20), np.array([m.max() for m in good], np.float32)
-    )
-    row = Row(variant, variant, "d", category, seed, f"{variant}{category}{seed}".encode().hex()[:20])
-    timing = {"train_s": 100.0, "predict_s": 1.0, "images_per_s": 50.0}
-    record = {
-        "method": variant,
-        "dataset": "d",
-        "seed": seed,
-        "content": category,
-        "timing": timing,
-        "config": {"image_size": SIDE},
-    }
-    write_cell(run.store, row.key, Category(category, items[:1], items), record, test, held_out, True)
-    row.settle("done", "", run.store.get(row.method, row.key))
-    run.rows.append(row)
 
 
 @pytest.fixture

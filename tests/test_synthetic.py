@@ -1,25 +1,22 @@
 """The embedded data set: what it promises of its images, its masks and the defect that only its position gives away."""
 
 import random
-import subprocess
-import sys
 import zlib
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from bench.errors import DataError
-from datasets import DATASETS
-from datasets.synthetic import CAPACITOR, COLUMNS, EMPTY, RESISTOR, ROWS, SUBJECTS, Synthetic, SyntheticConfig, render
+from anoseg_bench.datasets import DATASETS
+from anoseg_bench.datasets.synthetic import CAPACITOR, COLUMNS, EMPTY, RESISTOR, ROWS, SUBJECTS, Synthetic, SyntheticConfig, render
+from anoseg_bench.errors import DataError
+from tests.helpers import checkout_python
 
 #: The smallest share of the image that a mask may cover, where it is not 0.002.
 LEAST = {"connector": 0.001, "pill": 0.0005, "screw": 0.0002}
 DEFECTS = [(category, defect) for category, subject in SUBJECTS.items() for defect in subject.defects]
-ROOT = Path(__file__).parents[1]
 
 
 def checksum(category: str, name: str, defect: str | None) -> int:
@@ -101,13 +98,13 @@ def test_same_pixels_in_any_order_and_whatever_the_global_seed() -> None:
 def test_same_pixels_in_another_process() -> None:
     code = """if True:
         import zlib
-        from datasets.synthetic import Synthetic
+        from anoseg_bench.datasets.synthetic import Synthetic
         dataset = Synthetic()
         for category in dataset.categories():
             item = dataset.load(category).test[-1]
             print(zlib.crc32(item.image().tobytes() + item.mask().tobytes()))
     """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    done = checkout_python(code)
     last = [(category, SUBJECTS[category].defects[-1]) for category in sorted(SUBJECTS)]
     assert done.stdout.split() == [str(checksum(category, f"test/{defect}/007", defect)) for category, defect in last]
 

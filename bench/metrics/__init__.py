@@ -1,7 +1,7 @@
 """The metric suite: `evaluate` turns maps and masks into numbers and curves; usable without the rest of the project."""
 
-from bench.metrics.axes import FPR_GRID, RATE_CURVE, RATE_GRID, RECALL_GRID, VALUE_GRID
-from bench.metrics.suite import METRICS, VERSION, Evaluation, Metric, evaluate
+from anoseg_bench.metrics.axes import FPR_GRID, RATE_CURVE, RATE_GRID, RECALL_GRID, VALUE_GRID
+from anoseg_bench.metrics.suite import METRICS, VERSION, Evaluation, Metric, evaluate
 
 __all__ = [
     "FPR_GRID",

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.metrics.counts import Counts, Part, allowed
-from bench.metrics.curves import PIMO_RANGE
+from anoseg_bench.metrics.counts import Counts, Part, allowed
+from anoseg_bench.metrics.curves import PIMO_RANGE
 
 _SHIFT = np.uint32(11)
 _COARSE = 1 << 21

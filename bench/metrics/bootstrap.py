@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bench.metrics import curves
-from bench.metrics.axes import RATE_CURVE
-from bench.metrics.suite import WIDTH_SHARE
+from anoseg_bench.metrics import curves
+from anoseg_bench.metrics.axes import RATE_CURVE
+from anoseg_bench.metrics.suite import WIDTH_SHARE
 
 #: What `resampled` gives, each in 0..1: all of `Evaluation.values` but the thresholds.
 RESAMPLED = (
@@ -139,7 +139,7 @@ def resampled_defect(
 
 
 def _of_images(scores: np.ndarray, defective: np.ndarray, weights: np.ndarray, threshold: float) -> dict[str, np.ndarray]:
-    """Return the numbers of images: weighted forms of those of `bench.metrics.suite`."""
+    """Return the numbers of images: weighted forms of those of `anoseg_bench.metrics.suite`."""
     found, normal = weights[:, defective], weights[:, ~defective]
     above = scores[defective, None] - scores[~defective]
     wins = (above > 0) + 0.5 * (above == 0)

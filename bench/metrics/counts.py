@@ -76,7 +76,7 @@ class Part:
 
 
 class Scores(Protocol):
-    """The scores of all images, kept whole (`bench.metrics.exact`) or in bins (`bench.metrics.binned`)."""
+    """The scores of all images, kept whole (`anoseg_bench.metrics.exact`) or in bins (`anoseg_bench.metrics.binned`)."""
 
     @property
     def positives(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.metrics.counts import Counts
+from anoseg_bench.metrics.counts import Counts
 
 #: Shared false-positive rates between which AUPIMO is taken.
 PIMO_RANGE = (1e-5, 1e-4)

@@ -7,8 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
-from bench.metrics.counts import Counts, Part, at_least, just_above, rate_thresholds
-from bench.metrics.curves import PIMO_RANGE
+from anoseg_bench.metrics.counts import Counts, Part, at_least, just_above, rate_thresholds
+from anoseg_bench.metrics.curves import PIMO_RANGE
 
 
 class Exact:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.metrics import curves
-from bench.metrics.counts import Part, at_least
+from anoseg_bench.metrics import curves
+from anoseg_bench.metrics.counts import Part, at_least
 
 
 class ImageTable:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.metrics import curves
-from bench.metrics.axes import (
+from anoseg_bench.metrics import curves
+from anoseg_bench.metrics.axes import (
     FPR_GRID,
     RATE_AXIS,
     RATE_GRID,
@@ -20,11 +20,11 @@ from bench.metrics.axes import (
     VALUE_STEP,
     value_thresholds,
 )
-from bench.metrics.binned import Binned, Sketch
-from bench.metrics.counts import Counts, Part, Parts, Scores
-from bench.metrics.exact import Exact
-from bench.metrics.images import ImageTable
-from bench.metrics.thresholds import image_threshold, needed_scores, pixel_threshold
+from anoseg_bench.metrics.binned import Binned, Sketch
+from anoseg_bench.metrics.counts import Counts, Part, Parts, Scores
+from anoseg_bench.metrics.exact import Exact
+from anoseg_bench.metrics.images import ImageTable
+from anoseg_bench.metrics.thresholds import image_threshold, needed_scores, pixel_threshold
 
 #: Raise it when a number changes: stored evaluations of older versions are then not used.
 VERSION = 2

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from bench.metrics.counts import allowed, check_repeatable, just_above
+from anoseg_bench.metrics.counts import allowed, check_repeatable, just_above
 
 
 def pixel_threshold(normal_maps: Iterable[np.ndarray], rate: float) -> tuple[float, np.ndarray]:

@@ -16,11 +16,11 @@ import scikit_posthocs
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
-from bench.metrics import METRICS
-from bench.report.frame import Results, plain
-from bench.report.plots import COLOURS
-from bench.report.render import DASH, Cell, Line, Table
-from bench.report.tables import MAIN, TIE, dataset_of, percent, table_notes
+from anoseg_bench.metrics import METRICS
+from anoseg_bench.report.frame import Results, plain
+from anoseg_bench.report.plots import COLOURS
+from anoseg_bench.report.render import DASH, Cell, Line, Table
+from anoseg_bench.report.tables import MAIN, TIE, dataset_of, percent, table_notes
 
 ALPHA = 0.05
 

@@ -1,4 +1,4 @@
-"""Answers to the paper's questions: for each experiment of `bench.experiments` one table and one figure, from the store alone."""
+"""Answers to the paper's questions: for each experiment one table and one figure, from the store alone."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
-from bench.metrics import METRICS
-from bench.report.frame import Number, Results, opened, plain, summarise
-from bench.report.plots import COLOURS, MARKERS, axes, iou_figure, legend, title_of
-from bench.report.render import DASH, Cell, Line, Table
-from bench.report.tables import WIDTHS, cells, dataset_of, percent, table_notes
-from bench.store import CellResult, Row
-from datasets.base import GOOD
+from anoseg_bench.datasets.base import GOOD
+from anoseg_bench.metrics import METRICS
+from anoseg_bench.report.frame import Number, Results, opened, plain, summarise
+from anoseg_bench.report.plots import COLOURS, MARKERS, axes, iou_figure, legend, title_of
+from anoseg_bench.report.render import DASH, Cell, Line, Table
+from anoseg_bench.report.tables import WIDTHS, cells, dataset_of, percent, table_notes
+from anoseg_bench.store.cells import CellResult, Row
 
 
 @dataclass(frozen=True)

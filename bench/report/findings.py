@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from bench.metrics import METRICS
-from bench.report.frame import Number, Results, device_of, number_of, plain
-from bench.report.tables import percent
-from bench.words import duration
+from anoseg_bench.formatting import duration
+from anoseg_bench.metrics import METRICS
+from anoseg_bench.report.frame import Number, Results, device_of, number_of, plain
+from anoseg_bench.report.tables import percent
 
 #: What a method may lead in, in this order; the first also says which method the other sentences are about.
 LEAD = ("pixel_auroc", "iou_max", "image_auroc", "iou_deployable")

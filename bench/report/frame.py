@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from bench.metrics import FPR_GRID, METRICS, RATE_CURVE, RECALL_GRID, VALUE_GRID
-from bench.metrics.bootstrap import RESAMPLED, RESAMPLED_DEFECT
-from bench.store import CellResult, Row, Run, slug
-from datasets.base import GOOD
+from anoseg_bench.datasets.base import GOOD
+from anoseg_bench.metrics import FPR_GRID, METRICS, RATE_CURVE, RECALL_GRID, VALUE_GRID
+from anoseg_bench.metrics.bootstrap import RESAMPLED, RESAMPLED_DEFECT
+from anoseg_bench.store.cells import CellResult, Row, Run, slug
 
 if TYPE_CHECKING:
-    from bench.report.intervals import Intervals
+    from anoseg_bench.report.intervals import Intervals
 
 TIMING = ["train_s", "predict_s", "images_per_s", "parameters", "multiply_adds", "train_peak_mib", "predict_peak_mib"]
 GRIDS = {"iou": VALUE_GRID, "iou_fpr": RATE_CURVE, "roc": FPR_GRID, "pro": FPR_GRID, "precision": RECALL_GRID}
@@ -171,7 +171,7 @@ class Results:
     @cached_property
     def intervals(self) -> Intervals:
         """How sure the numbers are."""
-        from bench.report.intervals import Intervals
+        from anoseg_bench.report.intervals import Intervals
 
         return Intervals(self)
 

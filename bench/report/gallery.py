@@ -15,9 +15,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from bench.report.frame import Names, Results, number_of, opened, plain
-from bench.store import CellResult, slug
-from datasets.base import GOOD
+from anoseg_bench.datasets.base import GOOD
+from anoseg_bench.report.frame import Names, Results, number_of, opened, plain
+from anoseg_bench.store.cells import CellResult, slug
 
 ROWS_PER_PAGE = 14
 EXAMPLES, NORMAL_EXAMPLES = 2, 1

@@ -16,9 +16,9 @@ from functools import cached_property
 
 import numpy as np
 
-from bench.metrics.bootstrap import RESAMPLED, RESAMPLED_DEFECT, centred, draw, resampled, resampled_defect
-from bench.report.frame import Results, number_of, opened
-from bench.store import CellResult
+from anoseg_bench.metrics.bootstrap import RESAMPLED, RESAMPLED_DEFECT, centred, draw, resampled, resampled_defect
+from anoseg_bench.report.frame import Results, number_of, opened
+from anoseg_bench.store.cells import CellResult
 
 #: Resamples, and the share of them that an interval holds.
 RESAMPLES, LEVEL = 2000, 0.95

@@ -6,9 +6,9 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from bench.metrics import METRICS, VERSION
-from bench.report.frame import Results, plain
-from bench.store import Row
+from anoseg_bench.metrics import METRICS, VERSION
+from anoseg_bench.report.frame import Results, plain
+from anoseg_bench.store.cells import Row
 
 FAILURES_SHOWN = 8
 ON_VALUE_AXIS = {"iou_mean", "iou_width", "iou_0.5"}

@@ -23,19 +23,19 @@ import matplotlib
 import numpy as np
 from PIL import Image
 
-from bench.kept import PAGE
-from bench.metrics import METRICS, RATE_CURVE, VALUE_GRID
-from bench.published import Published
-from bench.report import notes
-from bench.report.compare import test_over_categories
-from bench.report.frame import GRIDS, Number, Results, number_of, opened, plain
-from bench.report.gallery import Column, choose
-from bench.report.plots import COLOURS
-from bench.report.published import beside, mean_text, sources
-from bench.report.render import write_text
-from bench.report.tables import COSTS, MAIN, SUMMARY, THRESHOLDS
-from bench.store import CellResult
-from datasets.base import GOOD
+from anoseg_bench.datasets.base import GOOD
+from anoseg_bench.metrics import METRICS, RATE_CURVE, VALUE_GRID
+from anoseg_bench.report import notes
+from anoseg_bench.report.cache import PAGE
+from anoseg_bench.report.compare import test_over_categories
+from anoseg_bench.report.frame import GRIDS, Number, Results, number_of, opened, plain
+from anoseg_bench.report.gallery import Column, choose
+from anoseg_bench.report.plots import COLOURS
+from anoseg_bench.report.published import beside, mean_text, sources
+from anoseg_bench.report.published_values import Published
+from anoseg_bench.report.render import write_text
+from anoseg_bench.report.tables import COSTS, MAIN, SUMMARY, THRESHOLDS
+from anoseg_bench.store.cells import CellResult
 
 HERE = Path(__file__).parent
 #: Bytes that the pictures of a category may take in the page, and those of all categories.

@@ -14,11 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
-from bench.metrics import METRICS
-from bench.report.frame import GRIDS, Names, Number, Results, opened, plain
-from bench.report.render import DASH
-from bench.report.tables import SUMMARY, THRESHOLDS, cell_text, percent
-from bench.store import slug
+from anoseg_bench.metrics import METRICS
+from anoseg_bench.report.frame import GRIDS, Names, Number, Results, opened, plain
+from anoseg_bench.report.render import DASH
+from anoseg_bench.report.tables import SUMMARY, THRESHOLDS, cell_text, percent
+from anoseg_bench.store.cells import slug
 
 #: Okabe and Ito's colours, told apart with every kind of colour vision; the pale ones last.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#F0E442"]

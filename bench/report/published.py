@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bench.metrics import METRICS
-from bench.published import DATASET, Published, published_numbers
-from bench.report.frame import Results, plain
-from bench.report.render import DASH, Cell, Line, Table
-from bench.report.tables import cell_text, dataset_of, table_notes
-from methods import METHODS
+from anoseg_bench.methods import METHODS
+from anoseg_bench.metrics import METRICS
+from anoseg_bench.report.frame import Results, plain
+from anoseg_bench.report.published_values import DATASET, Published, published_numbers
+from anoseg_bench.report.render import DASH, Cell, Line, Table
+from anoseg_bench.report.tables import cell_text, dataset_of, table_notes
 
 
 def _found(results: Results, method: str, metric: str) -> dict[str, Published]:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from bench.metrics import METRICS
-from bench.report import notes
-from bench.report.frame import Names, Number, Results, device_of, number_of, plain, summarise
-from bench.report.render import DASH, Cell, Line, Table
-from bench.store import slug
+from anoseg_bench.metrics import METRICS
+from anoseg_bench.report import notes
+from anoseg_bench.report.frame import Names, Number, Results, device_of, number_of, plain, summarise
+from anoseg_bench.report.render import DASH, Cell, Line, Table
+from anoseg_bench.store.cells import slug
 
 Form = Callable[[float], str]
 #: Marks what cannot be told from the best.

@@ -9,8 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from methods import METHODS
-from methods.base import MethodConfig
+from anoseg_bench.methods import METHODS
+from anoseg_bench.methods.base import MethodConfig
 
 #: What the fingerprint of the training images decides.
 Auto = Literal["auto"]
@@ -97,7 +97,7 @@ class AnoSegConfig(MethodConfig):
 
 METHODS.register(
     "anoseg",
-    "methods.anoseg.method:AnoSeg",
+    "anoseg_bench.methods.anoseg.method:AnoSeg",
     config=AnoSegConfig,
     summary="AnoSeg (Song et al. 2021): a network that outputs the anomaly map directly, trained on synthetic anomalies",
 )

@@ -19,10 +19,10 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
-from methods.anoseg.fingerprint import Normals, Recipe
+from anoseg_bench.methods.anoseg.fingerprint import Normals, Recipe
 
 if TYPE_CHECKING:
-    from methods.anoseg import AnoSegConfig
+    from anoseg_bench.methods.anoseg import AnoSegConfig
 
 #: Labels of pixels. What a paste covers without changing it visibly is neither: the losses leave it out.
 NORMAL, ANOMALOUS, UNDECIDED = 0, 1, 2

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from methods.anoseg.anomalies import ANOMALOUS, UNDECIDED, Source
+from anoseg_bench.methods.anoseg.anomalies import ANOMALOUS, UNDECIDED, Source
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 Arrays = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
-    from methods.anoseg import AnoSegConfig
+    from anoseg_bench.methods.anoseg import AnoSegConfig
 
 #: Areas of anomalies, as shares of the image, where no foreground is known; the smaller least one where it is.
 AREA, LEAST_AREA_ON_FOREGROUND = (0.0004, 0.33), 0.0002

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torchvision.transforms.functional import gaussian_blur
 
-from methods import base
-from methods.anoseg import AnoSegConfig
-from methods.anoseg.anomalies import Source
-from methods.anoseg.batches import Batches
-from methods.anoseg.detector import Detector
-from methods.anoseg.fingerprint import describe
-from methods.anoseg.network import Generator, levels_for
-from methods.anoseg.training import train_detector, train_generator
+from anoseg_bench.methods import base
+from anoseg_bench.methods.anoseg import AnoSegConfig
+from anoseg_bench.methods.anoseg.anomalies import Source
+from anoseg_bench.methods.anoseg.batches import Batches
+from anoseg_bench.methods.anoseg.detector import Detector
+from anoseg_bench.methods.anoseg.fingerprint import describe
+from anoseg_bench.methods.anoseg.network import Generator, levels_for
+from anoseg_bench.methods.anoseg.training import train_detector, train_generator
 
 #: Largest gain of `contrast_table`, and the values that the darkest and brightest of the normal images then take.
 GAIN, DARKEST, BRIGHTEST = 8.0, 20, 235

@@ -8,17 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from methods.anoseg import AnoSegConfig
-from methods.anoseg.batches import Batch
-from methods.anoseg.detector import Detector
-from methods.anoseg.losses import (
+from anoseg_bench.methods.anoseg import AnoSegConfig
+from anoseg_bench.methods.anoseg.batches import Batch
+from anoseg_bench.methods.anoseg.detector import Detector
+from anoseg_bench.methods.anoseg.losses import (
     adversarial_loss,
     discriminator_loss,
     normal_pair,
     reconstruction_loss,
     segmentation_loss,
 )
-from methods.anoseg.network import Discriminator, Generator
+from anoseg_bench.methods.anoseg.network import Discriminator, Generator
 
 #: Losses of a training that are reported: reading one makes a GPU wait.
 REPORTED = 200

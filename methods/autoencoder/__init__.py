@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from methods import METHODS
-from methods.base import TrainedConfig
+from anoseg_bench.methods import METHODS
+from anoseg_bench.methods.base import TrainedConfig
 
 PUBLISHED_EPOCHS = 200
 
@@ -37,7 +37,7 @@ DIFFERS = "no augmentation of the training images, another image size, 10 % of t
 
 METHODS.register(
     "ae_recon",
-    "methods.autoencoder.method:ReconstructionAE",
+    "anoseg_bench.methods.autoencoder.method:ReconstructionAE",
     config=AutoencoderConfig,
     aliases=("ae_l2",),
     summary="autoencoder, squared reconstruction error (Bergmann et al. 2018)",
@@ -45,7 +45,7 @@ METHODS.register(
 )
 METHODS.register(
     "ae_ssim",
-    "methods.autoencoder.method:StructuralAE",
+    "anoseg_bench.methods.autoencoder.method:StructuralAE",
     config=AutoencoderConfig,
     summary="autoencoder, structural dissimilarity (Bergmann et al. 2018)",
     published=("AE-SSIM", DIFFERS),

@@ -9,9 +9,9 @@ import torch
 from kornia.metrics import ssim
 from torch import nn
 
-from methods import base
-from methods._layers import batches
-from methods.autoencoder import AutoencoderConfig
+from anoseg_bench.methods import base
+from anoseg_bench.methods._layers import batches
+from anoseg_bench.methods.autoencoder import AutoencoderConfig
 
 #: (channels, kernel, stride) of the encoder for 128 px, without the bottleneck (Table 1 of the paper).
 LAYERS = [(32, 4, 2), (32, 4, 2), (32, 3, 1), (64, 4, 2), (64, 3, 1), (128, 4, 2), (64, 3, 1), (32, 3, 1)]

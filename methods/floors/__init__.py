@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from methods import METHODS
-from methods.base import MethodConfig
+from anoseg_bench.methods import METHODS
+from anoseg_bench.methods.base import MethodConfig
 
 
 class FloorConfig(MethodConfig):
@@ -11,11 +11,14 @@ class FloorConfig(MethodConfig):
 
 
 METHODS.register(
-    "random", "methods.floors.method:Random", config=FloorConfig, summary="floor: uniform noise, independent of what is seen"
+    "random",
+    "anoseg_bench.methods.floors.method:Random",
+    config=FloorConfig,
+    summary="floor: uniform noise, independent of what is seen",
 )
 METHODS.register(
     "pixel_stats",
-    "methods.floors.method:PixelStats",
+    "anoseg_bench.methods.floors.method:PixelStats",
     config=FloorConfig,
     summary="floor: distance of each pixel to the mean of the normal images there",
 )

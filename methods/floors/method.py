@@ -6,8 +6,8 @@ import zlib
 
 import torch
 
-from methods import base
-from methods.floors import FloorConfig
+from anoseg_bench.methods import base
+from anoseg_bench.methods.floors import FloorConfig
 
 
 class Random(base.Method):

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from methods import METHODS
-from methods.base import TrainedConfig
+from anoseg_bench.methods import METHODS
+from anoseg_bench.methods.base import TrainedConfig
 
 PUBLISHED_STEPS, PUBLISHED_VIEWS = 256 * 256, 64
 
@@ -38,7 +38,7 @@ class GradCAMConfig(TrainedConfig):
 
 METHODS.register(
     "gradcam",
-    "methods.gradcam.method:CutPasteGradCAM",
+    "anoseg_bench.methods.gradcam.method:CutPasteGradCAM",
     config=GradCAMConfig,
     aliases=("cutpaste_gradcam",),
     summary="GradCAM of the CutPaste 3-way classifier (Li et al. 2021) on a timm backbone, from scratch by default",

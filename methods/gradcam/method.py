@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from pytorch_grad_cam import GradCAM
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from bench.errors import MethodError
-from methods import base
-from methods._layers import batches
-from methods.gradcam import GradCAMConfig
-from methods.gradcam.cutpaste import cutpaste, cutpaste_scar
+from anoseg_bench.errors import MethodError
+from anoseg_bench.methods import base
+from anoseg_bench.methods._layers import batches
+from anoseg_bench.methods.gradcam import GradCAMConfig
+from anoseg_bench.methods.gradcam.cutpaste import cutpaste, cutpaste_scar
 
 
 class UnscaledGradCAM(GradCAM):

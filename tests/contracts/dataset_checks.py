@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from datasets.base import Dataset
+from anoseg_bench.datasets.base import Dataset
 
 Make = Callable[[], Dataset]
 

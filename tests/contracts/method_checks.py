@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from bench.errors import MethodError
-from methods import METHODS
-from methods.base import Method
+from anoseg_bench.errors import MethodError
+from anoseg_bench.methods import METHODS
+from anoseg_bench.methods.base import Method
 
 SIZE = 64
 

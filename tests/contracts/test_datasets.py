@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from datasets import DATASETS
-from tests.conftest import make_category
+from anoseg_bench.datasets import DATASETS
 from tests.contracts.dataset_checks import CHECKS
+from tests.helpers import make_category
 
 
 @pytest.fixture(scope="session")

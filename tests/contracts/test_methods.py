@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from methods import METHODS
+from anoseg_bench.methods import METHODS
 from tests.contracts.method_checks import CHECKS, Case, check_state
 
 CASES = {name: Case(name, learns=name != "random") for name in METHODS.names()}

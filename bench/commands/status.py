@@ -1,0 +1,58 @@
+"""The state of a run's cells, from its manifest and the store alone: also while commands work at it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from anoseg_bench.formatting import duration
+from anoseg_bench.store.cells import Row, Run
+from anoseg_bench.store.claims import Holder, Watch
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a row stands.
+
+    Attributes
+    ----------
+    name : {"waiting", "running", "done", "cached", "skipped", "failed"}
+    detail : str
+        Progress and time left, or the reason.
+    """
+
+    name: str
+    detail: str = ""
+
+
+def state_of(run: Run, row: Row, watch: Watch) -> State:
+    """Return where a row stands; "running" also where the command that ran it may have died elsewhere a moment ago."""
+    cell = run.store.name(row.method, row.key)
+    holder = watch.holder(cell) if row.key and watch.is_claimed(cell) else None
+    if holder is not None:
+        return State("running", progress(holder))
+    if row.result is not None or row.status in ("failed", "skipped"):
+        return State(row.status, row.error)
+    return State("waiting", "its command was stopped" if row.status == "running" else "")
+
+
+def progress(holder: Holder) -> str:
+    """Return in words how far a holder is, and where it works."""
+    where = f"process {holder.pid} on {holder.host.split()[0]}"
+    if not holder.total:
+        return f"{holder.stage}, {where}"
+    loss = "" if holder.loss is None else f", loss {holder.loss:.4f}"
+    left = ""
+    if holder.stage == "train" and holder.done and (spent := time.time() - holder.since) > 0:
+        left = f", about {duration(spent / holder.done * (holder.total - holder.done))} left"
+    return f"{holder.stage} {holder.done}/{holder.total}{loss}{left}, {where}"
+
+
+def table(run: Run) -> str:
+    """Return the states of all cells as lines, and their counts."""
+    watch = Watch(run.store.claims)
+    states = [(row, state_of(run, row, watch)) for row in run.rows]
+    lines = [f"{row.title:<50} {state.name:<8} {state.detail}".rstrip() for row, state in states]
+    names = [state.name for _, state in states]
+    counts = ", ".join(f"{names.count(n)} {n}" for n in ("done", "cached", "running", "waiting", "failed", "skipped") if n in names)
+    return "\n".join([*lines, f"{len(states)} cells: {counts}"])

@@ -1,0 +1,1 @@
+"""One cell from images to numbers: inspection, prediction, maps, evaluation."""

@@ -1,0 +1,335 @@
+"""Run of one cell: load, hold out, fit, predict, bring maps to the images' size, evaluate, store; or evaluate again."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from anoseg_bench.datasets.base import Category, Item, split_off
+from anoseg_bench.errors import DataError
+from anoseg_bench.evaluation.cost import multiply_adds, peak_memory
+from anoseg_bench.evaluation.maps import Predicted, Stream, read_map, to_original, write_maps
+from anoseg_bench.methods import METHODS
+from anoseg_bench.methods.base import Method
+from anoseg_bench.metrics import evaluate
+from anoseg_bench.plan import Cell, source_hash
+from anoseg_bench.store.cells import MODEL, CellResult, Store, to_json
+from anoseg_bench.store.claims import Claim
+from anoseg_bench.store.provenance import provenance
+
+#: Longest side, in pixels, of what is kept of images and maps for galleries.
+THUMBNAIL = 160
+#: Share of the pixels whose mean is the image score ``map_top``.
+TOP = 0.002
+#: Points kept of a training curve.
+CURVE_POINTS = 200
+
+Progress = Callable[[str, int, int, float | None], None]
+
+
+def hold_out(category: Category, share: float, seed: int) -> tuple[list[Item], list[Item]]:
+    """Return (training items, held-out normal items).
+
+    The category's validation images are held out where it has some; else a seeded `share` of the training images, at
+    least one, and at least one is left to train on. With a share of 0 nothing is held out.
+    """
+    if share == 0:
+        return category.train, []
+    if category.validation:
+        return category.train, category.validation
+    return split_off(category.train, share, seed)
+
+
+def resize(image: np.ndarray, size: int) -> torch.Tensor:
+    """Return an image (H, W, 3) as uint8 (3, size, size): bilinear, antialiased, the aspect ratio given up."""
+    resized = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
+    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)
+
+
+def thumbnail(array: np.ndarray, resample: Image.Resampling = Image.Resampling.BOX) -> np.ndarray:
+    """Return an image, mask or map reduced to at most `THUMBNAIL` px; smaller ones as they are."""
+    scale = THUMBNAIL / max(array.shape[:2])
+    if scale >= 1:
+        return array
+    size = (max(1, round(array.shape[1] * scale)), max(1, round(array.shape[0] * scale)))
+    return np.asarray(Image.fromarray(array).resize(size, resample))
+
+
+def scores_of_maps(maps: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return image scores made of maps (N, h, w): ``map_max``, and ``map_top``, the mean of the `TOP` hottest pixels."""
+    flat = maps.flatten(1)
+    return {"map_max": flat.amax(1), "map_top": flat.topk(max(1, round(TOP * flat.shape[1])), dim=1).values.mean(1)}
+
+
+@dataclass(frozen=True)
+class Keep:
+    """How a cell is written.
+
+    Attributes
+    ----------
+    maps : bool
+        Whether all maps are kept, as float32 TIFF at the images' size.
+    model : bool
+        Whether what the method learned is kept, as safetensors.
+    replace : bool
+        Whether a cell that is there gives way.
+    claim : Claim or None
+        What the cell is written under.
+    """
+
+    maps: bool = False
+    model: bool = False
+    replace: bool = True
+    claim: Claim | None = None
+
+
+class _Predictor:
+    """Predicts items one batch at a time; keeps the maps as the method returned them, and the time of the method alone."""
+
+    def __init__(self, method: Method) -> None:
+        self.method = method
+        self.seconds = self.cpu_seconds = 0.0
+        self.images = 0
+
+    def __call__(self, items: list[Item], progress: Callable[[int, int], None]) -> Predicted:
+        config = self.method.config
+        maps: list[np.ndarray] = []
+        shapes: list[tuple[int, int]] = []
+        scores: list[torch.Tensor] = []
+        others: dict[str, list[torch.Tensor]] = {}
+        for start in range(0, len(items), config.batch_size):
+            originals = [item.load_image() for item in items[start : start + config.batch_size]]
+            batch = torch.stack([resize(image, config.image_size) for image in originals])
+            began, used = time.perf_counter(), time.process_time()
+            prediction = self.method.predict(batch)
+            self.seconds += time.perf_counter() - began
+            self.cpu_seconds += time.process_time() - used
+            self.images += len(batch)
+            of_map = scores_of_maps(prediction.maps)
+            scores.append(of_map["map_max"] if prediction.scores is None else prediction.scores)
+            for name, values in (of_map | prediction.other_scores).items():
+                others.setdefault(name, []).append(values)
+            maps += list(prediction.maps.numpy())
+            shapes += [(image.shape[0], image.shape[1]) for image in originals]
+            progress(len(maps), len(items))
+        together = torch.cat(scores).numpy() if scores else np.empty(0, np.float32)
+        kept = {name: torch.cat(values).numpy() for name, values in others.items()}
+        return Predicted(items, shapes, Stream(lambda i: to_original(maps[i], shapes[i]), len(maps)), together, kept)
+
+
+def run_cell(
+    cell: Cell,
+    category: Category,
+    store: Store,
+    progress: Progress,
+    keep: Keep | None = None,
+    concurrency: Callable[[], int] = lambda: 1,
+) -> None:
+    """Run a cell and write its result to the store.
+
+    Parameters
+    ----------
+    progress : callable
+        Called as ``progress(stage, done, total, loss)``.
+    concurrency : callable
+        Returns how many cells ran on this machine at once meanwhile.
+
+    Raises
+    ------
+    BenchError
+        If the data or the method break their contract.
+    FencedError
+        If the cell's claim was lost.
+    """
+    config, made = cell.variant.config, provenance(cell.device)
+    train, held_out = hold_out(category, cell.holdout, cell.seed)
+    method: Method = METHODS[cell.variant.method].load()(config, seed=cell.seed, device=cell.device)
+    curve: list[tuple[int, float]] = []
+
+    def training(step: int, steps: int, loss: float) -> None:
+        curve.append((step, loss))
+        progress("train", step, steps, loss)
+
+    images = torch.stack([resize(item.load_image(), config.image_size) for item in train])
+    began, used = time.perf_counter(), time.process_time()
+    with peak_memory(cell.device) as training_peak:
+        method.fit(images, training)
+    train_seconds, train_cpu = time.perf_counter() - began, time.process_time() - used
+
+    predict = _Predictor(method)
+    with peak_memory(cell.device) as prediction_peak:
+        unseen, test = _predict_both(predict, held_out, category, progress)
+    record = {
+        "identity": cell.identity,
+        "method": cell.variant.method,
+        "config": config.model_dump(mode="json"),
+        "deviations": config.deviations(),
+        "dataset": cell.dataset,
+        "seed": cell.seed,
+        "content": cell.content,
+        "source": source_hash(cell.variant.method),
+        "images": {"train": len(train)},
+        "timing": {
+            "train_s": train_seconds,
+            "train_cpu_s": train_cpu,
+            "predict_s": predict.seconds,
+            "predict_cpu_s": predict.cpu_seconds,
+            "images_per_s": predict.images / max(predict.seconds, 1e-9),
+            "parameters": method.parameters(),
+            "multiply_adds": multiply_adds(method),
+            "train_peak_mib": training_peak.mib,
+            "predict_peak_mib": prediction_peak.mib,
+        },
+        "training_curve": curve[: -1 : max(1, len(curve) // CURVE_POINTS)] + curve[-1:],
+        "findings": method.findings(),
+        "provenance": made | {"concurrency": concurrency()},
+    }
+    write_cell(store, cell.key, category, record, test, unseen, method.probability, keep or Keep(), method)
+
+
+def _predict_both(predict: _Predictor, held_out: list[Item], category: Category, progress: Progress) -> tuple[Predicted, Predicted]:
+    unseen = predict(held_out, lambda done, total: progress("held-out", done, total, None))
+    return unseen, predict(category.test, lambda done, total: progress("predict", done, total, None))
+
+
+def evaluate_again(cell: Cell, category: Category, store: Store, old: CellResult, progress: Progress, keep: Keep) -> bool:
+    """Evaluate a cell of another version of the metrics, from its maps or by its trained model; nothing is trained.
+
+    Returns
+    -------
+    bool
+        False where neither was kept.
+    """
+    _, held_out = hold_out(category, cell.holdout, cell.seed)
+    cls = METHODS[cell.variant.method].load()
+    method: Method | None = None
+    folder = old.folder / "maps"
+    if (old.folder / MODEL).is_file():
+        method = cls(cell.variant.config, seed=cell.seed, device=cell.device)
+        method.load(old.folder / MODEL)
+    if folder.is_dir():
+        unseen, test = (
+            _stored(folder, old, items, name) for items, name in ((held_out, "held_out_score"), (category.test, "score"))
+        )
+    elif method is not None:
+        unseen, test = _predict_both(_Predictor(method), held_out, category, progress)
+    else:
+        return False
+    made = ("method", "config", "deviations", "dataset", "seed", "content", "source", "provenance")
+    trained = ("timing", "training_curve", "findings")
+    record = {name: old.record[name] for name in (*made, *trained) if name in old.record}
+    record |= {"identity": cell.identity, "images": {"train": old.record["images"]["train"]}}
+    record["evaluated"] = provenance(cell.device)
+    keep = Keep(folder.is_dir(), method is not None, True, keep.claim)
+    write_cell(store, cell.key, category, record, test, unseen, cls.probability, keep, method)
+    return True
+
+
+def _stored(folder: Path, old: CellResult, items: list[Item], score: str) -> Predicted:
+    """Return the maps and scores that a cell has kept of some images."""
+    files = [folder / f"{item.name}.tiff" for item in items]
+    shapes = [item.load_image().shape[:2] for item in items]
+    others = {name.partition("/")[2]: a for name, a in old.arrays.items() if name.startswith(f"{score}/")}
+    return Predicted(items, shapes, Stream(lambda i: read_map(files[i]), len(files)), old.arrays[score], others)
+
+
+def write_cell(
+    store: Store,
+    key: str,
+    category: Category,
+    record: dict[str, Any],
+    test: Predicted,
+    held_out: Predicted,
+    probability: bool,
+    keep: Keep | None = None,
+    method: Method | None = None,
+) -> None:
+    """Evaluate the maps of a category and write the cell, with what `record` says of where they come from.
+
+    Parameters
+    ----------
+    method : Method or None
+        The trained method, for ``keep.model``.
+
+    Raises
+    ------
+    DataError
+        If a map holds NaN, or is no probability where it should be.
+    """
+    keep = keep or Keep()
+    names, defects = [item.name for item in test.items], [item.defect for item in test.items]
+    try:
+        evaluation = evaluate(
+            test.maps, test.masks, test.scores, held_out.maps, held_out.scores, probability, names, defects=defects
+        )
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    good = sum(item.is_good for item in test.items)
+    sizes = evaluation.region_sizes
+    record |= {
+        "category": category.name,
+        "group": category.group,
+        "positional": sorted(category.positional),
+        "values": evaluation.values,
+        "reasons": evaluation.reasons,
+        "defects": evaluation.defects,
+        "scaled": evaluation.scaled,
+        "mode": evaluation.mode,
+        "items": [[item.name, item.defect] for item in test.items],
+        "images": record.get("images", {})
+        | {"held_out": len(held_out.items), "test_good": good, "test_defective": len(test.items) - good},
+        "regions": {"number": len(sizes), **_spread(sizes)},
+    }
+    arrays = {name: _compact(a) for name, a in (evaluation.curves | evaluation.per_image).items()}
+    arrays["region_sizes"] = _compact(sizes)
+    if held_out.scores is not None:
+        arrays["held_out_score"] = held_out.scores
+    for whose, predicted in (("score", test), ("held_out_score", held_out)):
+        arrays |= {f"{whose}/{name}": values for name, values in predicted.other_scores.items()}
+    thumbnails = [thumbnail(map_) for map_ in test.maps]
+    peak = max(float(np.abs(small).max()) for small in thumbnails)
+    kind = np.float16 if 1e-2 < peak < 6e4 else np.float32
+    arrays |= {f"map/{i}": small.astype(kind) for i, small in enumerate(thumbnails)}
+    _write_previews(store.previews(record["content"]), test)
+    with store.writing(record["method"], key, keep.claim, keep.replace) as folder:
+        np.savez_compressed(folder / "arrays.npz", **arrays)  # type: ignore[arg-type]
+        if keep.maps:
+            about = {name: record[name] for name in ("method", "config", "dataset", "category", "seed", "provenance")}
+            write_maps(folder / "maps", [test, held_out], about | {"probability": probability})
+        if keep.model and method is not None:
+            method.save(folder / MODEL)
+        record["files"] = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+        (folder / "cell.json").write_text(to_json(record), encoding="utf-8")
+
+
+def _spread(sizes: np.ndarray) -> dict[str, float]:
+    """Return the smallest, the median and the largest size of regions, in pixels."""
+    return {"smallest": sizes.min(), "median": np.median(sizes), "largest": sizes.max()} if len(sizes) else {}
+
+
+def _compact(array: np.ndarray) -> np.ndarray:
+    """Return counts as the smallest unsigned type that holds them, and other arrays as they are."""
+    if array.dtype != np.int64:
+        return array
+    return array.astype(np.min_scalar_type(int(array.max(initial=0))))
+
+
+def _write_previews(path: Path, test: Predicted) -> None:
+    if path.exists():
+        return
+    previews = {}
+    for i, (item, mask) in enumerate(zip(test.items, test.masks, strict=True)):
+        previews[f"image/{i}"] = thumbnail(item.load_image())
+        previews[f"mask/{i}"] = thumbnail(mask.astype(np.uint8) * 255)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}.npz")
+    np.savez_compressed(temporary, **previews)  # type: ignore[arg-type]
+    temporary.replace(path)

@@ -1,0 +1,119 @@
+"""Inspection of a category before anything is trained: every file is read once, problems are found, content is hashed."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from anoseg_bench.errors import DataError, UsageError
+from anoseg_bench.store.cells import to_json, write_atomically
+
+if TYPE_CHECKING:
+    from anoseg_bench.datasets.base import Category, Dataset, Item
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A category whose files are known to be sound, the hash of its content, and what was left out by which pattern."""
+
+    category: Category
+    content: str
+    excluded: dict[str, str]
+
+
+def inspect(
+    dataset: Dataset,
+    name: str,
+    cache: Path,
+    exclude: list[str],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Inspected:
+    """List a category, leave out what `exclude` names, and read every file.
+
+    Parameters
+    ----------
+    cache : Path
+        Folder for hashes by size and time of change, so that the files are read again only when they changed.
+    exclude : list of str
+        Patterns (fnmatch) of ``<category>/<item>``.
+
+    Raises
+    ------
+    DataError
+        For the first problem found; the message counts the others.
+    """
+    whole = dataset.load(name)
+    names = [f"{name}/{item.name}" for item in whole.items]
+    excluded = {n: p for p in exclude for n in names if fnmatch.fnmatchcase(n, p)}
+    category = _without(whole, excluded)
+    version = dataset.content()
+    if version is not None:
+        return Inspected(category, _digest([version, name, *_names(category)]), excluded)
+    known_file = cache / f"{_digest([dataset.label, str(dataset.root and dataset.root.resolve()), name])}.json"
+    known = _read(known_file)
+    digests: list[str] = []
+    problems: list[str] = []
+    fresh: dict[str, str] = {}
+    for done, item in enumerate(category.items, 1):
+        stats = [f"{path}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in item.files if path.exists()]
+        stamp = "|".join([item.name, *stats])
+        fresh[stamp] = (known.get(stamp) if stats else None) or _check(item, name, problems)
+        digests.append(fresh[stamp])
+        progress(done, len(category.items))
+    if problems:
+        more = f" ({len(problems) - 1} more such problem{'s' * (len(problems) > 2)} in '{name}'.)" if len(problems) > 1 else ""
+        raise DataError(problems[0] + more)
+    if fresh != known:
+        write_atomically(known_file, to_json(fresh))
+    return Inspected(category, _digest([name, *_names(category), *digests]), excluded)
+
+
+def _names(category: Category) -> list[str]:
+    """Return each item as ``<split>:<name>:<defect type>``: what is trained on in one split may be tested on in another."""
+    splits = {"train": category.train, "validation": category.validation, "test": category.test}
+    return [f"{split}:{item.name}:{item.defect}" for split, items in splits.items() for item in items]
+
+
+def _without(category: Category, excluded: dict[str, str]) -> Category:
+    def keep(items: list[Item]) -> list[Item]:
+        return [item for item in items if f"{category.name}/{item.name}" not in excluded]
+
+    kept = replace(category, train=keep(category.train), test=keep(category.test), validation=keep(category.validation))
+    if not kept.train or not kept.test:
+        raise UsageError(f"--exclude leaves no training or no test images of '{category.name}'; exclude less.")
+    return kept
+
+
+def _check(item: Item, category: str, problems: list[str]) -> str:
+    """Read an item whole; return the hash of its files, or of its arrays where it is not all read from files."""
+    try:
+        image = item.load_image()
+        mask = item.load_mask(image.shape[:2])
+    except DataError as error:
+        problems.append(str(error))
+        return ""
+    if not item.is_good and not mask.any():
+        problems.append(
+            f"Expected a mask that marks the defect '{item.defect}', but '{item.mask}' is all black; correct it, or leave the "
+            f"image out: --exclude '{category}/{item.name}'."
+        )
+        return ""
+    whole = isinstance(item.image, Path) and isinstance(item.mask, Path | None)
+    parts = [path.read_bytes() for path in item.files] if whole else [image.tobytes(), mask.tobytes()]
+    return _digest([hashlib.sha256(part).hexdigest() for part in parts])
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def _digest(lines: list[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

@@ -1,0 +1,188 @@
+"""Use of a stored model on images without labels: maps, overlays, and decisions at the deployable thresholds."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import matplotlib
+import numpy as np
+import tifffile
+from PIL import Image
+
+from anoseg_bench.datasets.images import list_images, read_image
+from anoseg_bench.errors import BenchError, DataError, UsageError
+from anoseg_bench.evaluation.cell import resize, scores_of_maps
+from anoseg_bench.evaluation.maps import to_original
+from anoseg_bench.methods import METHODS
+from anoseg_bench.methods.base import Method
+from anoseg_bench.plan import is_stale
+from anoseg_bench.registry import nearest
+from anoseg_bench.store.cells import MODEL, CellResult, Row, Run, slug, write_atomically
+
+COLUMNS = (
+    "image",
+    "score",
+    "image_threshold",
+    "defective",
+    "pixel_threshold",
+    "anomalous_pixels",
+    "anomalous_share",
+    "map",
+    "overlay",
+)
+#: How strongly a map covers its image in an overlay, and the colour of the outline (RGB), as in the galleries.
+OPACITY, OUTLINE = 0.45, (0, 229, 255)
+
+
+def choose_row(run: Run, method: str, category: str, seed: int | None) -> Row:
+    """Return the row of a run that a user means, by its name in tables or its method; without a seed, the first.
+
+    Raises
+    ------
+    UsageError
+        If there is none, or several variants fit.
+    """
+    named = [row for row in run.rows if row.variant == method] or [row for row in run.rows if row.method == method]
+    if not named:
+        raise UsageError(f"The run '{run.path}' has no method '{method}'. {nearest(method, {row.variant for row in run.rows})}")
+    if len({row.variant for row in named}) > 1:
+        raise UsageError(f"'{method}' fits several variants: {', '.join(sorted({row.variant for row in named}))}; name one.")
+    here = [row for row in named if row.category == category]
+    if not here:
+        raise UsageError(f"The run '{run.path}' has no category '{category}'. {nearest(category, {row.category for row in named})}")
+    fitting = [row for row in here if seed is None or row.seed == seed]
+    if not fitting:
+        raise UsageError(f"The run '{run.path}' has the seeds {sorted(row.seed for row in here)}, not {seed}.")
+    return fitting[0]
+
+
+def load_method(run: Run, row: Row, device: str) -> tuple[Method, CellResult]:
+    """Return the trained method of a row, and its cell.
+
+    Raises
+    ------
+    UsageError
+        If its model was not kept.
+    BenchError
+        If its code has changed so that the model no longer fits.
+    """
+    result = row.result
+    if result is None:
+        raise UsageError(f"'{row.title}' of '{run.path}' has no result: {row.error}.")
+    if not (result.folder / MODEL).is_file():
+        raise UsageError(
+            f"'{row.title}' was run without --keep-models; run its command again with it: {run.info.get('command')} --keep-models"
+        )
+    trained = result.record["identity"]["trained"]
+    if (origin := trained.get("origin")) and row.method not in METHODS.names():
+        raise UsageError(f"'{row.method}' comes from a file or module ({origin}); name it with --plugin file.py:Class.")
+    cls = METHODS[row.method].load()
+    try:
+        method = cls(cls.Config(**result.record["config"]), seed=row.seed, device=device)
+        method.load(result.folder / MODEL)
+    except (ValueError, KeyError, RuntimeError) as error:
+        changed = ", whose code has changed since" if is_stale(row.method, result.record) else ""
+        reason = " ".join(str(error).split())[:200]
+        raise BenchError(f"The model in '{result.folder}' does not fit '{row.method}'{changed} ({reason}).") from error
+    return method, result
+
+
+def find_images(given: list[Path]) -> list[Path]:
+    """Return image files; folders stand for the images in them.
+
+    Raises
+    ------
+    UsageError
+        If one is not there, or a folder has no image.
+    """
+    files: list[Path] = []
+    for path in given:
+        inside = list_images(path) if path.is_dir() else [path]
+        if not inside or not path.exists():
+            raise UsageError(f"Expected an image or a folder of images at '{path}', but there is none.")
+        files += inside
+    return list(dict.fromkeys(files))
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What a model says of one image; the thresholds are NaN where no held-out images gave any."""
+
+    path: Path
+    shape: tuple[int, int]
+    map: np.ndarray
+    score: float
+
+
+def predict_images(method: Method, files: list[Path]) -> tuple[list[Decided], list[str]]:
+    """Return what a method says of image files, one at a time, and why some could not be read."""
+    decided, problems = [], []
+    for path in files:
+        try:
+            image = read_image(path)
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        prediction = method.predict(resize(image, method.config.image_size)[None])
+        scores = scores_of_maps(prediction.maps)["map_max"] if prediction.scores is None else prediction.scores
+        decided.append(Decided(path, (image.shape[0], image.shape[1]), prediction.maps[0].numpy(), float(scores[0])))
+    return decided, problems
+
+
+def overlay(image: np.ndarray, map_: np.ndarray, low: float, high: float, threshold: float) -> np.ndarray:
+    """Return an image (H, W, 3) under its map, with the outline of what reaches the threshold, uint8 (H, W, 3)."""
+    scaled = np.clip((map_ - low) / max(high - low, 1e-12), 0, 1)
+    colours = matplotlib.colormaps["magma"](scaled)[..., :3] * 255
+    cover = (OPACITY + 0.4 * scaled)[..., None] * (scaled > 0.02)[..., None]
+    mixed = np.ascontiguousarray((image + cover * (colours - image)).round().astype(np.uint8))
+    if math.isfinite(threshold):
+        marked = (map_ >= threshold).astype(np.uint8)
+        outlines, _ = cv2.findContours(marked, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(mixed, outlines, -1, OUTLINE, max(1, round(max(image.shape[:2]) / 400)))
+    return mixed
+
+
+def write_predictions(decided: list[Decided], method: Method, result: CellResult, out: Path) -> Path:
+    """Write ``maps/*.tiff``, ``overlays/*.png`` and ``predictions.csv``; returns the latter's path."""
+    pixel, image_level = result.value("threshold_deployable"), result.value("image_threshold_deployable")
+    low, high = 0.0, 1.0
+    if not method.probability and decided:
+        low = min(float(d.map.min()) for d in decided)
+        high = max([float(d.map.max()) for d in decided] + [pixel] * math.isfinite(pixel))
+    for folder in ("maps", "overlays"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    taken: set[str] = set()
+    for d in decided:
+        stem = slug(d.path.stem)
+        name = next(n for n in (stem, *(f"{stem}-{i}" for i in range(2, len(decided) + 2))) if n not in taken)
+        taken.add(name)
+        map_ = to_original(d.map, d.shape)
+        tifffile.imwrite(out / "maps" / f"{name}.tiff", map_, compression="zlib", predictor=True)
+        shown = overlay(read_image(d.path).astype(np.float32), map_, low, high, pixel)
+        Image.fromarray(shown).save(out / "overlays" / f"{name}.png")
+        marked = int((map_ >= pixel).sum()) if math.isfinite(pixel) else None
+        defective = "" if not math.isfinite(image_level) else "yes" if d.score >= image_level else "no"
+        table.writerow(
+            [
+                d.path,
+                repr(d.score),
+                "" if math.isnan(image_level) else repr(image_level),
+                defective,
+                "" if math.isnan(pixel) else repr(pixel),
+                "" if marked is None else marked,
+                "" if marked is None else f"{marked / map_.size:.6f}",
+                f"maps/{name}.tiff",
+                f"overlays/{name}.png",
+            ]
+        )
+    path = out / "predictions.csv"
+    write_atomically(path, text.getvalue())
+    return path

@@ -1,0 +1,218 @@
+"""The loop that takes a run's waiting cells through an engine: what is stored, claimed elsewhere, timed out, failed, done."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from anoseg_bench.errors import BenchError
+from anoseg_bench.execution.engines import Engine, Task
+from anoseg_bench.execution.worker import Job, Outcome
+from anoseg_bench.store.cells import Row, Run, slug
+from anoseg_bench.store.claims import Holder, Watch, is_gone
+
+#: Seconds between two looks at the running cells, and between two at those that another command runs.
+LOOK, LOOK_ELSEWHERE = 0.5, 1.0
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put Ctrl-C and SIGTERM off to the end of the block."""
+    if threading.current_thread() is not threading.main_thread():  # only that one is interrupted
+        yield
+        return
+    came: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for first in came[:1]:
+            signal.raise_signal(first)
+
+
+class Observer(Protocol):
+    """What the loop tells while it goes on; the console's business."""
+
+    def started(self, row: Row) -> None:
+        """Tell that a cell runs."""
+
+    def progress(self, row: Row, holder: Holder) -> None:
+        """Tell how far it is."""
+
+    def elsewhere(self, row: Row, holder: Holder | None) -> None:
+        """Tell that another command is at it, whose result will be taken."""
+
+    def ended(self, row: Row, seconds: float, trace: str) -> None:
+        """Tell what came of it."""
+
+
+@dataclass
+class _Running:
+    row: Row
+    job: Job
+    task: Task
+    began: float
+
+
+class Execution:
+    """The cells of a run that are not stored, and what became of them.
+
+    Parameters
+    ----------
+    run : Run
+        Its manifest is written whenever a cell is settled.
+    jobs : list of (Row, Job)
+        What to run, in this order.
+    timeout : float or None
+        Seconds after which a running cell is ended.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        jobs: list[tuple[Row, Job]],
+        engine: Engine,
+        observer: Observer,
+        timeout: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.run, self.engine, self.observer, self.timeout, self.clock = run, engine, observer, timeout, clock
+        self.waiting = deque(jobs)
+        self.running: list[_Running] = []
+        self.elsewhere: list[tuple[Row, Job]] = []
+        beat = jobs[0][1].watch.patience if jobs else 0.0
+        self.watch = Watch(run.store.claims, beat)
+        self._looked = 0.0
+
+    def go(self) -> None:
+        """Run everything; an exception, Ctrl-C among them, ends what runs and gives its cells free."""
+        try:
+            while self.waiting or self.running or self.elsewhere:
+                self._start_some()
+                self.engine.wait([r.task for r in self.running], LOOK)
+                for running in list(self.running):
+                    self._look_at(running)
+                self._look_elsewhere()
+        finally:
+            for running in self.running:
+                running.task.kill()
+                running.row.settle("waiting", "not run to its end: the command was stopped")
+            for row, _ in self.elsewhere:
+                row.settle("waiting", "not run to its end: the command was stopped")
+            self.engine.close()
+            if self.running or self.elsewhere:
+                self.run.save()
+
+    def _start_some(self) -> None:
+        while self.waiting and len(self.running) < self.engine.slots:
+            row, job = self.waiting.popleft()
+            if not job.replace and self._take_stored(row, job):
+                continue
+            stale = self.watch.stale(job.cell)
+            if stale is None:
+                self._put_elsewhere(row, job)
+                continue
+            row.settle("running", "it runs")
+            self.observer.started(row)
+            began = self.clock()
+            with uninterrupted():  # what has started is known to the one that ends it
+                self.running.append(_Running(row, job, self.engine.start(replace(job, stale=stale)), began))
+
+    def _take_stored(self, row: Row, job: Job, status: str = "cached", seconds: float = 0.0) -> bool:
+        """Settle a row whose cell is stored by now."""
+        self.run.store.recover(job.cell)
+        try:
+            result = self.run.store.get(row.method, row.key)
+        except BenchError:
+            return False  # its worker names it
+        if result is None or not result.is_enough(job.save_maps, job.keep_model):
+            return False
+        row.settle(status, "", result)
+        self._settled(row, seconds)
+        return True
+
+    def _is_stored(self, row: Row) -> bool:
+        """Return whether there is a cell of a row, which then lacks something that the run asks for."""
+        return self.run.store.folder(row.method, row.key).is_dir()
+
+    def _put_elsewhere(self, row: Row, job: Job) -> None:
+        row.settle("running", "another command is at it")
+        self.observer.elsewhere(row, self.watch.holder(job.cell))
+        self.elsewhere.append((row, job))
+
+    def _look_at(self, running: _Running) -> None:
+        outcome = running.task.outcome()
+        holder = self.watch.holder(running.job.cell) if outcome is None else None
+        if self.engine.queues and outcome is None and holder is None:
+            running.began = self.clock()  # it waits for its turn in a cluster; its time has not begun
+        seconds = self.clock() - running.began
+        if outcome is None and self.timeout is not None and seconds > self.timeout:
+            running.task.kill()
+            outcome = Outcome("failed", f"it took longer than the {self.timeout:g} s of --timeout")
+        if outcome is None:
+            if holder is not None and holder.total and not is_gone(holder):
+                self.observer.progress(running.row, holder)
+            return
+        self.running.remove(running)
+        self._settle(running, outcome, seconds)
+
+    def _settle(self, running: _Running, outcome: Outcome, seconds: float) -> None:
+        row, job = running.row, running.job
+        if outcome.status == "elsewhere":
+            self._put_elsewhere(row, job)
+            return
+        if outcome.status == "failed" and not outcome.trace and not job.replace and self._take_stored(row, job, "done", seconds):
+            return  # it died after its last act
+        if outcome.status == "failed":
+            row.settle("failed", outcome.error)
+            if not outcome.trace:  # it died without a word, so it could not note why
+                with contextlib.suppress(OSError):  # the disk may be what failed; the row says so
+                    self.run.store.note_failure(job.cell, outcome.error)
+        else:
+            try:
+                row.settle(outcome.status, "", self.run.store.get(row.method, row.key))
+            except BenchError as error:
+                row.settle("failed", str(error))
+            if row.result is None and row.status != "failed":
+                row.settle("failed", f"its worker was done, but '{self.run.store.folder(row.method, row.key)}' is not there")
+        self._settled(row, seconds, outcome.trace)
+
+    def _settled(self, row: Row, seconds: float, trace: str = "") -> None:
+        self.observer.ended(row, seconds, trace)
+        for twin in self.run.rows:
+            if twin.key == row.key and twin.status == "waiting":
+                twin.settle(row.status, row.error, row.result)
+        self.run.save()
+
+    def _look_elsewhere(self) -> None:
+        """Take what other commands have finished, and run what they left."""
+        if not self.elsewhere or self.clock() - self._looked < LOOK_ELSEWHERE:
+            return
+        self._looked = self.clock()
+        for row, job in list(self.elsewhere):
+            if self.watch.is_claimed(job.cell):
+                if (holder := self.watch.holder(job.cell)) is not None and holder.total:
+                    self.observer.progress(row, holder)
+                continue
+            self.elsewhere.remove((row, job))
+            if self._take_stored(row, job):
+                continue
+            if (error := self.run.store.failure(job.cell)) is not None:
+                row.settle("failed", f"{error} (in another command)")
+                self._settled(row, 0.0)
+            else:
+                self.waiting.append((row, replace(job, replace=job.replace or self._is_stored(row))))
+
+
+def log_of(run: Run, row: Row) -> Path:
+    """Return the file that a row's worker writes its output to."""
+    return run.path.resolve() / "logs" / f"{slug(f'{row.variant}-{row.category}')}-{row.seed}-{row.key[:8]}.log"

@@ -1,0 +1,89 @@
+"""A report whole: what is written into the folder of a run, and what the terminal shows of it."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+from anoseg_bench.metrics import METRICS
+from anoseg_bench.report import experiments, notes, plots, tables
+from anoseg_bench.report.compare import comparison_table, rank_figure
+from anoseg_bench.report.findings import findings
+from anoseg_bench.report.frame import Names, Results, defects_frame, intervals_frame, results_frame
+from anoseg_bench.report.gallery import write_gallery
+from anoseg_bench.report.page import write_page
+from anoseg_bench.report.published import reproduction_table, with_published
+from anoseg_bench.report.render import console, escape_markdown, latex_document, write_text
+from anoseg_bench.store.cells import Run
+
+__all__ = ["console_table", "write_report"]
+
+#: What a report writes into its folders; such files of an earlier report are deleted.
+_KINDS = {"tables": ("*.tex", "*.md", "*.csv"), "plots": ("*.pdf", "*.png"), "maps": ("gallery_*.png",)}
+
+
+def write_report(run: Run, *, allow_partial: bool = False, published: Sequence[str] = ()) -> list[Path]:
+    """Write all tables, figures, galleries and the page of a run into its folder; files of an earlier report go.
+
+    Parameters
+    ----------
+    run : Run
+        The run; failed cells are shown as missing.
+    allow_partial : bool
+        Whether means over some of the cells asked for are shown, marked with n/N.
+    published : sequence of str
+        Published methods whose numbers stand beside the run's.
+
+    Returns
+    -------
+    list of Path
+        The files written, tables first.
+    """
+    results = Results(run, allow_partial)
+    found = tables.all_tables(results)
+    found = [with_published(results, t.name, t, published) if t.name in METRICS else t for t in found]
+    found[1:1] = [comparison_table(results), *filter(None, [reproduction_table(results)])]
+    said = experiments.answer(results)
+    found = [said.table, *found] if said else found
+    files = [path for table in found for path in table.write(run.path / "tables")]
+    sentences = findings(results)
+    files.append(write_text(run.path / "tables" / "all.tex", latex_document(found, sentences)))
+    files.append(write_text(run.path / "tables" / "findings.md", "".join(f"- {escape_markdown(s)}\n" for s in sentences)))
+    frames = {"results": results_frame(run), "defects": defects_frame(run), "intervals": intervals_frame(results)}
+    files += [write_text(run.path / f"{name}.csv", f.to_csv(index=False, lineterminator="\n")) for name, f in frames.items()]
+    with matplotlib.rc_context({"text.parse_math": False}):  # names may hold dollar signs
+        files += plots.write_plots(results, run.path / "plots")
+        for name in tables.MAIN:
+            if figure := rank_figure(results, name):
+                files += plots.save(figure, run.path / "plots", f"ranks_{name}")
+        if said and said.figure:
+            files += plots.save(said.figure, run.path / "plots", said.table.name)
+        names = Names()
+        files += [path for c in results.categories for path in write_gallery(results, c, run.path / "maps", names)]
+    files.append(write_page(results, sentences, published))
+    for folder, patterns in _KINDS.items():
+        for old in {path for pattern in patterns for path in (run.path / folder).glob(pattern)} - set(files):
+            old.unlink()
+    return files
+
+
+def console_table(run: Run, *, allow_partial: bool = False) -> str:
+    """Return the summary as plain text for the terminal, with pixel AUROC / IoU-max per category where it fits."""
+    results, room = Results(run, allow_partial), shutil.get_terminal_size((120, 24)).columns
+
+    def fits(text: str) -> bool:
+        return max(map(len, text.split("\n"))) <= room
+
+    said = experiments.answer(results)
+    summaries = [tables.summary_table(results, tables.MAIN[:n]) for n in range(len(tables.MAIN), 1, -1)]
+    summary = next((table for table in summaries if fits(console(table))), summaries[-1])
+    blocks = ["\n".join(textwrap.fill(f"* {s}", room, subsequent_indent="  ") for s in findings(results))]
+    blocks += [said.table.title, console(said.table), ""] if said else []
+    blocks += [summary.title, console(summary)]
+    if fits(detail := console(tables.compact_table(results))):
+        blocks += ["Pixel AUROC / IoU-max (%)", detail]
+    return "\n\n".join([*blocks, *notes.failures(results)]) + "\n"

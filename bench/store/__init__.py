@@ -1,0 +1,1 @@
+"""What is kept: cells, runs, claims, and how a result came about."""

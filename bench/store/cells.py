@@ -1,0 +1,398 @@
+"""The store of cells, and runs as manifests of cells.
+
+A cell is a folder ``<store>/<method>-<key>/`` with ``cell.json`` and ``arrays.npz`` (and ``maps/`` or ``model.safetensors`` on
+request), written whole or not at all. A run is ``<run>/run.json``, which names the cells it consists of. Reports read nothing
+else. What went wrong with a cell is noted in ``<store>/failures/``, who works at one in ``<store>/claims/``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import uuid
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from anoseg_bench.errors import BenchError, UsageError
+from anoseg_bench.metrics import VERSION as METRICS_VERSION
+from anoseg_bench.store.claims import Claim, latest, left_by
+
+STORE_NAME = ".cells"
+MANIFEST = "run.json"
+MODEL = "model.safetensors"
+
+
+class DamagedError(BenchError):
+    """A stored cell is cut short or holds something else."""
+
+
+def to_json(value: Any) -> str:
+    """Return readable JSON; NaN becomes null."""
+
+    def clean(v: Any) -> Any:
+        if isinstance(v, Mapping):
+            return {str(k): clean(x) for k, x in v.items()}
+        if isinstance(v, (list, tuple)):
+            return [clean(x) for x in v]
+        if isinstance(v, np.generic):
+            return clean(v.item())
+        return None if isinstance(v, float) and not math.isfinite(v) else v
+
+    return json.dumps(clean(value), indent=1, sort_keys=True, allow_nan=False, default=str) + "\n"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
+    try:
+        with temporary.open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@dataclass
+class CellResult:
+    """What a finished cell left behind.
+
+    Attributes
+    ----------
+    folder : Path
+        Where it lies in the store.
+    record : dict
+        ``cell.json``: ``method``, ``config``, ``dataset``, ``category``, ``group``, ``seed``, ``values``, ``reasons``,
+        ``defects``, ``scaled``, ``images`` (counts), ``items`` (names and defect types of the test images),
+        ``content``, ``timing``, ``training_curve``, ``deviations``, ``provenance``, ``source`` (hash of the method's code),
+        ``files`` (their sizes).
+    """
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether this version of the metrics made the numbers."""
+        return self.record.get("identity", {}).get("metrics") == METRICS_VERSION
+
+    def is_enough(self, maps: bool, model: bool) -> bool:
+        """Whether it has all that a run asks for: numbers of these metrics, the maps, the model."""
+        kept = (not maps or (self.folder / "maps").is_dir()) and (not model or (self.folder / MODEL).is_file())
+        return self.is_evaluated and kept
+
+    def value(self, name: str) -> float:
+        """Return a number of the evaluation, NaN where it is undefined."""
+        value = self.record["values"].get(name)
+        return math.nan if value is None else float(value)
+
+    @cached_property
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """The arrays of an evaluation, ``held_out_score``, ``score/<name>``, ``held_out_score/<name>`` and ``map/<i>``.
+
+        ``map/<i>`` is the map of test image i, float16 or float32, reduced to at most `anoseg_bench.evaluation.cell.THUMBNAIL` px.
+        """
+        try:
+            return np.load(self.folder / "arrays.npz", allow_pickle=False)
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            reason = " ".join(str(error).split())
+            raise DamagedError(
+                f"Expected the arrays of a cell in '{self.folder}', but they cannot be read ({reason}); delete it."
+            ) from error
+
+
+@dataclass(frozen=True)
+class Store:
+    """The store of cells in one folder."""
+
+    root: Path
+
+    @staticmethod
+    def name(method: str, key: str) -> str:
+        """Return the name of a cell in the store."""
+        return f"{slug(method)}-{key}"
+
+    @property
+    def claims(self) -> Path:
+        """The folder of the claims."""
+        return self.root / "claims"
+
+    def folder(self, method: str, key: str) -> Path:
+        """Return the folder of a cell."""
+        return self.root / self.name(method, key)
+
+    def get(self, method: str, key: str) -> CellResult | None:
+        """Return a finished cell, or None where there is none.
+
+        Raises
+        ------
+        DamagedError
+            If what lies there is no whole cell.
+        """
+        folder = self.folder(method, key)
+        if not os.path.lexists(folder):
+            return None
+        try:
+            record = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
+            if not isinstance(record["values"], dict) or record["method"] != method:
+                raise ValueError("it is no cell's")
+            for name, size in record.get("files", {}).items():
+                found = (folder / name).stat().st_size
+                if found != size:
+                    raise ValueError(f"'{name}' has {found} of {size} bytes")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = f"'{error}' is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+            raise DamagedError(f"Expected a stored cell in '{folder}', but it cannot be read ({reason}).") from error
+        return CellResult(folder, record)
+
+    def set_aside(self, method: str, key: str) -> Path:
+        """Move what lies in a cell's place out of the way, and return where to."""
+        target = self.root / "set-aside" / f"{self.name(method, key)}-{uuid.uuid4().hex[:8]}"
+        target.parent.mkdir(exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another command was quicker
+            os.rename(self.folder(method, key), target)
+        return target
+
+    @contextlib.contextmanager
+    def writing(self, method: str, key: str, claim: Claim | None = None, replace: bool = True) -> Iterator[Path]:
+        """Give a temporary folder that becomes the cell's when the block ends well, and vanishes when it does not.
+
+        What a stopped process left half-written of the cell goes.
+
+        Parameters
+        ----------
+        claim : Claim or None
+            What the cell is written under.
+        replace : bool
+            Whether it takes the place of one that is there; else that one stays.
+
+        Raises
+        ------
+        FencedError
+            If the claim is no longer held when the block ends: the result is thrown away.
+        """
+        name = self.name(method, key)
+        if claim:
+            claim.check()
+            self._clear(name)
+        self.root.mkdir(parents=True, exist_ok=True)
+        temporary = self.root / f".tmp-{name}-{uuid.uuid4().hex}"
+        temporary.mkdir()
+        try:
+            yield temporary
+            for path in sorted(temporary.rglob("*"), reverse=True):
+                _sync(path)
+            _sync(temporary)
+            if claim:
+                claim.check()
+            self._publish(temporary, self.folder(method, key), replace)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+    def _clear(self, cell: str) -> None:
+        """Remove what was half-written of a cell; one that was just giving way to it when the writer ended comes back."""
+        for old in self.root.glob(f".tmp-{cell}-*-old"):
+            if not (self.root / cell).exists():
+                os.rename(old, self.root / cell)
+        for left in self.root.glob(f".tmp-{cell}-*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def recover(self, cell: str) -> None:
+        """Do what the writer of a cell had left to do when it ended: give it free, bring back what was giving way to it."""
+        with contextlib.suppress(OSError):  # where the store cannot be written now, a later command does it
+            if latest(self.claims, cell)[1] is not None:
+                self.abandon(cell)
+            elif not (self.root / cell).exists() and any(self.root.glob(f".tmp-{cell}-*-old")):
+                self._clear(cell)
+
+    def abandon(self, cell: str, pid: int | None = None) -> None:
+        """Give a cell free that a process of this machine worked at when it ended, and clear what it had half-written.
+
+        Parameters
+        ----------
+        pid : int or None
+            That process; None for any.
+        """
+        claim = left_by(self.claims, cell, pid)
+        if claim is not None:
+            self._clear(cell)
+            claim.unlink(missing_ok=True)
+
+    def _publish(self, temporary: Path, target: Path, replace: bool) -> None:
+        """Put a whole cell in its place; where another process was quicker with the same cell, its one stays."""
+        aside = temporary.with_name(f"{temporary.name}-old")
+        if replace:
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(target, aside)
+        try:
+            os.rename(temporary, target)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                with contextlib.suppress(OSError):
+                    os.rename(aside, target)
+                raise
+            shutil.rmtree(temporary)
+        _sync(self.root)
+        shutil.rmtree(aside, ignore_errors=True)
+
+    def note_failure(self, cell: str, error: str | None) -> None:
+        """Keep why a cell failed, for every run that has it; None when it does no longer."""
+        path = self.root / "failures" / f"{cell}.txt"
+        if error is None:
+            path.unlink(missing_ok=True)
+        else:
+            write_atomically(path, error + "\n")
+
+    def failure(self, cell: str) -> str | None:
+        """Return why the last try of a cell failed; None where none did."""
+        try:
+            return (self.root / "failures" / f"{cell}.txt").read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return None
+
+    def previews(self, content: str) -> Path:
+        """Return the file with reduced test images of a category: ``image/<i>`` and ``mask/<i>``, uint8."""
+        return self.root / "previews" / f"{content}.npz"
+
+
+def _sync(path: Path) -> None:
+    """Bring a file's content, or a folder's names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # some shared folders cannot sync a folder
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def slug(name: str) -> str:
+    """Return a name as a file name of at most 100 bytes: letters, digits, dot, dash, underscore."""
+    short = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "unnamed"
+    if len(short.encode()) > 100:
+        short = f"{short.encode()[:80].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return short
+
+
+@dataclass
+class Row:
+    """One cell of a run: what was asked for, and what came of it.
+
+    Attributes
+    ----------
+    variant : str
+        The name in tables; differs from `method` for variants of one method.
+    key : str
+        Of the cell in the store; empty where the category could not be read.
+    status : {"waiting", "running", "done", "cached", "skipped", "failed"}
+        As the last command that had the row left it; "cached" was stored before.
+    error : str
+        Why there is no result, in one line.
+    """
+
+    variant: str
+    method: str
+    dataset: str
+    category: str
+    seed: int
+    key: str = ""
+    status: str = "waiting"
+    error: str = "not run: the command was stopped before"
+    result: CellResult | None = None
+
+    @property
+    def title(self) -> str:
+        """The row in words."""
+        return f"{self.category} {self.variant} seed {self.seed}"
+
+    def settle(self, status: str, error: str = "", result: CellResult | None = None) -> None:
+        """Note what came of the row."""
+        self.status, self.error, self.result = status, error, result
+
+
+@dataclass
+class Run:
+    """A run: its folder, how it was asked for, its rows in the order of methods, categories, seeds.
+
+    All rows that were asked for are there from the start, so that a mean never passes for complete when it is not.
+
+    Attributes
+    ----------
+    info : dict
+        ``command``, ``profile``, ``dataset``, ``holdout``, ``seeds``, ``device``, ``commit``, ``synthetic``, ``excluded``.
+    """
+
+    path: Path
+    info: dict[str, Any] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+
+    def save(self) -> None:
+        """Write the manifest."""
+        names = [f.name for f in fields(Row) if f.name != "result"]
+        rows = [{name: getattr(row, name) for name in names} for row in self.rows]
+        write_atomically(self.path / MANIFEST, to_json({"info": self.info, "cells": rows}))
+
+    @classmethod
+    def load(cls, path: Path) -> Run:
+        """Read a run with its cells.
+
+        Raises
+        ------
+        UsageError
+            If the folder holds no run.
+        """
+        try:
+            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+            rows = [Row(**cell) for cell in manifest["cells"]]
+            run = cls(path, {"profile": "unknown", "synthetic": False, **manifest["info"]}, rows)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise UsageError(f"Expected a run in '{path}', but there is no {MANIFEST}; give the folder of a run.") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"Expected a run's manifest in '{path / MANIFEST}', but it cannot be read ({error}).") from error
+        for row in rows:
+            if row.status == "running":
+                row.settle("waiting", "not run to its end: the command was stopped, or is still at it")
+            run.refresh(row)
+        if rows and all("no longer in" in row.error for row in rows):
+            raise UsageError(f"Expected the cells of '{path}' in '{run.store.root}', but none is there; was the run moved?")
+        return run
+
+    def refresh(self, row: Row) -> None:
+        """Bring a row up to what the store holds: another command, or another shard, may have finished it, or failed."""
+        if not row.key:
+            return
+        if row.status == "skipped":
+            row.settle("waiting", row.error)
+        try:
+            result = self.store.get(row.method, row.key)
+        except BenchError as error:
+            row.settle("failed", str(error))
+            return
+        if result is not None:
+            row.settle("cached" if row.status == "cached" else "done", "", result)
+        elif row.status in ("done", "cached"):
+            row.settle("failed", f"its cell is no longer in '{self.store.root}'; run the command again")
+        elif why := self.store.failure(self.store.name(row.method, row.key)):
+            row.settle("failed", why)
+
+    @property
+    def store(self) -> Store:
+        """The store beside the run."""
+        return Store(self.path.resolve().parent / STORE_NAME)
