@@ -1,45 +1,40 @@
-"""The plan: what was typed becomes variants of methods, and a grid of cells with an identity each. Imports no torch."""
+"""The plan: what a user asked for, checked and resolved once; nothing behind it sees a command line. Imports no torch."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
-import re
-import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
-import yaml
-from pydantic import BaseModel, ValidationError
-
-from anoseg_bench import methods
+from anoseg_bench.datasets import DATASETS
 from anoseg_bench.errors import UsageError
+from anoseg_bench.experiments import find_experiment
 from anoseg_bench.methods import METHODS
 from anoseg_bench.metrics import VERSION as METRICS_VERSION
-from anoseg_bench.registry import Registry, nearest
+from anoseg_bench.store.cells import slug
+from anoseg_bench.store.claims import BEAT
+from anoseg_bench.validation import (
+    choose_categories,
+    choose_device,
+    choose_folder,
+    choose_profile,
+    open_dataset,
+    parse_duration,
+    parse_rerun,
+    parse_seeds,
+    parse_shard,
+)
+from anoseg_bench.variants import Variant, files_of, match_methods, parse_methods, read_settings, unused_settings
 
 if TYPE_CHECKING:
-    from anoseg_bench.methods.base import MethodConfig
+    from anoseg_bench.datasets.base import Dataset
 
-PROFILES = {
-    "demo": "12 s per method and category on 2 cores, 64 px: to see that everything works",
-    "quick": "about a minute per method and category on 2 cores, 128 px (AnoSeg 96): to explore",
-    "full": "256 px and whole schedules: for results to publish",
-}
-
-Settings = dict[str, dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A method with a configuration, under the name that tables show."""
-
-    method: str
-    label: str
-    config: MethodConfig
+#: The methods of a plan that names none.
+DEFAULT_METHODS = "anoseg,ae_recon,ae_ssim,gradcam,pixel_stats,random"
 
 
 @dataclass(frozen=True)
@@ -80,7 +75,7 @@ class Cell:
         }
         if origin := METHODS[self.variant.method].origin:
             trained["origin"] = origin
-        if files := _files(self.variant.config):
+        if files := files_of(self.variant.config):
             trained["files"] = {key: hashlib.sha256(path.read_bytes()).hexdigest() for key, path in files.items()}
         return trained
 
@@ -95,174 +90,211 @@ class Cell:
         return hashlib.sha256(json.dumps(self.trained, sort_keys=True).encode()).hexdigest()[:20]
 
 
-@cache
-def source_hash(method: str) -> str:
-    """Return the hash of the code of a method: its module or package, and what it shares with other methods.
+@dataclass(frozen=True)
+class Plan:
+    """What is to be run, and how; make one by `Plan.of`, which takes what a user would type.
 
-    A stored cell made by other code may be stale; whether results changed is what a configuration's ``version`` says.
-    """
-    entry = METHODS[method]
-    target = entry.target if isinstance(entry.target, str) else f"{entry.target.__module__}:"
-    module = target.partition(":")[0]
-    spec = sys.modules[module].__spec__ if module in sys.modules else importlib.util.find_spec(module)
-    file = Path(getattr(spec, "origin", None) or getattr(sys.modules.get(module), "__file__", None) or target.rpartition(":")[0])
-    package = Path(methods.__file__).parent
-    if file.parent == package or package not in file.parents:
-        files = [file]
-    else:
-        files = sorted((package / file.relative_to(package).parts[0]).rglob("*.py"))
-    shared = [package / "base.py", *sorted(package.glob("_[!_]*.py"))]
-    digest = hashlib.sha256()
-    for path in [*files, *shared]:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
-
-
-def is_stale(method: str, record: dict[str, Any]) -> bool:
-    """Return whether a stored cell was made by other code than the method has now."""
-    return record.get("source") not in (None, source_hash(method))
-
-
-def split_list(text: str) -> list[str]:
-    """Split at commas outside brackets: ``"a[x=1,y=2],b"`` gives ``["a[x=1,y=2]", "b"]``."""
-    parts = re.findall(r"(?:[^,\[]|\[[^\]]*\]?)+", text)
-    return [part.strip() for part in parts if part.strip()]
-
-
-def _files(config: BaseModel) -> dict[str, Path]:
-    """Return the files that a configuration names."""
-    return {key: value for key, value in config if isinstance(value, Path)}
-
-
-def parse_value(text: str) -> Any:
-    """Return the value of ``key=value`` as YAML reads it: numbers, true, null, [lists]; else the text."""
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-
-
-def read_settings(file: Path | None, assignments: list[str], dataset: str, registry: Registry[Any]) -> Settings:
-    """Join ``--config FILE.yaml`` and then ``--set name.key=value`` into settings by canonical name.
-
-    Parameters
+    Attributes
     ----------
-    dataset : str
-        The canonical name of the dataset, whose options may be set like a method's.
-
-    Raises
-    ------
-    UsageError
-        If the file or an assignment is not of that form, or the name is no method and not the dataset.
+    variants : tuple of Variant
+        The methods with their configurations.
+    dataset : Dataset
+        The adapter, with its folder and options.
+    dataset_name : str
+        Its name in the registry.
+    categories : tuple of str
+    seeds : tuple of int
+    out : Path
+        The folder of the run, absolute.
+    exclude : tuple of str
+        Patterns of images to leave out.
+    holdout : float
+        Share of the training images held out for thresholds, in [0, 1).
+    profile : str
+        ``"demo"``, ``"quick"`` or ``"full"``.
+    experiment : str or None
+        The paper's question that the variants answer.
+    device : str
+        ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    save_maps, keep_models : bool
+        Whether all maps, and what the methods learned, are kept.
+    rerun : str
+        A key of `validation.RERUN`.
+    shard : tuple of int
+        (i, n): every n-th cell only, from the i-th.
+    engine : str
+        ``"local"`` or ``"ray"``.
+    workers, threads : int or None
+        Cells at once, threads of each; None lets the machine decide.
+    timeout : float or None
+        Seconds after which a cell is ended.
+    memory : float or None
+        Limit of each cell's address space, GiB.
+    heartbeat : float
+        Seconds between two signs of life of a cell.
+    ray_address, gpus_per_cell
+        For the engine ``"ray"``.
+    command : str
+        The command line as it was given; empty where Python made the plan.
+    notes : tuple of str
+        What a user should know, like settings without effect.
     """
-    settings: Settings = {}
 
-    def put(name: str, key: str, value: Any) -> None:
-        canonical = dataset if name == dataset else registry.resolve(name)
-        settings.setdefault(canonical, {})[key] = value
+    variants: tuple[Variant, ...]
+    dataset: Dataset
+    dataset_name: str
+    categories: tuple[str, ...]
+    seeds: tuple[int, ...]
+    out: Path
+    exclude: tuple[str, ...] = ()
+    holdout: float = 0.1
+    profile: str = "quick"
+    experiment: str | None = None
+    device: str = "cpu"
+    save_maps: bool = False
+    keep_models: bool = False
+    rerun: str = "missing"
+    shard: tuple[int, int] = (1, 1)
+    engine: str = "local"
+    workers: int | None = None
+    threads: int | None = None
+    timeout: float | None = None
+    memory: float | None = None
+    heartbeat: float = BEAT
+    ray_address: str | None = None
+    gpus_per_cell: float = 1.0
+    command: str = ""
+    notes: tuple[str, ...] = ()
 
-    if file is not None:
-        try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise UsageError(f"Expected a YAML file in --config, but '{file}' cannot be read ({reason}).") from error
-        if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
-            raise UsageError(f"Expected 'method: {{key: value}}' in '{file}', but it has another form.")
-        for name, values in content.items():
-            for key, value in values.items():
-                put(str(name), str(key), value)
-    for assignment in assignments:
-        match = re.fullmatch(r"(.+?)\.([A-Za-z_]\w*)=(.*)", assignment, re.DOTALL)
-        if not match:
-            raise UsageError(f"Expected --set method.key=value, but got '{assignment}'.")
-        put(match[1], match[2], parse_value(match[3]))
-    return settings
+    @classmethod
+    def of(
+        cls,
+        methods: str | Sequence[str] | None = None,
+        *,
+        experiment: str | None = None,
+        dataset: str = "synthetic",
+        data_root: str | Path | None = None,
+        category: str | Sequence[str] = "all",
+        exclude: Sequence[str] = (),
+        seeds: str | Sequence[int] = (0,),
+        profile: str = "quick",
+        config: Path | None = None,
+        settings: Sequence[str] | Mapping[str, Mapping[str, Any]] = (),
+        holdout: float = 0.1,
+        device: str = "auto",
+        out: str | Path | None = None,
+        save_maps: bool = False,
+        keep_models: bool = False,
+        rerun: str = "missing",
+        shard: str | None = None,
+        engine: str = "local",
+        workers: int | None = None,
+        threads: int | None = None,
+        timeout: str | float | None = None,
+        memory: float | None = None,
+        heartbeat: float = BEAT,
+        ray_address: str | None = None,
+        gpus_per_cell: float = 1.0,
+        command: str = "",
+    ) -> Plan:
+        """Check and resolve what was asked for.
+
+        Parameters
+        ----------
+        methods : str or sequence of str
+            Names, wildcards, ``file.py:Class``, each with ``[key=value,...]`` at will; None for `DEFAULT_METHODS`.
+        experiment : str or None
+            A question of the paper, in place of `methods`.
+        category : str or sequence of str
+            Names, or ``"all"``.
+        config : Path or None
+            A YAML file of settings.
+        settings : sequence of str, or mapping
+            ``"method.key=value"``, or ``{method: {key: value}}``; they override those of `config`.
+        device : str
+            ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        out : path or None
+            Folder of the run; None for ``results/<dataset>-<profile>``.
+        shard : str or None
+            ``"i/n"``.
+        timeout : str, float or None
+            Seconds, or like ``"90s"``, ``"30m"``, ``"2h"``.
+
+        Raises
+        ------
+        UsageError
+            If something is unknown, missing or out of its range: one line that says what, and what to do.
+        """
+        if experiment and methods:
+            raise UsageError("Expected methods or an experiment, but got both; leave one out.")
+        if experiment:
+            methods = find_experiment(experiment).methods
+        choose_profile(profile)
+        _check_resources(holdout, workers, threads, timeout, memory, heartbeat)
+        parsed_seeds, parsed_shard = parse_seeds(seeds), parse_shard(shard)
+        seconds, rerun = parse_duration(timeout), parse_rerun(rerun)
+        name = DATASETS.one(dataset)
+        match_methods(methods or DEFAULT_METHODS)  # a class of a file has a name from here on, for settings
+        known = read_settings(config, settings, name, METHODS)
+        adapter = open_dataset(name, data_root, known)
+        variants = parse_methods(methods or DEFAULT_METHODS, profile, known)
+        notes = tuple(
+            f"the settings of {unused} have no effect, as --methods does not name it"
+            for unused in unused_settings(known, name, variants, profile)
+        )
+        categories = choose_categories(adapter, category)
+        device = choose_device(device, here=engine == "local")
+        if device == "cuda" and memory is not None:
+            raise UsageError("--memory limits the address space, of which CUDA takes more than it uses; leave it out on cuda.")
+        default = Path("results") / slug(f"{adapter.label}-{profile}{f'-{experiment}' if experiment else ''}")
+        return cls(
+            variants=tuple(variants),
+            dataset=adapter,
+            dataset_name=name,
+            categories=tuple(categories),
+            seeds=tuple(parsed_seeds),
+            out=choose_folder(Path(out) if out is not None else default),
+            exclude=tuple(exclude),
+            holdout=holdout,
+            profile=profile,
+            experiment=experiment,
+            device=device,
+            save_maps=save_maps,
+            keep_models=keep_models,
+            rerun=rerun,
+            shard=parsed_shard,
+            engine=engine,
+            workers=workers,
+            threads=threads,
+            timeout=seconds,
+            memory=memory,
+            heartbeat=heartbeat,
+            ray_address=ray_address,
+            gpus_per_cell=gpus_per_cell,
+            command=command,
+            notes=notes,
+        )
+
+    def cell(self, variant: Variant, category: str, seed: int, content: str) -> Cell:
+        """Return one cell of the plan; `content` is the hash of the category's images."""
+        return Cell(variant, self.dataset.label, category, seed, self.holdout, self.device, content)
 
 
-def validated(make: Any, name: str, config: type[BaseModel], overrides: dict[str, Any]) -> Any:
-    """Return ``make(overrides)``, with pydantic's complaints as one line.
-
-    Raises
-    ------
-    UsageError
-        If a key is unknown or a value of the wrong type or range.
-    """
-    for key, value in overrides.items():
-        if key not in config.model_fields:
-            raise UsageError(f"Unknown key '{name}.{key}'. {nearest(key, config.model_fields)}")
-        kind = config.model_fields[key].annotation
-        if isinstance(value, bool) and bool not in (kind, *get_args(kind)):
-            raise UsageError(f"Wrong value for '{name}.{key}': Input should be no truth value, but got {value}.")
-    try:
-        made = make(overrides)
-        for key, path in _files(made).items():
-            if not path.is_file():
-                raise UsageError(f"Wrong value for '{name}.{key}': expected a file, but there is none at '{path}'.")
-        return made
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"Wrong value for '{name}.{key}': {first['msg']}, but got {first['input']!r}.") from error
-
-
-def match_methods(text: str) -> list[tuple[list[str], dict[str, Any]]]:
-    """Return the names and the bracketed settings of each part of ``--methods``; classes of files are registered.
-
-    Raises
-    ------
-    UsageError
-        If a part is malformed or its name unknown.
-    """
-    matched = []
-    for part in split_list(text):
-        match = re.fullmatch(r"([^\[\]]+)(?:\[(.*)\])?", part)
-        if not match:
-            raise UsageError(f"Expected 'method' or 'method[key=value,...]' in --methods, but got '{part}'.")
-        matched.append((METHODS.match(match[1].strip()), _bracket(match[2], part)))
-    if not matched:
-        raise UsageError("Expected at least one method in --methods; `python run_bench.py list` names them.")
-    return matched
-
-
-def parse_methods(text: str, profile: str, settings: Settings) -> list[Variant]:
-    """Turn ``--methods`` into variants.
-
-    Parameters
-    ----------
-    text : str
-        Names, aliases, wildcards, ``module:Attribute`` or ``file.py:Attribute``, separated by commas; each may be
-        followed by ``[key=value,...]``, with ``label=...`` for its name in tables.
-
-    Raises
-    ------
-    UsageError
-        If a name or a key is unknown, a value wrong, or two variants share a label.
-    """
-    variants: list[Variant] = []
-    for names, own in match_methods(text):
-        label = own.pop("label", None)
-        for method in names:
-            config_class = METHODS[method].load_config()
-            overrides = settings.get(method, {}) | own
-            config = validated(lambda o, c=config_class: c.of_profile(profile, o), method, config_class, overrides)
-            changes = ",".join(f"{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in own.items())
-            variant = Variant(method, str(label or (f"{method}[{changes}]" if own else method)), config)
-            if variant in variants:
-                continue
-            if any(v.label == variant.label for v in variants):
-                raise UsageError(f"Two variants are called '{variant.label}'; tell them apart with [...,label=NAME].")
-            variants.append(variant)
-    return variants
-
-
-def _bracket(text: str | None, part: str) -> dict[str, Any]:
-    own: dict[str, Any] = {}
-    for assignment in (text or "").split(","):
-        if not assignment.strip():
-            continue
-        key, separator, value = assignment.partition("=")
-        if not separator:
-            raise UsageError(f"Expected key=value inside the brackets of '{part}', but got '{assignment}'.")
-        own[key.strip()] = value.strip() if key.strip() == "label" else parse_value(value.strip())
-    return own
+def _check_resources(
+    holdout: float,
+    workers: int | None,
+    threads: int | None,
+    timeout: str | float | None,
+    memory: float | None,
+    heartbeat: float,
+) -> None:
+    if not 0 <= holdout < 1:
+        raise UsageError(f"Expected --holdout in 0..1 (below 1), but got {holdout}.")
+    if (workers is not None and workers < 0) or (threads is not None and threads < 1):
+        raise UsageError("Expected --workers of at least 0 and --threads of at least 1.")
+    if not 0.01 <= heartbeat < 1e6:
+        raise UsageError(f"Expected --heartbeat of at least 0.01 s, but got {heartbeat}.")
+    if workers == 0 and (timeout is not None or memory is not None):
+        raise UsageError("--timeout and --memory need processes of their own: give --workers of at least 1.")
+    if memory is not None and memory <= 0:
+        raise UsageError(f"Expected --memory in GiB above 0, but got {memory}.")

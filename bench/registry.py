@@ -220,6 +220,19 @@ class Registry(Generic[T]):
             raise UsageError(f"No {self.kind} matches '{pattern}'. {nearest(pattern, self._entries)}")
         return sorted(hits)
 
+    def one(self, pattern: str) -> str:
+        """Return the one canonical name that `match` finds.
+
+        Raises
+        ------
+        UsageError
+            If nothing matches, or several do.
+        """
+        found = self.match(pattern)
+        if len(found) > 1:
+            raise UsageError(f"Expected one {self.kind}, but '{pattern}' matches {', '.join(found)}.")
+        return found[0]
+
     def add_spec(self, spec: str) -> str:
         """Register what ``module:Attribute`` or ``file.py:Attribute`` names and return its name here.
 

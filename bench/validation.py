@@ -1,51 +1,67 @@
-"""What a user may choose, checked before anything runs: dataset, categories, device, folder, seeds."""
+"""What a user may choose, checked before anything runs: dataset, categories, device, folder, seeds, limits."""
 
 from __future__ import annotations
 
 import os
 import sys
 import uuid
-from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from anoseg_bench.datasets import DATASETS
 from anoseg_bench.datasets.base import Dataset
 from anoseg_bench.errors import UsageError
-from anoseg_bench.methods import METHODS
-from anoseg_bench.plan import Settings, read_settings, split_list, validated
 from anoseg_bench.registry import nearest
 from anoseg_bench.store.cells import MANIFEST, STORE_NAME
+from anoseg_bench.variants import PROFILES, Settings, split_list, validated
+
+RERUN = {
+    "missing": "what has no result, failed ones too (default)",
+    "failed": "only what failed before",
+    "stale": "also what other code of its method made",
+    "all": "everything",
+}
 
 
-def open_dataset(arguments: Namespace) -> tuple[str, Dataset, Settings]:
-    """Return the dataset's canonical name, the adapter, and the settings of everything.
+def choose_profile(name: str) -> str:
+    """Return the name of a profile; UsageError if there is none of that name."""
+    if name not in PROFILES:
+        raise UsageError(f"Unknown profile '{name}'. {nearest(name, PROFILES)}")
+    return name
+
+
+def parse_rerun(name: str) -> str:
+    """Return what to run again; UsageError if it is no key of `RERUN`."""
+    if name not in RERUN:
+        raise UsageError(f"Unknown --rerun '{name}'. {nearest(name, RERUN)}")
+    return name
+
+
+def open_dataset(name: str, data_root: str | Path | None, settings: Settings) -> Dataset:
+    """Return the adapter of a canonical name, with its options out of `settings`.
 
     Raises
     ------
     UsageError
-        If the dataset is unknown, or a real one has no root.
+        If an option is wrong, or a real dataset has no root.
     """
-    matched = DATASETS.match(arguments.dataset)
-    if len(matched) > 1:
-        raise UsageError(f"Expected one dataset, but '{arguments.dataset}' matches {', '.join(matched)}.")
-    name = matched[0]
-    settings = read_settings(arguments.config, arguments.set, name, METHODS)
     cls = DATASETS[name].load()
     config = validated(lambda options: cls.Config(**options), name, cls.Config, settings.get(name, {}))
     if not cls.needs_root:
-        if arguments.data_root is not None:
+        if data_root is not None:
             raise UsageError(f"The dataset '{name}' takes no --data-root; name the dataset of that folder with --dataset.")
-        return name, cls(None, config), settings
-    root = arguments.data_root or (Path(os.environ["BENCH_DATA_ROOT"]) if os.environ.get("BENCH_DATA_ROOT") else None)
-    if root is None:
+        return cls(None, config)
+    given = data_root or os.environ.get("BENCH_DATA_ROOT")
+    if not given:
         raise UsageError(f"The dataset '{name}' needs its folder: give --data-root DIR or set BENCH_DATA_ROOT.")
+    root = Path(given)
     if not root.is_dir():
         raise UsageError(f"Expected the folder of '{name}' at '{root}', but there is none; correct --data-root.")
-    return name, cls(root, config), settings
+    return cls(root, config)
 
 
-def choose_categories(dataset: Dataset, text: str) -> list[str]:
-    """Return the categories that ``--category`` names.
+def choose_categories(dataset: Dataset, wanted: str | Sequence[str]) -> list[str]:
+    """Return the categories that ``--category`` names: text, or names.
 
     Raises
     ------
@@ -55,9 +71,9 @@ def choose_categories(dataset: Dataset, text: str) -> list[str]:
     found = dataset.categories()
     if not found:
         raise UsageError(f"Expected in '{dataset.root}' {dataset.layout}, but found none; correct --data-root.")
-    if text == "all":
+    if wanted == "all":
         return found
-    names = list(dict.fromkeys(split_list(text)))
+    names = list(dict.fromkeys(split_list(wanted) if isinstance(wanted, str) else wanted))
     if not names:
         raise UsageError("Expected 'all' or names in --category, but got nothing.")
     for name in names:
@@ -97,17 +113,28 @@ def choose_device(name: str, here: bool = True) -> str:
 
 
 def choose_folder(path: Path) -> Path:
-    """Return the folder of the run, made if it is not there.
+    """Return the folder of a run, absolute; nothing is made.
 
     Raises
     ------
     UsageError
-        If it is a file, holds something else than a run, or cannot be written.
+        If it is a file, or holds something else than a run.
     """
     if path.exists() and not path.is_dir():
         raise UsageError(f"Expected a folder for the results, but '{path}' is a file; give another --out.")
     if path.is_dir() and not (path / MANIFEST).exists() and any(not _is_own(inside.name) for inside in path.iterdir()):
         raise UsageError(f"Expected an empty folder or one of an earlier run, but '{path}' holds other files; give another --out.")
+    return path.absolute()
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of a run, and of the store beside it.
+
+    Raises
+    ------
+    UsageError
+        If they cannot be written.
+    """
     try:
         store = path.resolve().parent / STORE_NAME
         store.mkdir(parents=True, exist_ok=True)
@@ -118,7 +145,6 @@ def choose_folder(path: Path) -> Path:
             probe.unlink()
     except OSError as error:
         raise UsageError(f"Expected a folder that can be written, but '{path}' cannot: {error.strerror}; change --out.") from error
-    return path
 
 
 def _is_own(name: str) -> bool:
@@ -126,15 +152,52 @@ def _is_own(name: str) -> bool:
     return name == "logs" or name.startswith(".tmp-")
 
 
-def parse_seeds(text: str) -> list[int]:
-    """Return the seeds of ``--seeds``.
+def parse_seeds(seeds: str | Sequence[int]) -> list[int]:
+    """Return seeds, of ``--seeds`` or as numbers, each once.
 
     Raises
     ------
     UsageError
         If one is no whole number from 0 to 2^32 - 1.
     """
-    parts = split_list(text)
+    parts = split_list(seeds) if isinstance(seeds, str) else [str(seed) for seed in seeds]
     if not parts or not all(part.isdecimal() and int(part) < 2**32 for part in parts):
-        raise UsageError(f"Expected whole numbers from 0 to 2^32 - 1 in --seeds, separated by commas, but got '{text}'.")
+        raise UsageError(f"Expected whole numbers from 0 to 2^32 - 1 in --seeds, separated by commas, but got '{seeds}'.")
     return list(dict.fromkeys(int(part) for part in parts))
+
+
+def parse_shard(text: str | None) -> tuple[int, int]:
+    """Return (i, n) of ``--shard i/n``, i from 1; (1, 1) for None.
+
+    Raises
+    ------
+    UsageError
+        If it is not of that form.
+    """
+    if text is None:
+        return 1, 1
+    i, _, n = text.partition("/")
+    if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
+        raise UsageError(f"Expected --shard i/n with i from 1 to n, e.g. 2/8, but got '{text}'.")
+    return int(i), int(n)
+
+
+def parse_duration(given: str | float | None) -> float | None:
+    """Return seconds for a number, ``90s``, ``30m`` or ``2h``; None for None.
+
+    Raises
+    ------
+    UsageError
+        If it is not of that form, or not above 0.
+    """
+    if given is None:
+        return None
+    text = str(given)
+    unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
+    try:
+        seconds = float(text[:-1] if unit else text) * (unit or 1)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise UsageError(f"Expected --timeout as seconds or like 90s, 30m, 2h, but got '{text}'.")
+    return seconds

@@ -17,8 +17,8 @@ from anoseg_bench.experiments import ALL, EXPERIMENTS, LADDER, PAPER
 from anoseg_bench.methods.base import Method, MethodConfig, Prediction
 from anoseg_bench.plan import parse_methods
 from anoseg_bench.report.compose import write_report
-from anoseg_bench.report.experiments import answer, joined
-from anoseg_bench.report.frame import Results
+from anoseg_bench.report.experiments import experiment_report, joined
+from anoseg_bench.report.results import Results
 from anoseg_bench.store.cells import Run
 from tests.helpers import add
 
@@ -67,14 +67,14 @@ def test_the_papers_parts_stand_on_the_last_rung_without_ours():
 def test_every_experiment_has_an_answer(name, in_order):
     labels = [variant.label for variant in parse_methods(EXPERIMENTS[name].methods, "quick", {})]
     results = in_order(name, dict.fromkeys(labels, 0.5))
-    said = answer(results)
+    said = experiment_report(results)
     assert said and said.table.name == f"experiment_{name}" and said.figure
     files = {path.name for path in write_report(results.run)}
     assert {f"experiment_{name}.{kind}" for kind in ("tex", "md", "csv", "pdf", "png")} <= files
 
 
 def test_gains_are_against_the_row_above(in_order):
-    table = answer(in_order("ablation", {"paste only": 0.5, "+ more": 0.75})).table
+    table = experiment_report(in_order("ablation", {"paste only": 0.5, "+ more": 0.75})).table
     gain = table.header.index("gain, pixel AUROC")
     assert [line.cells[gain].text for line in table.lines] == ["–", "+25.0"]
 
@@ -82,7 +82,7 @@ def test_gains_are_against_the_row_above(in_order):
 def test_defects_where_position_decides_stand_apart(in_order):
     defects = {name: {"images": 2, "pixel_auroc": 0.9, "image_auroc": 0.8} for name in ("bent", "misplaced")}
     both = {"with coordinates": 0.9, "without coordinates": 0.8}
-    table = answer(in_order("coordinates", both, defects=defects, positional=["misplaced"])).table
+    table = experiment_report(in_order("coordinates", both, defects=defects, positional=["misplaced"])).table
     assert [(line.group, line.cells[0].text) for line in table.lines] == [
         ("Position decides", "bottle: misplaced"),
         ("Position does not decide", "bottle: bent"),

@@ -18,9 +18,9 @@ from PIL import Image
 from anoseg_bench.metrics import RATE_CURVE, VALUE_GRID
 from anoseg_bench.report import page as page_module
 from anoseg_bench.report.cache import PAGE
-from anoseg_bench.report.frame import Results
 from anoseg_bench.report.page import page_data, write_page
 from anoseg_bench.report.published_values import published_numbers
+from anoseg_bench.report.results import Results
 from anoseg_bench.store.cells import Run
 from run_bench import main
 from tests.helpers import make_category, save, store

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from anoseg_bench.metrics import METRICS
-from anoseg_bench.report.frame import Results
 from anoseg_bench.report.published import reproduction_table, with_published
 from anoseg_bench.report.published_values import FILE, choose_published, published_numbers
+from anoseg_bench.report.results import Results
 from anoseg_bench.report.tables import metric_table
 from anoseg_bench.store.cells import Run
 from tests.helpers import store

@@ -14,10 +14,11 @@ from PIL import Image
 from anoseg_bench.metrics import METRICS
 from anoseg_bench.metrics import VERSION as METRICS_VERSION
 from anoseg_bench.report.compose import console_table, write_report
-from anoseg_bench.report.frame import Names, Number, Results, summarise
+from anoseg_bench.report.frame import FileNames
 from anoseg_bench.report.gallery import Column, choose
 from anoseg_bench.report.plots import iou_figure
 from anoseg_bench.report.render import Cell, Line, Table, comma_separated, escape_latex, latex, markdown
+from anoseg_bench.report.results import Number, Results, summarise
 from anoseg_bench.report.tables import cells, defect_table, metric_table, robustness_table, summary_table, threshold_table
 from anoseg_bench.store.cells import Run
 from tests.helpers import AT_BOTH, ITEMS, add
@@ -187,7 +188,7 @@ def test_names_from_outside_break_no_format() -> None:
 
 
 def test_file_names_are_unique_where_case_does_not_count() -> None:
-    names = Names()
+    names = FileNames()
     assert [names(n) for n in ["A b", "a-b", "A-B", ".."]] == ["A-b", "a-b_2", "A-B_3", "unnamed"]
 
 

@@ -13,8 +13,8 @@ from anoseg_bench.metrics.bootstrap import RESAMPLED, RESAMPLED_DEFECT, centred,
 from anoseg_bench.report.compare import comparison_table, needed_categories, rank_figure
 from anoseg_bench.report.compare import test_over_categories as over_categories
 from anoseg_bench.report.findings import findings
-from anoseg_bench.report.frame import Number, Results, intervals_frame
 from anoseg_bench.report.intervals import percentiles
+from anoseg_bench.report.results import Number, Results, intervals_frame
 from anoseg_bench.report.tables import metric_table
 from anoseg_bench.store.cells import Row, Run
 from tests.helpers import images, store

@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,10 +19,12 @@ from anoseg_bench.evaluation.maps import Predicted, Stream, read_map, to_origina
 from anoseg_bench.methods import METHODS
 from anoseg_bench.methods.base import Method
 from anoseg_bench.metrics import evaluate
-from anoseg_bench.plan import Cell, source_hash
+from anoseg_bench.plan import Cell
 from anoseg_bench.store.cells import MODEL, CellResult, Store, to_json
 from anoseg_bench.store.claims import Claim
 from anoseg_bench.store.provenance import provenance
+from anoseg_bench.store.records import SCHEMA, CellRecord, ImageCounts, Made, Regions, Timing
+from anoseg_bench.variants import source_hash
 
 #: Longest side, in pixels, of what is kept of images and maps for galleries.
 THUMBNAIL = 160
@@ -149,7 +150,7 @@ def run_cell(
     FencedError
         If the cell's claim was lost.
     """
-    config, made = cell.variant.config, provenance(cell.device)
+    config, origin = cell.variant.config, provenance(cell.device)
     train, held_out = hold_out(category, cell.holdout, cell.seed)
     method: Method = METHODS[cell.variant.method].load()(config, seed=cell.seed, device=cell.device)
     curve: list[tuple[int, float]] = []
@@ -167,32 +168,32 @@ def run_cell(
     predict = _Predictor(method)
     with peak_memory(cell.device) as prediction_peak:
         unseen, test = _predict_both(predict, held_out, category, progress)
-    record = {
-        "identity": cell.identity,
-        "method": cell.variant.method,
-        "config": config.model_dump(mode="json"),
-        "deviations": config.deviations(),
-        "dataset": cell.dataset,
-        "seed": cell.seed,
-        "content": cell.content,
-        "source": source_hash(cell.variant.method),
-        "images": {"train": len(train)},
-        "timing": {
-            "train_s": train_seconds,
-            "train_cpu_s": train_cpu,
-            "predict_s": predict.seconds,
-            "predict_cpu_s": predict.cpu_seconds,
-            "images_per_s": predict.images / max(predict.seconds, 1e-9),
-            "parameters": method.parameters(),
-            "multiply_adds": multiply_adds(method),
-            "train_peak_mib": training_peak.mib,
-            "predict_peak_mib": prediction_peak.mib,
-        },
-        "training_curve": curve[: -1 : max(1, len(curve) // CURVE_POINTS)] + curve[-1:],
-        "findings": method.findings(),
-        "provenance": made | {"concurrency": concurrency()},
-    }
-    write_cell(store, cell.key, category, record, test, unseen, method.probability, keep or Keep(), method)
+    made = Made(
+        identity=cell.identity,
+        method=cell.variant.method,
+        config=config.model_dump(mode="json"),
+        deviations=config.deviations(),
+        dataset=cell.dataset,
+        seed=cell.seed,
+        content=cell.content,
+        source=source_hash(cell.variant.method),
+        timing=Timing(
+            train_s=train_seconds,
+            train_cpu_s=train_cpu,
+            predict_s=predict.seconds,
+            predict_cpu_s=predict.cpu_seconds,
+            images_per_s=predict.images / max(predict.seconds, 1e-9),
+            parameters=method.parameters(),
+            multiply_adds=multiply_adds(method),
+            train_peak_mib=training_peak.mib,
+            predict_peak_mib=prediction_peak.mib,
+        ),
+        training_curve=curve[: -1 : max(1, len(curve) // CURVE_POINTS)] + curve[-1:],
+        findings=method.findings(),
+        provenance=origin.model_copy(update={"concurrency": concurrency()}),
+        images=ImageCounts(train=len(train)),
+    )
+    write_cell(store, cell.key, category, made, test, unseen, method.probability, keep or Keep(), method)
 
 
 def _predict_both(predict: _Predictor, held_out: list[Item], category: Category, progress: Progress) -> tuple[Predicted, Predicted]:
@@ -223,13 +224,10 @@ def evaluate_again(cell: Cell, category: Category, store: Store, old: CellResult
         unseen, test = _predict_both(_Predictor(method), held_out, category, progress)
     else:
         return False
-    made = ("method", "config", "deviations", "dataset", "seed", "content", "source", "provenance")
-    trained = ("timing", "training_curve", "findings")
-    record = {name: old.record[name] for name in (*made, *trained) if name in old.record}
-    record |= {"identity": cell.identity, "images": {"train": old.record["images"]["train"]}}
-    record["evaluated"] = provenance(cell.device)
+    same = {name: getattr(old.record, name) for name in Made.model_fields}
+    made = Made(**same | {"identity": cell.identity, "evaluated": provenance(cell.device)})
     keep = Keep(folder.is_dir(), method is not None, True, keep.claim)
-    write_cell(store, cell.key, category, record, test, unseen, cls.probability, keep, method)
+    write_cell(store, cell.key, category, made, test, unseen, cls.probability, keep, method)
     return True
 
 
@@ -245,14 +243,14 @@ def write_cell(
     store: Store,
     key: str,
     category: Category,
-    record: dict[str, Any],
+    made: Made,
     test: Predicted,
     held_out: Predicted,
     probability: bool,
     keep: Keep | None = None,
     method: Method | None = None,
 ) -> None:
-    """Evaluate the maps of a category and write the cell, with what `record` says of where they come from.
+    """Evaluate the maps of a category and write the cell, with what is known of how they came about.
 
     Parameters
     ----------
@@ -274,20 +272,21 @@ def write_cell(
         raise DataError(str(error)) from error
     good = sum(item.is_good for item in test.items)
     sizes = evaluation.region_sizes
-    record |= {
-        "category": category.name,
-        "group": category.group,
-        "positional": sorted(category.positional),
-        "values": evaluation.values,
-        "reasons": evaluation.reasons,
-        "defects": evaluation.defects,
-        "scaled": evaluation.scaled,
-        "mode": evaluation.mode,
-        "items": [[item.name, item.defect] for item in test.items],
-        "images": record.get("images", {})
-        | {"held_out": len(held_out.items), "test_good": good, "test_defective": len(test.items) - good},
-        "regions": {"number": len(sizes), **_spread(sizes)},
-    }
+    counts = {"held_out": len(held_out.items), "test_good": good, "test_defective": len(test.items) - good}
+    record = CellRecord(
+        **{name: getattr(made, name) for name in Made.model_fields} | {"images": made.images.model_copy(update=counts)},
+        schema_version=SCHEMA,
+        category=category.name,
+        group=category.group,
+        positional=sorted(category.positional),
+        values=evaluation.values,
+        reasons=evaluation.reasons,
+        defects=evaluation.defects,
+        scaled=evaluation.scaled,
+        mode=evaluation.mode,
+        items=[(item.name, item.defect) for item in test.items],
+        regions=Regions(number=len(sizes), **_spread(sizes)),
+    )
     arrays = {name: _compact(a) for name, a in (evaluation.curves | evaluation.per_image).items()}
     arrays["region_sizes"] = _compact(sizes)
     if held_out.scores is not None:
@@ -298,16 +297,16 @@ def write_cell(
     peak = max(float(np.abs(small).max()) for small in thumbnails)
     kind = np.float16 if 1e-2 < peak < 6e4 else np.float32
     arrays |= {f"map/{i}": small.astype(kind) for i, small in enumerate(thumbnails)}
-    _write_previews(store.previews(record["content"]), test)
-    with store.writing(record["method"], key, keep.claim, keep.replace) as folder:
+    _write_previews(store.previews(made.content), test)
+    with store.writing(made.method, key, keep.claim, keep.replace) as folder:
         np.savez_compressed(folder / "arrays.npz", **arrays)  # type: ignore[arg-type]
         if keep.maps:
-            about = {name: record[name] for name in ("method", "config", "dataset", "category", "seed", "provenance")}
+            about = record.model_dump(mode="json", include={"method", "config", "dataset", "category", "seed", "provenance"})
             write_maps(folder / "maps", [test, held_out], about | {"probability": probability})
         if keep.model and method is not None:
             method.save(folder / MODEL)
-        record["files"] = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
-        (folder / "cell.json").write_text(to_json(record), encoding="utf-8")
+        files = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+        (folder / "cell.json").write_text(to_json(record.model_copy(update={"files": files}).model_dump()), encoding="utf-8")
 
 
 def _spread(sizes: np.ndarray) -> dict[str, float]:

@@ -78,15 +78,15 @@ def load_method(run: Run, row: Row, device: str) -> tuple[Method, CellResult]:
         raise UsageError(
             f"'{row.title}' was run without --keep-models; run its command again with it: {run.info.get('command')} --keep-models"
         )
-    trained = result.record["identity"]["trained"]
+    trained = result.record.identity.trained or {}
     if (origin := trained.get("origin")) and row.method not in METHODS.names():
         raise UsageError(f"'{row.method}' comes from a file or module ({origin}); name it with --plugin file.py:Class.")
     cls = METHODS[row.method].load()
     try:
-        method = cls(cls.Config(**result.record["config"]), seed=row.seed, device=device)
+        method = cls(cls.Config(**result.record.config), seed=row.seed, device=device)
         method.load(result.folder / MODEL)
     except (ValueError, KeyError, RuntimeError) as error:
-        changed = ", whose code has changed since" if is_stale(row.method, result.record) else ""
+        changed = ", whose code has changed since" if is_stale(row.method, result.record.source) else ""
         reason = " ".join(str(error).split())[:200]
         raise BenchError(f"The model in '{result.folder}' does not fit '{row.method}'{changed} ({reason}).") from error
     return method, result

@@ -119,6 +119,7 @@ def score_category(source: Source, found: Inspected, dataset: str, seed: int, st
     """
     from anoseg_bench.evaluation.cell import write_cell
     from anoseg_bench.store.provenance import provenance
+    from anoseg_bench.store.records import Identity, Made, ScoredMaps
 
     category = found.category
     about = source.about(category.name)
@@ -156,17 +157,16 @@ def score_category(source: Source, found: Inspected, dataset: str, seed: int, st
     }
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
     image_scores = f"image scores of {table}" if table else "the largest value of each map as image score"
-    origin = {"folder": str(source.maps), "normals": len(unseen), "image_scores": image_scores, "about": about, "command": command}
-    record: dict[str, Any] = {
-        "identity": identity,
-        "method": SCORED,
-        "maps": origin,
-        "dataset": dataset,
-        "seed": seed,
-        "content": found.content,
-        "provenance": provenance("cpu"),
-    }
-    write_cell(store, key, category, record, test, held_out, probability)
+    made = Made(
+        identity=Identity(**identity),
+        method=SCORED,
+        maps=ScoredMaps(folder=str(source.maps), normals=len(unseen), image_scores=image_scores, about=about, command=command),
+        dataset=dataset,
+        seed=seed,
+        content=found.content,
+        provenance=provenance("cpu"),
+    )
+    write_cell(store, key, category, made, test, held_out, probability)
     threshold = (
         f"{len(unseen)} maps of normal images for thresholds" if unseen else "no maps of normal images: no deployable threshold"
     )

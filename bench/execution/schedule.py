@@ -1,68 +1,24 @@
-"""A run's grid before anything starts: what each row needs, what is stored already, what is left to run."""
+"""What is to be done about each cell of a plan, before anything starts, and how long it should take."""
 
 from __future__ import annotations
 
 import os
-from argparse import Namespace
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
 
-from anoseg_bench.console import Console
 from anoseg_bench.datasets import DATASETS
-from anoseg_bench.datasets.base import Dataset
-from anoseg_bench.errors import UsageError
-from anoseg_bench.evaluation.inspection import Inspected
-from anoseg_bench.execution.loop import log_of
+from anoseg_bench.evaluation.inspection import Inspection
 from anoseg_bench.execution.worker import Job
 from anoseg_bench.formatting import duration
 from anoseg_bench.methods import METHODS
-from anoseg_bench.plan import Cell, Variant, is_stale, source_hash
+from anoseg_bench.plan import Cell, Plan
 from anoseg_bench.store.cells import CellResult, DamagedError, Row, Run, Store
+from anoseg_bench.variants import Variant, is_stale, source_hash
 
-#: Jobs that run at once on a CPU, at most, where nobody says how many.
+#: Cells that run at once on a CPU, at most, where nobody says how many.
 MOST_AT_ONCE = 4
-RERUN = {
-    "missing": "what has no result, failed ones too (default)",
-    "failed": "only what failed before",
-    "stale": "also what other code of its method made",
-    "all": "everything",
-}
-
-
-def parse_shard(text: str | None) -> tuple[int, int]:
-    """Return (i, n) of ``--shard i/n``, i from 1; (1, 1) for None.
-
-    Raises
-    ------
-    UsageError
-        If it is not of that form.
-    """
-    if text is None:
-        return 1, 1
-    i, _, n = text.partition("/")
-    if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
-        raise UsageError(f"Expected --shard i/n with i from 1 to n, e.g. 2/8, but got '{text}'.")
-    return int(i), int(n)
-
-
-def parse_duration(text: str | None) -> float | None:
-    """Return seconds for ``90``, ``90s``, ``30m`` or ``2h``; None for None.
-
-    Raises
-    ------
-    UsageError
-        If it is not of that form, or not above 0.
-    """
-    if text is None:
-        return None
-    unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:])
-    try:
-        seconds = float(text[:-1] if unit else text) * (unit or 1)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise UsageError(f"Expected --timeout as seconds or like 90s, 30m, 2h, but got '{text}'.")
-    return seconds
 
 
 def cores() -> int:
@@ -70,162 +26,177 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def share_out(cells: int, arguments: Namespace, device: str) -> tuple[int, int]:
-    """Return how many of a run's cells run at once, and the threads of each; where nobody says, the cores divided among them.
+def share_out(plan: Plan) -> tuple[int, int]:
+    """Return how many cells run at once, and the threads of each; where nobody says, the cores divided among them.
 
-    On this machine's CPU several run at once, as a small network does not fill all cores. What is stored already counts too: a
-    cell has as many threads after an interruption as before, and the same numbers.
+    On this machine's CPU several run at once, as a small network does not fill all cores. All cells of the plan count, those
+    that are stored already, too: a cell has as many threads after an interruption as before, and the same numbers.
     """
-    workers = arguments.workers
+    workers = plan.workers
     if workers is None:
-        several = device == "cpu" and arguments.engine == "local"
+        cells = len(plan.variants) * len(plan.categories) * len(plan.seeds)
+        several = plan.device == "cpu" and plan.engine == "local"
         workers = max(1, min(MOST_AT_ONCE, cores(), cells)) if several else 1
-    return workers, arguments.threads or max(1, cores() // max(1, workers))
+    return workers, plan.threads or max(1, cores() // max(1, workers))
 
 
-def check_workers(arguments: Namespace) -> None:
-    """Check how cells shall run.
+@dataclass(frozen=True)
+class Decision:
+    """What is to be done about one cell.
 
-    Raises
-    ------
-    UsageError
-        If workers, threads or memory are out of range.
+    Attributes
+    ----------
+    category : str
+    cell : Cell or None
+        None where the images of the category could not be read.
+    action : {"run", "take", "leave", "fail"}
+        Run it, take what is stored, leave it to another command or to the same cell of another variant, or give it up.
+    reason : str
+        Why it is left or given up, or what is known of a cell that is to run.
+    result : CellResult or None
+        What is stored of it, also where that is not enough.
+    replace : bool
+        Whether it runs although something is stored.
+    damaged : str
+        Why what lies in its place cannot be read.
+    stale : bool
+        Whether other code of its method made what is stored.
     """
-    workers = 1 if arguments.workers is None else arguments.workers
-    if workers < 0 or (arguments.threads is not None and arguments.threads < 1):
-        raise UsageError("Expected --workers of at least 0 and --threads of at least 1.")
-    if not 0.01 <= arguments.heartbeat < 1e6:
-        raise UsageError(f"Expected --heartbeat of at least 0.01 s, but got {arguments.heartbeat}.")
-    if workers == 0 and (arguments.timeout is not None or arguments.memory is not None):
-        raise UsageError("--timeout and --memory need processes of their own: give --workers of at least 1.")
-    if arguments.memory is not None and arguments.memory <= 0:
-        raise UsageError(f"Expected --memory in GiB above 0, but got {arguments.memory}.")
+
+    variant: Variant
+    category: str
+    seed: int
+    cell: Cell | None
+    action: str
+    reason: str = ""
+    result: CellResult | None = None
+    replace: bool = False
+    damaged: str = ""
+    stale: bool = False
+
+    @property
+    def title(self) -> str:
+        """The cell in words."""
+        return f"{self.category} {self.variant.label} seed {self.seed}"
 
 
-def settle_stored(
-    current: Run,
-    variants: dict[str, Variant],
-    dataset: Dataset,
-    inspected: dict[str, Inspected | str],
-    arguments: Namespace,
-    out: Console,
-) -> list[tuple[Row, Job]]:
-    """Give each row its key, settle what is stored, skipped or cannot be read, and return what is left to run.
+def resolve(plan: Plan, inspected: Mapping[str, Inspection | str], store: Store) -> list[Decision]:
+    """Return what is to be done about every cell of a plan, in the order in which they run; reads the store, changes nothing.
 
-    What is damaged in the store is named and set aside.
+    Parameters
+    ----------
+    inspected : mapping of str to Inspection or str
+        Each category of the plan, or why it cannot be read.
     """
-    info, store = current.info, current.store
-    shard, shards = parse_shard(arguments.shard)
-    jobs: list[tuple[Row, Job]] = []
-    stale: list[Row] = []
-    order = {category: n for n, category in enumerate(inspected)}
-    for number, row in enumerate(sorted(current.rows, key=lambda row: order[row.category])):
-        found = inspected[row.category]
+    decisions: list[Decision] = []
+    running: set[str] = set()
+    shard, shards = plan.shard
+    grid = [(category, variant, seed) for category in inspected for variant in plan.variants for seed in plan.seeds]
+    for number, (category, variant, seed) in enumerate(grid):
+        found = inspected[category]
         if isinstance(found, str):
-            row.settle("failed", found)
+            decisions.append(Decision(variant, category, seed, None, "fail", found))
             continue
-        variant = variants[row.variant]
-        cell = Cell(variant, row.dataset, row.category, row.seed, info["holdout"], info["device"], found.content)
-        row.key = cell.key
-        cell_name = store.name(row.method, row.key)
-        result = stored(store, row, out, arguments.dry_run)
-        if result is not None and is_stale(row.method, result.record):
-            stale.append(row)
-        enough = result is not None and result.is_enough(arguments.save_maps, arguments.keep_models)
-        failed = store.failure(cell_name) is not None
-        renew = {"all": True, "stale": row in stale, "failed": failed}.get(arguments.rerun, False)
-        mine = number % shards == shard - 1
-        wanted = (not enough or renew) and (arguments.rerun != "failed" or failed)
-        if wanted and mine:
-            again = renew or (result is not None and result.is_evaluated)  # else, other metrics evaluate what is kept
-            if cell.key not in {job.key for _, job in jobs}:  # a variant of the same configuration gets the same result
-                jobs.append((row, job_of(current, row, cell, dataset, arguments, again)))
-        elif result is not None and result.is_evaluated:
-            row.settle("cached", "", result)
-        elif not mine:
-            row.settle("skipped", f"left to another shard than {shard}/{shards}")
-        else:
-            row.settle("skipped", "not run yet, and --rerun failed leaves that out")
-    if stale and arguments.rerun not in ("stale", "all"):
-        names = ", ".join(sorted({row.variant for row in stale}))
-        out.error(f"note: {len(stale)} stored cells were made by other code of {names} than it has now; --rerun stale renews them")
-    return jobs
+        cell = plan.cell(variant, category, seed, found.content)
+        decision = _decide(plan, cell, store, number % shards == shard - 1)
+        if decision.action == "run" and cell.key in running:  # a variant of the same configuration gets the same result
+            decision = Decision(variant, category, seed, cell, "leave", "the same cell runs under another name")
+        elif decision.action == "run":
+            running.add(cell.key)
+        decisions.append(decision)
+    return decisions
 
 
-def stored(store: Store, row: Row, out: Console, dry: bool) -> CellResult | None:
-    """Return a row's stored cell; what is damaged is named and set aside."""
-    store.recover(store.name(row.method, row.key))
+def _decide(plan: Plan, cell: Cell, store: Store, mine: bool) -> Decision:
+    damaged = ""
     try:
-        return store.get(row.method, row.key)
+        result = store.get(cell.variant.method, cell.key)
     except DamagedError as error:
-        told = "It will be set aside" if dry else f"It was set aside as '{store.set_aside(row.method, row.key)}'"
-        out.error(f"{row.title}: {error} {told}, and runs again.")
-        return None
+        result, damaged = None, str(error)
+    stale = result is not None and is_stale(cell.variant.method, result.record.source)
+    failure = store.failure(store.name(cell.variant.method, cell.key))
+    renew = {"all": True, "stale": stale, "failed": failure is not None}.get(plan.rerun, False)
+    complete = result is not None and result.is_enough(plan.save_maps, plan.keep_models)
+    wanted = (renew or not complete) and (plan.rerun != "failed" or failure is not None)
+
+    def decide(action: str, reason: str = "", replace: bool = False) -> Decision:
+        return Decision(cell.variant, cell.category, cell.seed, cell, action, reason, result, replace, damaged, stale)
+
+    if wanted and mine:
+        known = damaged or (f"failed before: {failure}" if failure else "")
+        return decide("run", known, renew or (result is not None and result.record.is_evaluated))  # else, other metrics evaluate it
+    if result is not None and result.record.is_evaluated:
+        return decide("take")
+    if not mine:
+        return decide("leave", f"left to another shard than {shard_name(plan)}")
+    return decide("leave", "not run yet, and --rerun failed leaves that out")
 
 
-def job_of(current: Run, row: Row, cell: Cell, dataset: Dataset, arguments: Namespace, anew: bool) -> Job:
-    """Return a cell as plain data for a worker."""
-    entry = DATASETS[DATASETS.match(arguments.dataset)[0]]
+def shard_name(plan: Plan) -> str:
+    """Return the shard of a plan as it is typed: ``"2/8"``."""
+    return "/".join(map(str, plan.shard))
+
+
+def job_of(plan: Plan, run: Run, row: Row, decision: Decision, threads: int) -> Job:
+    """Return a cell that is to run, as plain data for a worker."""
+    cell, entry = decision.cell, DATASETS[plan.dataset_name]
+    assert cell is not None
+    method = cell.variant.method
     return Job(
         title=row.title,
         key=cell.key,
-        cell=Store.name(row.method, cell.key),
-        source=source_hash(row.method),
-        method=METHODS[row.method].spec or row.method,
-        label=row.variant,
+        cell=Store.name(method, cell.key),
+        source=source_hash(method),
+        method=METHODS[method].spec or method,
+        label=cell.variant.label,
         config=cell.variant.config.model_dump(),
         dataset=entry.spec or entry.name,
-        options=dataset.config.model_dump(),
-        root=str(dataset.root.resolve()) if dataset.root else None,
-        category=row.category,
-        exclude=tuple(arguments.exclude),
-        seed=row.seed,
+        options=plan.dataset.config.model_dump(),
+        root=str(plan.dataset.root.resolve()) if plan.dataset.root else None,
+        category=cell.category,
+        exclude=plan.exclude,
+        seed=cell.seed,
         holdout=cell.holdout,
         device=cell.device,
         content=cell.content,
-        store=str(current.store.root),
-        log=str(log_of(current, row)),
-        threads=arguments.threads,
-        memory=arguments.memory,
-        replace=anew,
-        save_maps=arguments.save_maps,
-        keep_model=arguments.keep_models,
-        beat=arguments.heartbeat,
+        store=str(run.store.root),
+        log=str(run.log_of(row)),
+        threads=threads,
+        memory=plan.memory,
+        replace=decision.replace,
+        save_maps=plan.save_maps,
+        keep_model=plan.keep_models,
+        beat=plan.heartbeat,
     )
 
 
-def modules_of(jobs: list[tuple[Row, Job]]) -> tuple[str, ...]:
-    """Return the modules of the methods that the jobs need, where the registry names them by module."""
-    targets = {METHODS[row.method].target for row, _ in jobs}
+def modules_of(decisions: Sequence[Decision]) -> tuple[str, ...]:
+    """Return the modules of the methods that are to run, where the registry names them by module."""
+    targets = {METHODS[d.variant.method].target for d in decisions if d.action == "run"}
     return tuple(sorted(target.partition(":")[0] for target in targets if isinstance(target, str) and ".py:" not in target))
 
 
-def forecast(jobs: list[tuple[Row, Job]], store: Store, slots: int) -> str:
-    """Return in words how long the jobs should take: the median of stored cells of the same method, configuration and device."""
+def forecast(decisions: Sequence[Decision], store: Store, slots: int) -> str:
+    """Return in words how long what is to run should take: the median of stored cells of the same configuration and device."""
     known: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    for folder in store.root.glob("*-*"):
-        method, _, key = folder.name.rpartition("-")
-        try:
-            result = store.get(method, key)
-        except DamagedError:
-            continue
-        timing = result.record.get("timing") if result else None
-        if result and timing:
-            trained = result.record["identity"]["trained"]
+    for result in store.all():
+        trained = result.record.identity.trained
+        if result.record.timing and trained:
             known[(trained["method"], str(sorted(trained["config"].items())), trained["device"])].append(
-                timing["train_s"] + timing["predict_s"]
+                result.record.timing.train_s + result.record.timing.predict_s
             )
     seconds, unknown = [], 0
-    for row, job in jobs:
-        config = METHODS[row.method].load_config()(**job.config).model_dump(mode="json")
-        times = known.get((row.method, str(sorted(config.items())), job.device))
+    todo = [d.cell for d in decisions if d.action == "run" and d.cell]
+    for cell in todo:
+        config = cell.trained["config"]
+        times = known.get((cell.variant.method, str(sorted(config.items())), cell.device))
         if times:
             seconds.append(median(times))
         else:
             unknown += 1
-    if not jobs:
+    if not todo:
         return "nothing is left to run"
     total = max(sum(seconds) / max(1, slots), max(seconds, default=0.0))
     words = f"about {duration(total)} with {slots} at once, as stored cells of the same configuration took" if seconds else ""
-    blind = f"{unknown} of {len(jobs)} cells have no stored one of their configuration to learn from" if unknown else ""
+    blind = f"{unknown} of {len(todo)} cells have no stored one of their configuration to learn from" if unknown else ""
     return "; ".join(part for part in (words, blind) if part)

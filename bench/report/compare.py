@@ -16,10 +16,11 @@ import scikit_posthocs
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
+from anoseg_bench.formatting import one_line
 from anoseg_bench.metrics import METRICS
-from anoseg_bench.report.frame import Results, plain
 from anoseg_bench.report.plots import COLOURS
 from anoseg_bench.report.render import DASH, Cell, Line, Table
+from anoseg_bench.report.results import Results
 from anoseg_bench.report.tables import MAIN, TIE, dataset_of, percent, table_notes
 
 ALPHA = 0.05
@@ -98,7 +99,7 @@ def comparison_table(results: Results) -> Table:
             p = float(test.p[test.variants.index(v), test.variants.index(best)]) if known and test.p is not None else math.nan
             told = DASH if not math.isfinite(interval.low) else f"{100 * interval.low:+.1f} .. {100 * interval.high:+.1f}"
             row = [
-                Cell(plain(variant)),
+                Cell(one_line(variant)),
                 Cell(percent(means[v]), v == best),
                 Cell(rank),
                 Cell("best" if v == best else f"{100 * (means[v] - means[best]):+.1f}"),
@@ -123,7 +124,7 @@ def rank_figure(results: Results, name: str) -> Figure | None:
     test = test_over_categories(results.metrics[name].mean(axis=2))
     if test.p is None or len(test.variants) < 3:
         return None
-    names = [plain(results.variants[v]) for v in test.variants]
+    names = [one_line(results.variants[v]) for v in test.variants]
     figure = Figure(figsize=(7.5, 1.2 + 0.3 * len(names)), layout="constrained")
     ax = figure.subplots()
     p = pd.DataFrame(test.p, index=names, columns=names)

@@ -13,11 +13,12 @@ from anoseg_bench.metrics import METRICS
 from anoseg_bench.report import experiments, notes, plots, tables
 from anoseg_bench.report.compare import comparison_table, rank_figure
 from anoseg_bench.report.findings import findings
-from anoseg_bench.report.frame import Names, Results, defects_frame, intervals_frame, results_frame
+from anoseg_bench.report.frame import FileNames, defects_frame, results_frame
 from anoseg_bench.report.gallery import write_gallery
 from anoseg_bench.report.page import write_page
 from anoseg_bench.report.published import reproduction_table, with_published
 from anoseg_bench.report.render import console, escape_markdown, latex_document, write_text
+from anoseg_bench.report.results import Results, intervals_frame
 from anoseg_bench.store.cells import Run
 
 __all__ = ["console_table", "write_report"]
@@ -47,7 +48,7 @@ def write_report(run: Run, *, allow_partial: bool = False, published: Sequence[s
     found = tables.all_tables(results)
     found = [with_published(results, t.name, t, published) if t.name in METRICS else t for t in found]
     found[1:1] = [comparison_table(results), *filter(None, [reproduction_table(results)])]
-    said = experiments.answer(results)
+    said = experiments.experiment_report(results)
     found = [said.table, *found] if said else found
     files = [path for table in found for path in table.write(run.path / "tables")]
     sentences = findings(results)
@@ -62,7 +63,7 @@ def write_report(run: Run, *, allow_partial: bool = False, published: Sequence[s
                 files += plots.save(figure, run.path / "plots", f"ranks_{name}")
         if said and said.figure:
             files += plots.save(said.figure, run.path / "plots", said.table.name)
-        names = Names()
+        names = FileNames()
         files += [path for c in results.categories for path in write_gallery(results, c, run.path / "maps", names)]
     files.append(write_page(results, sentences, published))
     for folder, patterns in _KINDS.items():
@@ -78,7 +79,7 @@ def console_table(run: Run, *, allow_partial: bool = False) -> str:
     def fits(text: str) -> bool:
         return max(map(len, text.split("\n"))) <= room
 
-    said = experiments.answer(results)
+    said = experiments.experiment_report(results)
     summaries = [tables.summary_table(results, tables.MAIN[:n]) for n in range(len(tables.MAIN), 1, -1)]
     summary = next((table for table in summaries if fits(console(table))), summaries[-1])
     blocks = ["\n".join(textwrap.fill(f"* {s}", room, subsequent_indent="  ") for s in findings(results))]

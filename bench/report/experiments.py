@@ -11,26 +11,28 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
 from anoseg_bench.datasets.base import GOOD
+from anoseg_bench.formatting import one_line
 from anoseg_bench.metrics import METRICS
-from anoseg_bench.report.frame import Number, Results, opened, plain, summarise
+from anoseg_bench.report.frame import opened
 from anoseg_bench.report.plots import COLOURS, MARKERS, axes, iou_figure, legend, title_of
 from anoseg_bench.report.render import DASH, Cell, Line, Table
+from anoseg_bench.report.results import Number, Results, summarise
 from anoseg_bench.report.tables import WIDTHS, cells, dataset_of, percent, table_notes
 from anoseg_bench.store.cells import CellResult, Row
 
 
 @dataclass(frozen=True)
-class Answer:
+class ExperimentReport:
     """What an experiment says."""
 
     table: Table
     figure: Figure | None
 
 
-def answer(results: Results) -> Answer | None:
+def experiment_report(results: Results) -> ExperimentReport | None:
     """Return the table and the figure of the run's experiment; None where it is none."""
     name = results.run.info.get("experiment")
-    return _ANSWERS[name](results) if name in _ANSWERS else None
+    return _REPORTS[name](results) if name in _REPORTS else None
 
 
 def _difference(value: float) -> str:
@@ -42,7 +44,7 @@ def _difference(value: float) -> str:
 _ABLATION = ["pixel_auroc", "iou_max", "iou_0.5", "iou_deployable", "image_auroc"]
 
 
-def _ablation(results: Results) -> Answer:
+def _ablation(results: Results) -> ExperimentReport:
     """Return metrics rung by rung, means over categories; each rung has all that stands above it."""
     everything = list(range(len(results.categories)))
     numbers = {name: results.numbers(name, everything) for name in _ABLATION}
@@ -51,7 +53,7 @@ def _ablation(results: Results) -> Answer:
     lines = [
         Line(
             [
-                Cell(plain(variant)),
+                Cell(one_line(variant)),
                 *(column[i] for column in columns.values()),
                 *(Cell(_difference(gain[i])) for gain in gains.values()),
             ]
@@ -64,7 +66,7 @@ def _ablation(results: Results) -> Answer:
     table = Table(
         f"experiment_{results.run.info['experiment']}", title, header, lines, table_notes(results, lines, own, _ABLATION, True)
     )
-    return Answer(table, _rungs(results, numbers))
+    return ExperimentReport(table, _rungs(results, numbers))
 
 
 def _rungs(results: Results, numbers: dict[str, list[Number]]) -> Figure:
@@ -79,7 +81,7 @@ def _rungs(results: Results, numbers: dict[str, list[Number]]) -> Figure:
         handles.append(
             ax.errorbar(values, places, xerr=spreads, color=COLOURS[i], marker=MARKERS[i], markersize=6, linewidth=1, capsize=2)
         )
-    ax.set_yticks(places, [plain(v) for v in results.variants], fontsize=8)
+    ax.set_yticks(places, [one_line(v) for v in results.variants], fontsize=8)
     ax.invert_yaxis()
     ax.set_xlim(0, 100)
     legend(figure, handles, [METRICS[name].title for name in _ABLATION])
@@ -95,8 +97,8 @@ def _defects(results: Results) -> list[tuple[bool, int, str]]:
     """Return (does position decide, index of the category, defect type): those where it does first."""
     found = set()
     for row, result in results.done:
-        positional = result.record.get("positional") or []
-        for defect in result.record.get("defects") or {}:
+        positional = result.record.positional
+        for defect in result.record.defects:
             found.add((defect in positional, results.categories.index(row.category), defect))
     return sorted(found, key=lambda key: (not key[0], *key[1:]))
 
@@ -106,7 +108,7 @@ def _of_defect(results: Results, category: int, defect: str, name: str) -> list[
     return results.numbers(name, [category], defect)
 
 
-def _coordinates(results: Results) -> Answer:
+def _coordinates(results: Results) -> ExperimentReport:
     """Return metrics of each defect type with and without coordinates, those where position decides apart."""
     lines, shown = [], []
     for positional, category, defect in _defects(results):
@@ -117,10 +119,10 @@ def _coordinates(results: Results) -> Answer:
             if len(numbers) == 2:
                 row.append(Cell(_difference(numbers[0].mean - numbers[1].mean) if all(n.complete for n in numbers) else DASH))
         group = "Position decides" if positional else "Position does not decide"
-        label = f"{plain(results.categories[category])}: {plain(defect)}"
+        label = f"{one_line(results.categories[category])}: {one_line(defect)}"
         lines.append(Line([Cell(label), *row], group))
         shown.append((label, positional, _of_defect(results, category, defect, "pixel_auroc")))
-    heads = [*(plain(v) for v in results.variants), *(["gain"] if len(results.variants) == 2 else [])]
+    heads = [*(one_line(v) for v in results.variants), *(["gain"] if len(results.variants) == 2 else [])]
     header = ["defect type", *(f"{title}, {head}" for title in _BY_DEFECT.values() for head in heads)]
     own = [
         "Each defect type against all normal pixels or images of its category. Position decides: a normal part in a wrong place, "
@@ -128,7 +130,7 @@ def _coordinates(results: Results) -> Answer:
     ]
     table = Table("experiment_coordinates", f"Coordinates: {dataset_of(results)} by defect type (%)", header, lines,
                   table_notes(results, lines, own))  # fmt: skip
-    return Answer(table, _dumbbells(results, shown))
+    return ExperimentReport(table, _dumbbells(results, shown))
 
 
 def _dumbbells(results: Results, shown: Sequence[tuple[str, bool, list[Number]]]) -> Figure | None:
@@ -185,11 +187,11 @@ def joined(parts: Sequence[Scores | None]) -> Scores | None:
 def _auroc(row: Row, scores: Scores | None) -> float:
     if scores is None or row.result is None:
         return math.nan
-    defective = np.array([defect != GOOD for _, defect in row.result.record["items"]])
+    defective = np.array([defect != GOOD for _, defect in row.result.record.items])
     return float(roc_auc_score(defective, scores[0])) if 0 < defective.sum() < len(defective) else math.nan
 
 
-def _detection(results: Results) -> Answer:
+def _detection(results: Results) -> ExperimentReport:
     """Return the image AUROC of scores made with and without AnoSeg's map."""
     found = {(row.variant, row.category, row.seed): row for row in results.run.rows}
     with_map, without, *others = results.variants
@@ -202,7 +204,7 @@ def _detection(results: Results) -> Answer:
     }
     groups = dict.fromkeys(of, "AnoSeg")
     for other in others:
-        for name, parts in {plain(other): [], f"{plain(other)} joined to the map": [(with_map, "map_top")]}.items():
+        for name, parts in {one_line(other): [], f"{one_line(other)} joined to the map": [(with_map, "map_top")]}.items():
             of[name] = [*parts, (other, "")]
             groups[name] = "Other detectors, alone and joined to AnoSeg's map"
     cube = np.full((len(of), len(results.categories), len(results.seeds)), math.nan)
@@ -221,10 +223,10 @@ def _detection(results: Results) -> Answer:
         "Image AUROC. Top pixels: the hottest 0.2 %. Joined: the sum of both image scores (of AnoSeg, the mean of the top pixels), "
         "each in standard deviations from the mean of the held-out normal images; a dash where fewer than two are held out.",
     ]
-    header = ["image score", *map(plain, results.categories), "mean"]
+    header = ["image score", *map(one_line, results.categories), "mean"]
     title = f"Detection: image AUROC (%) on {dataset_of(results)}"
     table = Table("experiment_detection", title, header, lines, table_notes(results, lines, own))
-    return Answer(table, _bars_of_scores(results, list(of), columns[-1]))
+    return ExperimentReport(table, _bars_of_scores(results, list(of), columns[-1]))
 
 
 def _bars_of_scores(results: Results, names: list[str], means: list[Number]) -> Figure:
@@ -246,15 +248,15 @@ def _bars_of_scores(results: Results, names: list[str], means: list[Number]) -> 
 # --- robustness ---------------------------------------------------------------------------------------------------------
 
 
-def _robustness(results: Results) -> Answer:
+def _robustness(results: Results) -> ExperimentReport:
     """Return mean IoU and widths on both axes for each category and over all."""
     columns = ["iou_max", "iou_mean", "iou_width", "iou_mean_fpr", "iou_width_fpr"]
     everything = list(range(len(results.categories)))
-    members = [*((plain(c), [i]) for i, c in enumerate(results.categories)), ("mean over categories", everything)]
+    members = [*((one_line(c), [i]) for i, c in enumerate(results.categories)), ("mean over categories", everything)]
     lines = []
     for title, where in members:
         block = [cells(results.numbers(name, where), results.allow_partial, best=name not in WIDTHS) for name in columns]
-        lines += [Line([Cell(plain(v)), *(column[i] for column in block)], title) for i, v in enumerate(results.variants)]
+        lines += [Line([Cell(one_line(v)), *(column[i] for column in block)], title) for i, v in enumerate(results.variants)]
     own = [
         "Mean IoU over thresholds on the map's value 0..1 and on log10 of the false-positive rate on normal images, 1e-5..1e-1. "
         "Width: the share of the axis on which IoU ≥ 0.9 IoU-max."
@@ -264,10 +266,10 @@ def _robustness(results: Results) -> Answer:
     table = Table(
         "experiment_robustness", title, header, lines, table_notes(results, lines, own, ["iou_mean", "iou_mean_fpr"], True)
     )
-    return Answer(table, iou_figure(results, everything, "mean over categories"))
+    return ExperimentReport(table, iou_figure(results, everything, "mean over categories"))
 
 
-_ANSWERS = {
+_REPORTS = {
     "ablation": _ablation,
     "parts": _ablation,
     "coordinates": _coordinates,

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
-from anoseg_bench.formatting import duration
+from anoseg_bench.formatting import duration, one_line
 from anoseg_bench.metrics import METRICS
-from anoseg_bench.report.frame import Number, Results, device_of, number_of, plain
+from anoseg_bench.report.frame import timing_of
+from anoseg_bench.report.results import Number, Results
 from anoseg_bench.report.tables import percent
 
 #: What a method may lead in, in this order; the first also says which method the other sentences are about.
@@ -46,16 +47,16 @@ def _led(results: Results, name: str, best: int, members: list[int]) -> str:
     numbers = results.numbers(name, members)
     means = _means(numbers)
     half = f" ± {percent(numbers[best].half)}" if math.isfinite(numbers[best].half) else ""
-    head = f"{METRICS[name].title}: {plain(results.variants[best])} leads with {percent(means[best])}{half}"
+    head = f"{METRICS[name].title}: {one_line(results.variants[best])} leads with {percent(means[best])}{half}"
     others = [v for v in range(len(means)) if v != best and math.isfinite(means[v])]
     if not others:
-        return f"{METRICS[name].title}: {plain(results.variants[best])} has {percent(means[best])}{half}."
+        return f"{METRICS[name].title}: {one_line(results.variants[best])} has {percent(means[best])}{half}."
     second = max(others, key=lambda v: means[v])
-    ties = [plain(results.variants[v]) for v in others if numbers[v].tie or percent(means[v]) == percent(means[best])]
+    ties = [one_line(results.variants[v]) for v in others if numbers[v].tie or percent(means[v]) == percent(means[best])]
     if ties:
         return f"{head}, but cannot be told from {', '.join(ties)}."
     sure = results.intervals.of(name, members)
-    gap = f"{head}, {100 * (means[best] - means[second]):.1f} points before {plain(results.variants[second])}"
+    gap = f"{head}, {100 * (means[best] - means[second]):.1f} points before {one_line(results.variants[second])}"
     if sure is None or math.isnan((interval := sure.difference(best, second)).low):
         return f"{gap}."
     return f"{gap} (95 % interval {100 * interval.low:.1f} to {100 * interval.high:.1f})."
@@ -63,10 +64,10 @@ def _led(results: Results, name: str, best: int, members: list[int]) -> str:
 
 def _losses(results: Results, leader: int) -> list[str]:
     """Return where the leader is measurably behind another method: categories, and defect types."""
-    name, title = plain(results.variants[leader]), METRICS["pixel_auroc"].title
+    name, title = one_line(results.variants[leader]), METRICS["pixel_auroc"].title
     behind, weakest = [], []
     for c, category in enumerate(results.categories):
-        found = {"": plain(category)} | {d: f"{plain(d)} of {plain(category)}" for d in results.defects(category)}
+        found = {"": one_line(category)} | {d: f"{one_line(d)} of {one_line(category)}" for d in results.defects(category)}
         for defect, words in found.items():
             means = _means(results.numbers("pixel_auroc", [c], defect))
             sure = results.intervals.of("pixel_auroc", [c], defect)
@@ -78,7 +79,7 @@ def _losses(results: Results, leader: int) -> list[str]:
             if best != leader and sure is not None and sure.difference(best, leader).low > 0:
                 behind.append((means[best] - means[leader], words, best, means))
     behind.sort(key=lambda item: -item[0])
-    names = [plain(variant) for variant in results.variants]
+    names = [one_line(variant) for variant in results.variants]
     shown = [f"{words} ({percent(m[leader])} against {percent(m[best])} of {names[best]})" for _, words, best, m in behind]
     more = f", and {len(shown) - 4} more" if len(shown) > 4 else ""
     lost = f"Where {name} loses in {title}: {', '.join(shown[:4])}{more}." if shown else ""
@@ -89,11 +90,11 @@ def _losses(results: Results, leader: int) -> list[str]:
 
 def _deployed(results: Results, leader: int, members: list[int]) -> str:
     """Return what the deployable threshold of images would do, over the categories that have one."""
-    name = plain(results.variants[leader])
+    name = one_line(results.variants[leader])
     recall, alarms = results.values("image_recall_deployable")[leader], results.values("image_fpr_deployable")[leader]
     some = [c for c in members if np.isfinite(recall[c]).all() and np.isfinite(alarms[c]).all()]
     if not some:
-        mine = [result.record["reasons"] for row, result in results.done if row.variant == results.variants[leader]]
+        mine = [result.record.reasons for row, result in results.done if row.variant == results.variants[leader]]
         reasons = (reason.get("image_threshold_deployable") for reason in mine)
         reason = next(filter(None, reasons), "unknown")
         return f"{name} has no deployable threshold of images: {reason} (--holdout, or --normal-maps of scored maps)."
@@ -109,18 +110,18 @@ def _deployed(results: Results, leader: int, members: list[int]) -> str:
         )
     found = f"{percent(rate.mean)} ± {percent(rate.half)} % of the defective images"
     if len(some) > 1:
-        of = sorted((float(recall[c].mean()), plain(results.categories[c])) for c in some)
+        of = sorted((float(recall[c].mean()), one_line(results.categories[c])) for c in some)
         ends = " to ".join(f"{percent(share)} ({category})" for share, category in (of[0], of[-1]))
         found += f" (mean over categories, from {ends})"
     return f"At its deployable threshold of images, {name} would find {found} and {alarm}{where}."
 
 
 def _cost(results: Results, leader: int) -> str:
-    of = [result.record for row, result in results.done if row.variant == results.variants[leader]]
-    each = {n: [number_of((r.get("timing") or {}).get(n)) for r in of] for n in ("train_s", "images_per_s")}
+    of = [result for row, result in results.done if row.variant == results.variants[leader]]
+    each = {n: [timing_of(result, n) for result in of] for n in ("train_s", "images_per_s")}
     if not all(np.isfinite(times).any() for times in each.values()):
         return ""
     times = {n: np.nanmean(known) for n, known in each.items()}
-    where = device_of(next((r.get("provenance") or {} for r in of), {}))
+    where = of[0].record.provenance.machine
     speed = f"{times['images_per_s']:.0f} images per second"
     return f"It trains in {duration(float(times['train_s']))} per category and predicts {speed} ({where})."

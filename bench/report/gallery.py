@@ -16,7 +16,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from anoseg_bench.datasets.base import GOOD
-from anoseg_bench.report.frame import Names, Results, number_of, opened, plain
+from anoseg_bench.formatting import one_line
+from anoseg_bench.report.frame import FileNames, opened
+from anoseg_bench.report.results import Results
 from anoseg_bench.store.cells import CellResult, slug
 
 ROWS_PER_PAGE = 14
@@ -56,13 +58,13 @@ class Column:
         column = cls(variant)
         if result is None:
             return column
-        column.threshold = number_of(result.record["values"].get("threshold_oracle"))
+        column.threshold = result.value("threshold_oracle")
         with opened(result) as arrays:
             column.iou, column.score = (arrays[n] if n in arrays else np.empty(0) for n in ("iou_oracle", "score"))
-            for i in range(len(result.record["items"])):
+            for i in range(len(result.record.items)):
                 if f"map/{i}" in arrays:
                     column.maps[i] = arrays[f"map/{i}"]
-        if result.record.get("scaled"):
+        if result.record.scaled:
             finite = [values[np.isfinite(values)] for values in column.maps.values()]
             column.low = min((float(v.min(initial=0)) for v in finite), default=0.0)
             column.high = max((float(v.max(initial=0)) for v in finite), default=1.0)
@@ -135,16 +137,16 @@ def _wrapped(texts: Sequence[str], width: int, lines: int) -> str:
 
 
 def _row_label(item: Sequence[str], worst: list[str]) -> str:
-    name, defect = map(plain, item)
-    why = f"{'highest score' if defect == GOOD else 'lowest IoU'} of {', '.join(map(plain, worst))}"
+    name, defect = map(one_line, item)
+    why = f"{'highest score' if defect == GOOD else 'lowest IoU'} of {', '.join(map(one_line, worst))}"
     return _wrapped([defect, name, f"worst case: {why}" if worst else "example"], 28, 5)
 
 
 def _column_label(column: Column) -> str:
     if not column.maps:
-        return _wrapped([plain(column.variant)], 18, 2)
+        return _wrapped([one_line(column.variant)], 18, 2)
     line = f"line at {column.threshold:.3g}" if math.isfinite(column.threshold) else "no threshold"
-    return _wrapped([plain(column.variant), f"colours {column.low:.2g}..{column.high:.3g}", line], 18, 2)
+    return _wrapped([one_line(column.variant), f"colours {column.low:.2g}..{column.high:.3g}", line], 18, 2)
 
 
 def _page(rows: dict[int, list[str]], columns: list[Column], items: Sequence, previews: Mapping, title: str) -> Figure:
@@ -176,24 +178,20 @@ def _page(rows: dict[int, list[str]], columns: list[Column], items: Sequence, pr
     return figure
 
 
-def write_gallery(results: Results, category: str, folder: Path, names: Names) -> list[Path]:
+def write_gallery(results: Results, category: str, folder: Path, names: FileNames) -> list[Path]:
     """Write the pages of a category's gallery for the first seed; none where no cell or no preview of it exists."""
-    for seed in results.seeds:
-        found = {variant: results.get(variant, category, seed) for variant in results.variants}
-        record = next((result.record for result in found.values() if result), None)
-        if record:
-            break
-    path = results.run.store.previews(record.get("content") or "") if record else None
-    if record is None or path is None or not path.is_file():
+    seed, found = results.shown(category)
+    record = next((result.record for result in found.values() if result), None)
+    if record is None or not (path := results.run.store.previews(record.content)).is_file():
         return []
     columns = [Column.read(variant, result) for variant, result in found.items()]
-    title = f"{plain(category)} of {plain(record['dataset'])}, seed {seed}"
+    title = f"{one_line(category)} of {one_line(record.dataset)}, seed {seed}"
     paths = []
     with np.load(path, allow_pickle=False) as previews:
-        rows = [(i, why) for i, why in choose(record["items"], columns).items() if f"image/{i}" in previews]
+        rows = [(i, why) for i, why in choose(record.items, columns).items() if f"image/{i}" in previews]
         pages = math.ceil(len(rows) / ROWS_PER_PAGE)
         for part in np.array_split(np.arange(len(rows)), pages) if pages else []:
-            figure = _page(dict(rows[k] for k in part), columns, record["items"], previews, title)
+            figure = _page(dict(rows[k] for k in part), columns, record.items, previews, title)
             paths.append(folder / f"{names(f'gallery_{slug(category)}')}.png")
             _save(figure, paths[-1])
     return paths
@@ -215,7 +213,7 @@ def write_examples(images: np.ndarray, masks: np.ndarray, title: str, path: Path
     height = top + 2 * rows * step + rows * GAP
     figure = Figure(figsize=(max(width, 5.0), height))
     ax = figure.add_axes((0, 0, 1, 1))
-    lines = textwrap.wrap(f"{plain(title)}.", int(max(width, 5.0) * 17))
+    lines = textwrap.wrap(f"{one_line(title)}.", int(max(width, 5.0) * 17))
     ax.text(GAP, 0.04, "\n".join(lines), va="top", fontsize=7)
     for i, (image, mask) in enumerate(zip(images, masks, strict=True)):
         x, y = GAP + (i % per_row) * step, top + (i // per_row) * (2 * step + GAP)

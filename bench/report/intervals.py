@@ -17,7 +17,7 @@ from functools import cached_property
 import numpy as np
 
 from anoseg_bench.metrics.bootstrap import RESAMPLED, RESAMPLED_DEFECT, centred, draw, resampled, resampled_defect
-from anoseg_bench.report.frame import Results, number_of, opened
+from anoseg_bench.report.frame import RunCells, opened
 from anoseg_bench.store.cells import CellResult
 
 #: Resamples, and the share of them that an interval holds.
@@ -58,7 +58,7 @@ def _seeded(text: str) -> np.random.Generator:
 
 
 @dataclass(frozen=True)
-class Sure:
+class Resamples:
     """A number of all variants on the same resamples.
 
     Attributes
@@ -91,13 +91,13 @@ class Intervals:
 
     Parameters
     ----------
-    results : Results
+    results : RunCells
         The run's cells.
     resamples : int
         How many.
     """
 
-    def __init__(self, results: Results, resamples: int = RESAMPLES) -> None:
+    def __init__(self, results: RunCells, resamples: int = RESAMPLES) -> None:
         self.results, self.resamples = results, resamples
         self._defects: dict[tuple[int, str], dict[str, np.ndarray]] = {}
 
@@ -116,10 +116,10 @@ class Intervals:
                 averaged.append({})
                 continue
             for cell in done:
-                content = str(cell.record.get("content", ""))
+                content = cell.record.content
                 if content not in weights:
-                    weights[content] = draw([d for _, d in cell.record["items"]], number, _seeded(f"{name} {content}"))
-            per_seed = [one(cell, weights[str(cell.record.get("content", ""))]) for cell in done]
+                    weights[content] = draw([d for _, d in cell.record.items], number, _seeded(f"{name} {content}"))
+            per_seed = [one(cell, weights[cell.record.content]) for cell in done]
             averaged.append({key: sum(often[s] * per_seed[s][key] for s in range(seeds)) for key in per_seed[0]})
         return averaged
 
@@ -142,7 +142,7 @@ class Intervals:
             self._defects[key] = self._stacked(self._average(category, one), RESAMPLED_DEFECT)
         return self._defects[key]
 
-    def of(self, name: str, categories: Sequence[int], defect: str = "") -> Sure | None:
+    def of(self, name: str, categories: Sequence[int], defect: str = "") -> Resamples | None:
         """Return the intervals of a number of all variants, the mean over some categories; None where none are made.
 
         Parameters
@@ -152,10 +152,10 @@ class Intervals:
         """
         if defect:
             found = self._of_defect(categories[0], defect)
-            return Sure(found[name]) if name in found else None
+            return Resamples(found[name]) if name in found else None
         if name not in RESAMPLED:
             return None
-        return Sure(self._values[name][:, list(categories)].mean(axis=1))
+        return Resamples(self._values[name][:, list(categories)].mean(axis=1))
 
 
 def _kept(cell: CellResult) -> dict[str, np.ndarray]:
@@ -170,16 +170,16 @@ def _of_cell(cell: CellResult, weights: np.ndarray) -> dict[str, np.ndarray]:
     if not kept:
         return {name: np.full(len(weights) - 1, np.nan) for name in RESAMPLED}
     thresholds = {name: cell.value(name) for name in ("threshold_deployable", "image_threshold_deployable")}
-    values = resampled(kept, weights, thresholds, not cell.record["scaled"])
+    values = resampled(kept, weights, thresholds, not cell.record.scaled)
     return {name: centred(values[name], cell.value(name)) for name in RESAMPLED}
 
 
 def _of_defect(cell: CellResult, weights: np.ndarray, defect: str) -> dict[str, np.ndarray]:
     """Return the numbers of a defect type of a cell on resamples, (B,), around its own."""
-    kept, own = _kept(cell), (cell.record.get("defects") or {}).get(defect, {})
+    kept, own = _kept(cell), cell.record.defects.get(defect, {})
     if not kept or not own:
         return {name: np.full(len(weights) - 1, np.nan) for name in RESAMPLED_DEFECT}
-    members = np.array([d == defect for _, d in cell.record["items"]])
+    members = np.array([d == defect for _, d in cell.record.items])
     names = [f"{prefix}threshold_{which}" for prefix in ("", "image_") for which in ("oracle", "deployable")]
     values = resampled_defect(kept, weights, members, {name: cell.value(name) for name in names})
-    return {name: centred(values[name], number_of(own.get(name))) for name in RESAMPLED_DEFECT}
+    return {name: centred(values[name], own.get(name, math.nan)) for name in RESAMPLED_DEFECT}

@@ -6,8 +6,9 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from anoseg_bench.formatting import one_line
 from anoseg_bench.metrics import METRICS, VERSION
-from anoseg_bench.report.frame import Results, plain
+from anoseg_bench.report.results import Results
 from anoseg_bench.store.cells import Row
 
 FAILURES_SHOWN = 8
@@ -27,8 +28,8 @@ def _where(cells: Iterable[Row], among: Sequence[Row]) -> str:
         where = []
         for category, seeds in every.items():
             some = [seed for seed in seeds if (category, seed) in hit]
-            where += [plain(category) + (f" (seed {', '.join(map(str, some))})" if some != seeds else "")] * bool(some)
-        variants["" if len(hit) == sum(map(len, every.values())) else " on " + ", ".join(where)].append(plain(variant))
+            where += [one_line(category) + (f" (seed {', '.join(map(str, some))})" if some != seeds else "")] * bool(some)
+        variants["" if len(hit) == sum(map(len, every.values())) else " on " + ", ".join(where)].append(one_line(variant))
     return "; ".join(", ".join(names) + where for where, names in variants.items())
 
 
@@ -59,17 +60,16 @@ def setup(results: Results) -> str:
     sizes: dict[str, list[str]] = defaultdict(list)
     commits: dict[str, None] = {}
     for row, result in results.done:
-        if "maps" not in result.record:
-            size = str(result.record.get("config", {}).get("image_size", "unknown"))
-            sizes[size] += [] if plain(row.variant) in sizes[size] else [plain(row.variant)]
-        made = result.record.get("provenance") or {}
-        commits[f"{made.get('commit', 'unknown')}{' with uncommitted changes' if made.get('dirty') else ''}"] = None
+        if result.record.maps is None:
+            size = str(result.record.config.get("image_size", "unknown"))
+            sizes[size] += [] if one_line(row.variant) in sizes[size] else [one_line(row.variant)]
+        commits[result.record.provenance.revision] = None
     shown = [size if len(sizes) == 1 else f"{size} ({', '.join(names)})" for size, names in sizes.items()]
     parts = [
-        f"dataset {plain(info.get('dataset', 'unknown'))}"
+        f"dataset {one_line(info.get('dataset', 'unknown'))}"
         + (" (the embedded synthetic images, not a public benchmark)" if info.get("synthetic") else ""),
         *([f"profile {profile}" + ("" if profile == "full" else " (only full is meant for publication)")] if profile else []),
-        *([f"left out: {', '.join(map(plain, info['excluded']))}"] if info.get("excluded") else []),
+        *([f"left out: {', '.join(map(one_line, info['excluded']))}"] if info.get("excluded") else []),
         *(["image size " + ", ".join(shown)] if shown else []),
         f"{'seed' if len(results.seeds) == 1 else 'seeds'} {', '.join(map(str, results.seeds))}",
         f"commit {', '.join(commits) or info.get('commit') or 'unknown'}",
@@ -79,7 +79,7 @@ def setup(results: Results) -> str:
 
 def deviations(results: Results) -> list[str]:
     """Return where the training is shorter than published."""
-    cells = [(plain(r.record["deviations"]), row) for row, r in results.done if r.record.get("deviations")]
+    cells = [(one_line(r.record.deviations), row) for row, r in results.done if r.record.deviations]
     entries = _by_reason(cells, [row for row, _ in results.done])
     return [f"Training differs from the published: {'; '.join(entries)}."] if entries else []
 
@@ -88,12 +88,12 @@ def origin(results: Results) -> list[str]:
     """Return whose maps were made elsewhere, and whose numbers are not of this version, or not exact."""
     among = [row for row, _ in results.done]
     given = [
-        (f"maps of '{plain(m['folder'])}', {plain(m['image_scores'])}, {m['normals']} maps of normal images for thresholds", row)
+        (f"maps of '{one_line(m.folder)}', {one_line(m.image_scores)}, {m.normals} maps of normal images for thresholds", row)
         for row, result in results.done
-        if (m := result.record.get("maps"))
+        if (m := result.record.maps)
     ]
-    older = [(str(v), row) for row, r in results.done if (v := (r.record.get("identity") or {}).get("metrics", VERSION)) != VERSION]
-    bounded = [("", row) for row, r in results.done if r.record.get("mode") == "bounded"]
+    older = [(str(r.record.identity.metrics), row) for row, r in results.done if not r.record.is_evaluated]
+    bounded = [("", row) for row, r in results.done if r.record.mode == "bounded"]
     head = "Scored from saved maps, not trained here (that their normal images were not trained on is their owner's word)"
     sentences = {
         head: _by_reason(given, among),
@@ -105,14 +105,14 @@ def origin(results: Results) -> list[str]:
 
 def scaled(results: Results) -> list[str]:
     """Return whose threshold axis is scaled."""
-    names = ", ".join(map(plain, results.scaled))
+    names = ", ".join(map(one_line, results.scaled))
     return [f"Threshold axis min-max scaled on the test set, as in the literature: {names}."] if names else []
 
 
 def failures(results: Results) -> list[str]:
     """Return the failed cells with their errors."""
     rows = results.run.rows
-    entries = _by_reason([(plain(row.error)[:200] or "no reason given", row) for row in rows if row.result is None], rows)
+    entries = _by_reason([(one_line(row.error)[:200] or "no reason given", row) for row in rows if row.result is None], rows)
     more = [f"and {len(entries) - FAILURES_SHOWN} more errors, see run.json"] if len(entries) > FAILURES_SHOWN else []
     return [f"Failed: {'; '.join(entries[:FAILURES_SHOWN] + more)}."] if entries else []
 
@@ -123,7 +123,7 @@ def undefined(results: Results, names: Sequence[str]) -> list[str]:
     for row, result in results.done:
         for name in names:
             if math.isnan(result.value(name)):
-                reason = plain((result.record.get("reasons") or {}).get(name, "no reason given"))
+                reason = one_line(result.record.reasons.get(name, "no reason given"))
                 title = METRICS[name].title if name in METRICS else name.replace("_", " ")
                 cells.append((f"{title}: {reason}" if len(names) > 1 else reason, row))
     entries = _by_reason(cells, [row for row, _ in results.done])

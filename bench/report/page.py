@@ -14,7 +14,6 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -24,17 +23,19 @@ import numpy as np
 from PIL import Image
 
 from anoseg_bench.datasets.base import GOOD
+from anoseg_bench.formatting import counted, one_line
 from anoseg_bench.metrics import METRICS, RATE_CURVE, VALUE_GRID
 from anoseg_bench.report import notes
 from anoseg_bench.report.cache import PAGE
 from anoseg_bench.report.compare import test_over_categories
-from anoseg_bench.report.frame import GRIDS, Number, Results, number_of, opened, plain
+from anoseg_bench.report.frame import GRIDS, opened, timing_of
 from anoseg_bench.report.gallery import Column, choose
 from anoseg_bench.report.plots import COLOURS
 from anoseg_bench.report.published import beside, mean_text, sources
 from anoseg_bench.report.published_values import Published
 from anoseg_bench.report.render import write_text
-from anoseg_bench.report.tables import COSTS, MAIN, SUMMARY, THRESHOLDS
+from anoseg_bench.report.results import Number, Results
+from anoseg_bench.report.tables import MAIN, SUMMARY, THRESHOLDS
 from anoseg_bench.store.cells import CellResult
 
 HERE = Path(__file__).parent
@@ -65,23 +66,6 @@ DECISIONS = [
 AT_MARK = ("iou", "f1", "precision", "recall", "fpr")
 
 
-@dataclass
-class Shown:
-    """What the page shows of the first seed of a category.
-
-    Attributes
-    ----------
-    cells : list of CellResult or None
-        One per variant.
-    record : dict
-        Of one of them, for the test images.
-    """
-
-    seed: int
-    cells: list[CellResult | None]
-    record: dict[str, Any]
-
-
 def write_page(results: Results, sentences: Sequence[str], published: Sequence[str] = ()) -> Path:
     """Write the page of a run into its folder, and return its path.
 
@@ -96,7 +80,8 @@ def write_page(results: Results, sentences: Sequence[str], published: Sequence[s
     content = json.dumps(_clean(page_data(results, published)), ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     own = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style)]
     info = results.run.info
-    title = f"{plain(info.get('dataset', 'unknown'))}: {len(results.variants)} methods, {_many(len(results.categories))}"
+    size = f"{counted(len(results.variants), 'method')}, {counted(len(results.categories), 'category', 'categories')}"
+    title = f"{one_line(info.get('dataset', 'unknown'))}: {size}"
     page = Template((HERE / "page.html").read_text(encoding="utf-8")).substitute(
         policy=f"default-src 'none'; img-src data: blob:; script-src 'sha256-{own[0]}'; style-src 'sha256-{own[1]}'",
         title=html.escape(title),
@@ -118,7 +103,7 @@ def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]
     several = [("", everything)] if len(everything) != 1 else []
     beside_them = {name: beside(results, name, published) for name in SUMMARY}
     return {
-        "variants": [plain(variant) for variant in results.variants],
+        "variants": [one_line(variant) for variant in results.variants],
         "scaled": [variant in results.scaled for variant in results.variants],
         "colours": COLOURS,
         "heat": _heat(),
@@ -127,7 +112,7 @@ def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]
         "decisions": DECISIONS,
         "overview": [
             {
-                "category": plain(name) if name else "",
+                "category": one_line(name) if name else "",
                 "numbers": {m: _numbers(results.numbers(m, members)) for m in SUMMARY},
                 "decisions": {which: _decisions(results, members, which) for which in THRESHOLDS},
                 "tested": np.array([results.tested(results.categories[i]) for i in members]).reshape(-1, 2).sum(axis=0),
@@ -151,10 +136,6 @@ def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]
         "partial": results.allow_partial,
         "seeds": results.seeds,
     }
-
-
-def _many(count: int) -> str:
-    return f"{count} {'category' if count == 1 else 'categories'}"
 
 
 def _clean(value: Any) -> Any:
@@ -192,7 +173,7 @@ def _published(beside_them: dict[str, dict[str, dict[str, Published]]], categori
     methods = dict.fromkeys(method for columns in beside_them.values() for method in columns)
     return [
         {
-            "name": plain(method),
+            "name": one_line(method),
             "texts": {metric: mean_text(c[method], categories) for metric, c in beside_them.items() if method in c},
         }
         for method in methods
@@ -213,36 +194,24 @@ def _ranks(results: Results) -> list[dict[str, Any]]:
 def _costs(results: Results) -> list[dict[str, Any]]:
     """Return times, speed and memory of each variant: means over its cells."""
     found = []
-    for title, name, divisor in COSTS:
-        block = results.cube(lambda r, n=name: number_of((r.record.get("timing") or {}).get(n))) / divisor  # type: ignore[misc]
-        means = [float(np.nanmean(b)) if np.isfinite(b).any() else math.nan for b in block]
+    for title, costs in results.costs.items():
+        means = [float(np.nanmean(block)) if np.isfinite(block).any() else math.nan for block in costs]
         if np.isfinite(means).any():
             found.append({"title": title, "values": means})
     return found
 
 
-def _shown(results: Results, category: str) -> Shown | None:
-    """Return the cells of the first seed that has any; None where all failed."""
-    for seed in results.seeds:
-        cells = [results.get(variant, category, seed) for variant in results.variants]
-        record = next((cell.record for cell in cells if cell), None)
-        if record:
-            return Shown(seed, cells, record)
-    return None
-
-
 def _category(results: Results, number: int, room: int) -> dict[str, Any]:
     name = results.categories[number]
-    found: dict[str, Any] = {"name": plain(name), "defects": _defects(results, number), "cells": [], "images": [], "curves": {}}
+    found: dict[str, Any] = {"name": one_line(name), "defects": _defects(results, number), "cells": [], "images": [], "curves": {}}
     for curve, block in results.curves.items():
         seeds = [block[v, number] for v in range(len(results.variants))]
         found["curves"][curve] = [np.round(b.mean(axis=0), 4) if np.isfinite(b).all() else None for b in seeds]
-    shown = _shown(results, name)
-    if shown is None:
-        return found
-    found["seed"] = shown.seed
-    found["cells"] = [_cell(cell) if cell else None for cell in shown.cells]
-    found["images"] = _images(results, shown, room)
+    seed, cells = results.shown(name)
+    if any(cells.values()):
+        found["seed"] = seed
+        found["cells"] = [_cell(cell) if cell else None for cell in cells.values()]
+        found["images"] = _images(results, cells, room)
     return found
 
 
@@ -250,7 +219,7 @@ def _defects(results: Results, number: int) -> list[dict[str, Any]]:
     """Return the numbers of each defect type of a category."""
     return [
         {
-            "name": plain(name),
+            "name": one_line(name),
             "images": images,
             "numbers": {m: _numbers(results.numbers(m, [number], name)) for m in DEFECT_METRICS},
         }
@@ -261,7 +230,7 @@ def _defects(results: Results, number: int) -> list[dict[str, Any]]:
 def _cell(cell: CellResult) -> dict[str, Any]:
     """Return a cell's counts at the kept thresholds of both axes, its own thresholds and its training curve."""
     record = cell.record
-    found: dict[str, Any] = {"axes": {}, "marks": {}, "training": _thinned(record.get("training_curve") or [])}
+    found: dict[str, Any] = {"axes": {}, "marks": {}, "training": _thinned(record.training_curve)}
     with opened(cell) as arrays:
         if "positives" not in arrays:
             return found
@@ -301,14 +270,14 @@ def _thinned(curve: Sequence[Sequence[float]]) -> list[list[float]]:
 # --- pictures -----------------------------------------------------------------------------------------------------------
 
 
-def _images(results: Results, shown: Shown, room: int) -> list[dict[str, Any]]:
+def _images(results: Results, cells: Mapping[str, CellResult | None], room: int) -> list[dict[str, Any]]:
     """Return test images with the maps of all variants: examples and worst cases first, then what fits into the room."""
-    path = results.run.store.previews(shown.record.get("content") or "")
+    record = next(cell.record for cell in cells.values() if cell)
+    path, items = results.run.store.previews(record.content), record.items
     if not path.is_file():
         return []
-    items = shown.record["items"]
-    columns = [Column.read(v, cell) for v, cell in zip(results.variants, shown.cells, strict=True)]
-    thresholds = [_thresholds(cell) for cell in shown.cells]
+    columns = [Column.read(variant, cell) for variant, cell in cells.items()]
+    thresholds = [_thresholds(cell) for cell in cells.values()]
     order = [*(chosen := choose(items, columns)), *_interleaved(items, chosen)]
     found: list[dict[str, Any]] = []
     with np.load(path, allow_pickle=False) as previews:
@@ -357,8 +326,8 @@ def _picture(
     ]
     mask = Image.fromarray(previews[f"mask/{i}"]).resize(size, Image.Resampling.BOX).point(lambda v: 255 * (v > 127))
     return {
-        "name": plain(item[0]),
-        "defect": plain(item[1]),
+        "name": one_line(item[0]),
+        "defect": one_line(item[1]),
         "iou": [float(c.iou[i]) if i < len(c.iou) else math.nan for c in columns],
         "score": [float(c.score[i]) if i < len(c.score) else math.nan for c in columns],
         "pictures": {"image": _uri(image, "JPEG", quality=QUALITY), "mask": _uri(mask, "PNG", optimize=True), "maps": maps},
@@ -400,27 +369,25 @@ def _provenance(results: Results) -> list[dict[str, Any]]:
     """Return of every cell how it came about, or why it is missing."""
     found = []
     for row in results.run.rows:
-        entry: dict[str, Any] = {"variant": plain(row.variant), "category": plain(row.category), "seed": row.seed}
+        entry: dict[str, Any] = {"variant": one_line(row.variant), "category": one_line(row.category), "seed": row.seed}
         if row.result is None:
-            found.append(entry | {"status": row.status, "error": plain(row.error)})
+            found.append(entry | {"status": row.status, "error": one_line(row.error)})
             continue
         record = row.result.record
-        made, timing = record.get("provenance") or {}, record.get("timing") or {}
-        commit = f"{made.get('commit', 'unknown')}{' + changes' if made.get('dirty') else ''}"
         found.append(
             entry
             | {
                 "status": "done",
-                "commit": commit,
-                "device": plain(made.get("device_name", "unknown")),
-                "threads": made.get("threads"),
-                "concurrency": made.get("concurrency"),
-                "train_s": number_of(timing.get("train_s")),
-                "images": record.get("images"),
-                "content": record.get("content"),
-                "config": json.dumps(record.get("config") or {}, sort_keys=True),
-                "versions": ", ".join(f"{name} {version}" for name, version in (made.get("versions") or {}).items()),
-                "maps": plain((record.get("maps") or {}).get("folder", "")),
+                "commit": record.provenance.revision,
+                "device": one_line(record.provenance.device_name),
+                "threads": record.provenance.threads,
+                "concurrency": record.provenance.concurrency,
+                "train_s": timing_of(row.result, "train_s"),
+                "images": record.images.model_dump(),
+                "content": record.content,
+                "config": json.dumps(record.config, sort_keys=True),
+                "versions": ", ".join(f"{name} {version}" for name, version in record.provenance.versions.items()),
+                "maps": one_line(record.maps.folder if record.maps else ""),
             }
         )
     return found

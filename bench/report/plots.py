@@ -14,9 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
+from anoseg_bench.formatting import one_line
 from anoseg_bench.metrics import METRICS
-from anoseg_bench.report.frame import GRIDS, Names, Number, Results, opened, plain
+from anoseg_bench.report.frame import GRIDS, FileNames, opened
 from anoseg_bench.report.render import DASH
+from anoseg_bench.report.results import Number, Results
 from anoseg_bench.report.tables import SUMMARY, THRESHOLDS, cell_text, percent
 from anoseg_bench.store.cells import slug
 
@@ -53,13 +55,13 @@ def title_of(results: Results, what: str) -> str:
     info = results.run.info
     seeds = f"{len(results.seeds)} seeds" if len(results.seeds) > 1 else f"seed {results.seeds[0]}"
     profile = info.get("profile", "unknown")
-    text = f"{what}\n{plain(info.get('dataset', ''))}, {f'profile {profile}, ' if profile else ''}{seeds}"
+    text = f"{what}\n{one_line(info.get('dataset', ''))}, {f'profile {profile}, ' if profile else ''}{seeds}"
     return "\n".join("\n".join(textwrap.wrap(line, 90)) for line in text.split("\n"))
 
 
 def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
     """Put the legend below the axes, in as many columns as fit; a leading underscore would hide a label."""
-    shown = [textwrap.shorten(plain(label), 60, placeholder="…") for label in labels]
+    shown = [textwrap.shorten(one_line(label), 60, placeholder="…") for label in labels]
     width = max(map(len, shown)) * 0.075 + 0.6
     columns = max(1, min(len(shown), int(figure.get_figwidth() / width)))
     figure.legend(handles, [" " * s.startswith("_") + s for s in shown], loc="outside lower center", ncols=columns, fontsize=8)
@@ -210,7 +212,7 @@ def rate_figure(results: Results, name: str) -> Figure | None:
 def bar_figure(results: Results, name: str) -> Figure:
     """Return grouped bars of a metric: one group per category and one for the mean, broken into rows."""
     count, everything = len(results.variants), range(len(results.categories))
-    groups = [*((plain(c), [i]) for i, c in enumerate(results.categories)), ("mean", list(everything))]
+    groups = [*((one_line(c), [i]) for i, c in enumerate(results.categories)), ("mean", list(everything))]
     numbers = [results.numbers(name, members) for _, members in groups]
     rows = math.ceil(len(groups) * count / BARS_PER_ROW)
     per_row = math.ceil(len(groups) / rows)
@@ -257,11 +259,11 @@ def _bars(results: Results, ax: Axes, groups: list[list[Number]], upright: bool)
 
 def write_plots(results: Results, folder: Path) -> list[Path]:
     """Write all figures that have something to show."""
-    names = Names()
+    names = FileNames()
     everything = list(range(len(results.categories)))
     figures = {names("iou_mean"): iou_figure(results, everything, "mean over categories")}
     for i, category in enumerate(results.categories):
-        figures[names(f"iou_{slug(category)}")] = iou_figure(results, [i], plain(category))
+        figures[names(f"iou_{slug(category)}")] = iou_figure(results, [i], one_line(category))
     figures |= {names(name): rate_figure(results, name) for name in RATES}
     figures |= {names(f"bars_{name}"): bar_figure(results, name) for name in SUMMARY if np.isfinite(results.metrics[name]).any()}
     return [path for name, figure in figures.items() if figure for path in save(figure, folder, name)]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from anoseg_bench.formatting import one_line
 from anoseg_bench.methods import METHODS
 from anoseg_bench.metrics import METRICS
-from anoseg_bench.report.frame import Results, plain
 from anoseg_bench.report.published_values import DATASET, Published, published_numbers
 from anoseg_bench.report.render import DASH, Cell, Line, Table
+from anoseg_bench.report.results import Results
 from anoseg_bench.report.tables import cell_text, dataset_of, table_notes
 
 
@@ -34,7 +35,7 @@ def sources(columns: dict[str, dict[str, Published]]) -> list[str]:
     return [
         own,
         *(
-            f"{plain(method)}: published, {plain('; '.join(dict.fromkeys(p.source for p in found.values())))}."
+            f"{one_line(method)}: published, {one_line('; '.join(dict.fromkeys(p.source for p in found.values())))}."
             for method, found in columns.items()
         ),
     ]
@@ -54,13 +55,13 @@ def with_published(results: Results, name: str, table: Table, methods: Sequence[
         )
         for line in table.lines
     ]
-    header = [*table.header, *(f"{plain(method)} (published)" for method in columns)]
+    header = [*table.header, *(f"{one_line(method)} (published)" for method in columns)]
     return Table(table.name, table.title, header, lines, [*table.notes, *sources(columns)])
 
 
 def _members(results: Results) -> dict[str, list[str]]:
     """Return the categories of each line of a metric's table by its label."""
-    members = {plain(category): [category] for category in results.categories}
+    members = {one_line(category): [category] for category in results.categories}
     members |= {f"mean of {group}": [results.categories[i] for i in of] for group, of in results.groups().items()}
     return members | {"mean": results.categories}
 
@@ -90,13 +91,13 @@ def reproduction_table(results: Results) -> Table | None:
                 ours = results.numbers(metric, [results.categories.index(category)])[v]
                 gap = 100 * ours.mean - there.percent if ours.complete else math.nan
                 row = [
-                    Cell(plain(category)),
+                    Cell(one_line(category)),
                     Cell(f"{there.percent:.1f}"),
                     Cell(cell_text(ours, results.allow_partial)),
                     Cell(DASH if math.isnan(gap) else f"{gap:+.1f}"),
                 ]
-                lines.append(Line(row, f"{plain(variant)} after {name}, {METRICS[metric].title}"))
-                notes[f"{name}: published in {plain(there.source)}. Known differences of {plain(variant)}: {differs}."] = None
+                lines.append(Line(row, f"{one_line(variant)} after {name}, {METRICS[metric].title}"))
+                notes[f"{name}: published in {one_line(there.source)}. Known differences of {one_line(variant)}: {differs}."] = None
     if not lines:
         return None
     header = ["category", "published", "ours", "difference"]

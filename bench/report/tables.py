@@ -7,10 +7,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from anoseg_bench.formatting import counted, one_line
 from anoseg_bench.metrics import METRICS
 from anoseg_bench.report import notes
-from anoseg_bench.report.frame import Names, Number, Results, device_of, number_of, plain, summarise
+from anoseg_bench.report.frame import COSTS, FileNames
 from anoseg_bench.report.render import DASH, Cell, Line, Table
+from anoseg_bench.report.results import Number, Results, summarise
 from anoseg_bench.store.cells import slug
 
 Form = Callable[[float], str]
@@ -62,7 +64,7 @@ def cell_text(number: Number, allow_partial: bool, form: Form = percent) -> str:
 
 def dataset_of(results: Results) -> str:
     """Return the dataset's name."""
-    return plain(results.run.info.get("dataset", "unknown"))
+    return one_line(results.run.info.get("dataset", "unknown"))
 
 
 def small_percent(value: float) -> str:
@@ -97,52 +99,29 @@ def metric_table(results: Results, name: str, file: str) -> Table:
     groups = results.groups()
     lines = []
     for group, members in groups.items():
-        lines += [line(plain(results.categories[i]), [i], group) for i in members]
+        lines += [line(one_line(results.categories[i]), [i], group) for i in members]
         lines += [line(f"mean of {group}", members, group)] if len(groups) > 1 else []
     lines.append(line("mean", list(range(len(results.categories))), rule=True))
     return Table(
         file,
         f"{metric.title} (%) on {dataset_of(results)}",
-        ["category", *map(plain, results.variants)],
+        ["category", *map(one_line, results.variants)],
         lines,
         table_notes(results, lines, [f"{metric.title}: {metric.definition}."], [name], name in notes.ON_VALUE_AXIS),
     )
 
 
 def _count(results: Results) -> str:
-    count = len(results.categories)
-    return f"{count} {'category' if count == 1 else 'categories'}"
-
-
-#: The columns of the cost table: heading, name in a record's ``timing``, divisor.
-COSTS = [
-    ("training (s)", "train_s", 1),
-    ("images/s in prediction", "images_per_s", 1),
-    ("parameters (millions)", "parameters", 1e6),
-    ("multiply-adds per image (10^9)", "multiply_adds", 1e9),
-    ("peak memory in training (MiB)", "train_peak_mib", 1),
-    ("peak memory in prediction (MiB)", "predict_peak_mib", 1),
-]
-
-
-def _costs(results: Results) -> dict[str, np.ndarray]:
-    """Return what the cells cost, (V, C, S) by heading."""
-
-    def of(name: str, divisor: float) -> np.ndarray:
-        return results.cube(lambda result: number_of((result.record.get("timing") or {}).get(name)) / divisor)
-
-    return {heading: of(name, divisor) for heading, name, divisor in COSTS}
+    return counted(len(results.categories), "category", "categories")
 
 
 def _cost_columns(results: Results, headings: Sequence[str]) -> dict[str, list[Cell]]:
-    costs = _costs(results)
-    numbers = {heading: [summarise(block) for block in costs[heading]] for heading in headings}
+    numbers = {heading: [summarise(block) for block in results.costs[heading]] for heading in headings}
     return {heading: cells(column, results.allow_partial, plain_number, best=False) for heading, column in numbers.items()}
 
 
 def _devices(results: Results) -> str:
-    made = [result.record.get("provenance") or {} for _, result in results.done]
-    found = dict.fromkeys(device_of(p) for p in made if p.get("device_name"))
+    found = dict.fromkeys(result.record.provenance.machine for _, result in results.done)
     return "; ".join(found) or "unknown devices"
 
 
@@ -150,7 +129,7 @@ def cost_table(results: Results) -> Table:
     """Return what training and prediction cost, means over cells: variants by costs."""
     columns = _cost_columns(results, [heading for heading, _, _ in COSTS])
     lines = [
-        Line([Cell(plain(variant)), *(column[i] for column in columns.values())]) for i, variant in enumerate(results.variants)
+        Line([Cell(one_line(variant)), *(column[i] for column in columns.values())]) for i, variant in enumerate(results.variants)
     ]
     own = [
         f"Per cell, on {_devices(results)}. Images/s: the method alone, in batches, without reading and resizing files. "
@@ -169,7 +148,7 @@ def summary_table(results: Results, names: Sequence[str] | None = None) -> Table
     columns = {METRICS[name].title: _means(results, name) for name in names}
     columns |= _cost_columns(results, ["training (s)", "images/s in prediction"])
     lines = [
-        Line([Cell(plain(variant)), *(column[i] for column in columns.values())]) for i, variant in enumerate(results.variants)
+        Line([Cell(one_line(variant)), *(column[i] for column in columns.values())]) for i, variant in enumerate(results.variants)
     ]
     return Table(
         "summary",
@@ -212,7 +191,7 @@ def threshold_table(results: Results, members: list[int], what: str, file: str) 
                 columns.append(cells(numbers, results.allow_partial, form, best=number in ("iou", "f1")))
             undefined += [f"{prefix}threshold_{which}", f"{prefix}precision_{which}"]
             lines += [
-                Line([Cell(plain(variant)), *(column[i] for column in columns)], f"{whose}, {threshold}")
+                Line([Cell(one_line(variant)), *(column[i] for column in columns)], f"{whose}, {threshold}")
                 for i, variant in enumerate(results.variants)
             ]
     own = [
@@ -237,7 +216,7 @@ def robustness_table(results: Results) -> Table:
         columns[METRICS[mean].title] = _means(results, mean)
         columns[WIDTHS[width]] = _means(results, width, best=False)
     lines = [
-        Line([Cell(plain(variant)), *(column[i] for column in columns.values())]) for i, variant in enumerate(results.variants)
+        Line([Cell(one_line(variant)), *(column[i] for column in columns.values())]) for i, variant in enumerate(results.variants)
     ]
     own = [
         "Mean IoU over thresholds on two axes: the map's value 0..1, and log10 of the false-positive rate on pixels of normal "
@@ -265,15 +244,15 @@ def defect_table(results: Results, category: str, file: str) -> Table | None:
     for name, heading in BY_DEFECT.items():
         for defect, images in results.defects(category).items():
             numbers = results.numbers(name, [index], defect)
-            head = [Cell(plain(defect)), Cell(str(images))]
+            head = [Cell(one_line(defect)), Cell(str(images))]
             best = "recall" not in name  # a threshold that everything reaches finds all
             lines.append(Line([*head, *cells(numbers, results.allow_partial, best=best)], heading))
     if not lines:
         return None
     return Table(
         file,
-        f"{plain(category)} of {dataset_of(results)} by defect type (%)",
-        ["defect type", "images", *map(plain, results.variants)],
+        f"{one_line(category)} of {dataset_of(results)} by defect type (%)",
+        ["defect type", "images", *map(one_line, results.variants)],
         lines,
         table_notes(
             results,
@@ -289,16 +268,16 @@ def defect_table(results: Results, category: str, file: str) -> Table | None:
 
 def _regions(results: Results, category: str) -> str:
     for row, result in results.done:
-        found = result.record.get("regions") or {}
-        if row.category == category and found.get("number"):
-            sizes = [f"{found[k]:,.0f}" for k in ("smallest", "median", "largest")]
-            return f" Defective regions: {found['number']}, of {sizes[0]} to {sizes[2]} pixels (median {sizes[1]})."
+        found = result.record.regions
+        if row.category == category and found.number:
+            sizes = [f"{size:,.0f}" for size in (found.smallest, found.median, found.largest)]
+            return f" Defective regions: {found.number}, of {sizes[0]} to {sizes[2]} pixels (median {sizes[1]})."
     return ""
 
 
 def all_tables(results: Results) -> list[Table]:
     """Return the tables: summary, metrics, categories."""
-    names = Names()
+    names = FileNames()
     names("all"), names("summary")
     names("thresholds"), names("robustness"), names("cost"), names("comparison"), names("reproduction")
     metrics = [metric_table(results, name, names(name)) for name in results.metrics]
@@ -306,7 +285,7 @@ def all_tables(results: Results) -> list[Table]:
     at = [threshold_table(results, everything, f"means over {_count(results)} of {dataset_of(results)}", "thresholds")]
     if len(everything) > 1:
         for i, category in enumerate(results.categories):
-            what = f"{plain(category)} of {dataset_of(results)}"
+            what = f"{one_line(category)} of {dataset_of(results)}"
             at.append(threshold_table(results, [i], what, names(f"thresholds_{slug(category)}")))
     by_defect = [defect_table(results, category, names(f"defects_{slug(category)}")) for category in results.categories]
     return [
@@ -325,5 +304,5 @@ def compact_table(results: Results) -> Table:
     for i, category in enumerate(results.categories):
         numbers = [[summarise(block) for block in results.metrics[name][:, [i]]] for name in ("pixel_auroc", "iou_max")]
         texts = [" / ".join(cell_text(n, results.allow_partial) for n in pair) for pair in zip(*numbers, strict=True)]
-        lines.append(Line([Cell(plain(category)), *map(Cell, texts)]))
-    return Table("compact", "Pixel AUROC / IoU-max (%)", ["category", *map(plain, results.variants)], lines)
+        lines.append(Line([Cell(one_line(category)), *map(Cell, texts)]))
+    return Table("compact", "Pixel AUROC / IoU-max (%)", ["category", *map(one_line, results.variants)], lines)

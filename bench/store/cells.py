@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from anoseg_bench.errors import BenchError, UsageError
-from anoseg_bench.metrics import VERSION as METRICS_VERSION
 from anoseg_bench.store.claims import Claim, latest, left_by
+from anoseg_bench.store.records import CellRecord
 
 STORE_NAME = ".cells"
 MANIFEST = "run.json"
@@ -76,30 +77,21 @@ class CellResult:
     ----------
     folder : Path
         Where it lies in the store.
-    record : dict
-        ``cell.json``: ``method``, ``config``, ``dataset``, ``category``, ``group``, ``seed``, ``values``, ``reasons``,
-        ``defects``, ``scaled``, ``images`` (counts), ``items`` (names and defect types of the test images),
-        ``content``, ``timing``, ``training_curve``, ``deviations``, ``provenance``, ``source`` (hash of the method's code),
-        ``files`` (their sizes).
+    record : CellRecord
+        Its ``cell.json``.
     """
 
     folder: Path
-    record: dict[str, Any]
-
-    @property
-    def is_evaluated(self) -> bool:
-        """Whether this version of the metrics made the numbers."""
-        return self.record.get("identity", {}).get("metrics") == METRICS_VERSION
+    record: CellRecord
 
     def is_enough(self, maps: bool, model: bool) -> bool:
         """Whether it has all that a run asks for: numbers of these metrics, the maps, the model."""
         kept = (not maps or (self.folder / "maps").is_dir()) and (not model or (self.folder / MODEL).is_file())
-        return self.is_evaluated and kept
+        return self.record.is_evaluated and kept
 
     def value(self, name: str) -> float:
         """Return a number of the evaluation, NaN where it is undefined."""
-        value = self.record["values"].get(name)
-        return math.nan if value is None else float(value)
+        return self.record.values.get(name, math.nan)
 
     @cached_property
     def arrays(self) -> Mapping[str, np.ndarray]:
@@ -148,17 +140,29 @@ class Store:
         if not os.path.lexists(folder):
             return None
         try:
-            record = json.loads((folder / "cell.json").read_text(encoding="utf-8"))
-            if not isinstance(record["values"], dict) or record["method"] != method:
-                raise ValueError("it is no cell's")
-            for name, size in record.get("files", {}).items():
+            record = CellRecord.model_validate_json((folder / "cell.json").read_text(encoding="utf-8"))
+            if record.method != method:
+                raise ValueError(f"it is of the method '{record.method}'")
+            for name, size in record.files.items():
                 found = (folder / name).stat().st_size
                 if found != size:
                     raise ValueError(f"'{name}' has {found} of {size} bytes")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = f"'{error}' is missing" if isinstance(error, KeyError) else " ".join(str(error).split())
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise DamagedError(f"Expected a stored cell in '{folder}', but it cannot be read ({where}: {first['msg']}).") from error
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
             raise DamagedError(f"Expected a stored cell in '{folder}', but it cannot be read ({reason}).") from error
         return CellResult(folder, record)
+
+    def all(self) -> Iterator[CellResult]:
+        """Yield the finished cells; what is damaged is passed over."""
+        for folder in sorted(self.root.glob("*-*")):
+            method, _, key = folder.name.rpartition("-")
+            with contextlib.suppress(DamagedError):
+                if (result := self.get(method, key)) is not None:
+                    yield result
 
     def set_aside(self, method: str, key: str) -> Path:
         """Move what lies in a cell's place out of the way, and return where to."""

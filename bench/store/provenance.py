@@ -7,9 +7,9 @@ import platform
 import subprocess
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from anoseg_bench import CHECKOUT, __version__
+from anoseg_bench.store.records import Provenance
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "kornia", "grad-cam", "pillow")
 
@@ -41,7 +41,7 @@ def commit() -> tuple[str | None, bool]:
     return name, bool(name) and bool(_git("status", "--porcelain"))
 
 
-def provenance(device: str) -> dict[str, Any]:
+def provenance(device: str) -> Provenance:
     """Return the provenance of a cell computed now on `device`."""
     import torch
 
@@ -52,12 +52,12 @@ def provenance(device: str) -> dict[str, Any]:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             versions[package] = "absent"
-    return {
-        "commit": name,
-        "dirty": dirty,
-        "versions": versions,
-        "platform": platform.platform(),
-        "device": device,
-        "device_name": torch.cuda.get_device_name() if device == "cuda" else _cpu(),
-        "threads": torch.get_num_threads(),
-    }
+    return Provenance(
+        commit=name,
+        dirty=dirty,
+        versions=versions,
+        platform=platform.platform(),
+        device=device,
+        device_name=torch.cuda.get_device_name() if device == "cuda" else _cpu(),
+        threads=torch.get_num_threads(),
+    )

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from anoseg_bench.report.findings import findings
-from anoseg_bench.report.frame import Results
 from anoseg_bench.report.page import write_page
+from anoseg_bench.report.results import Results
 from anoseg_bench.store.cells import Run
 
 CATEGORIES, METHODS = 15, 4

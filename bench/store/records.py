@@ -1,0 +1,181 @@
+"""What a cell stores of itself, typed: written and read as ``cell.json`` through these classes alone."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from anoseg_bench.formatting import counted, one_line
+from anoseg_bench.metrics import VERSION as METRICS_VERSION
+
+#: The form that records are written in; older ones down to `OLDEST` are read, and cells of others run again.
+SCHEMA, OLDEST = 2, 1
+
+
+def _nan_for_none(value: Any) -> Any:
+    return math.nan if value is None else value
+
+
+#: A number that may be undefined: NaN here, null in JSON.
+Number = Annotated[float, BeforeValidator(_nan_for_none)]
+
+
+class Record(BaseModel):
+    """Part of what a cell stores; what a newer version adds to a part is passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Timing(Record):
+    """What a cell cost: seconds on the clock and of the processor, images per second, MiB."""
+
+    train_s: Number = math.nan
+    train_cpu_s: Number = math.nan
+    predict_s: Number = math.nan
+    predict_cpu_s: Number = math.nan
+    images_per_s: Number = math.nan
+    parameters: Number = math.nan
+    multiply_adds: Number = math.nan
+    train_peak_mib: Number = math.nan
+    predict_peak_mib: Number = math.nan
+
+
+class Provenance(Record):
+    """What is needed to make a result again, beside its configuration."""
+
+    commit: str | None = None
+    dirty: bool = False
+    versions: dict[str, str] = {}
+    platform: str = "unknown"
+    device: str = "cpu"
+    device_name: str = "an unknown device"
+    threads: int | None = None
+    concurrency: int = Field(1, description="cells that ran on the machine at once")
+
+    @property
+    def revision(self) -> str:
+        """The commit in words: ``"abc with uncommitted changes"``, ``"unknown"``."""
+        return f"{self.commit or 'unknown'}{' with uncommitted changes' if self.dirty else ''}"
+
+    @property
+    def machine(self) -> str:
+        """In words what the cell ran on: device, threads, cells at once."""
+        threads = "? threads" if self.threads is None else counted(self.threads, "thread")
+        several = f", {self.concurrency} cells at once" if self.concurrency != 1 else ""
+        return f"{one_line(self.device_name)}, {threads}{several}"
+
+
+class ImageCounts(Record):
+    """Numbers of images of each part."""
+
+    train: int | None = None
+    held_out: int = 0
+    test_good: int = 0
+    test_defective: int = 0
+
+
+class Regions(Record):
+    """Number of defective regions, and their smallest, median and largest size in pixels."""
+
+    number: int = 0
+    smallest: Number = math.nan
+    median: Number = math.nan
+    largest: Number = math.nan
+
+
+class ScoredMaps(Record):
+    """Where maps of another tool come from."""
+
+    folder: str = ""
+    normals: int = 0
+    image_scores: str = ""
+    about: dict[str, Any] = {}
+    command: str = ""
+
+
+class Identity(Record):
+    """What a result depends on: what was trained, or which maps were scored, and the version of the metrics."""
+
+    trained: dict[str, Any] | None = None
+    scored: dict[str, Any] | None = None
+    metrics: int = 0
+
+
+class Made(Record):
+    """How the maps of a cell came about.
+
+    Attributes
+    ----------
+    config : dict
+        The complete configuration of the method; empty for maps of another tool.
+    deviations : str or None
+        How the training deviates from the published schedule.
+    content : str
+        Hash of the category's images and masks.
+    source : str or None
+        Hash of the method's code.
+    findings : dict
+        See `Method.findings`.
+    evaluated : Provenance or None
+        Of a later evaluation by other metrics.
+    """
+
+    identity: Identity = Identity()
+    method: str
+    config: dict[str, Any] = {}
+    deviations: str | None = None
+    dataset: str
+    seed: int
+    content: str = ""
+    source: str | None = None
+    timing: Timing | None = None
+    training_curve: list[tuple[int, Number]] = []
+    findings: dict[str, Any] = {}
+    provenance: Provenance = Provenance()
+    evaluated: Provenance | None = None
+    images: ImageCounts = ImageCounts()
+    maps: ScoredMaps | None = None
+
+
+class CellRecord(Made):
+    """All of ``cell.json``.
+
+    Attributes
+    ----------
+    group : str or None
+        ``"textures"``, ``"objects"``, or unknown.
+    positional : list of str
+        The defect types that only their position tells.
+    values : dict of str to float
+        The numbers of `metrics.Evaluation`, NaN where undefined, for which `reasons` says why.
+    defects : dict
+        Numbers by defect type.
+    scaled : bool
+        Whether the axis of the map's value is scaled on the test set.
+    mode : {"exact", "bounded"}
+        How the metrics counted.
+    items : list of (str, str)
+        Names and defect types of the test images.
+    files : dict of str to int
+        Sizes of the cell's other files, in bytes.
+    """
+
+    category: str
+    group: str | None = None
+    positional: list[str] = []
+    values: dict[str, Number]
+    reasons: dict[str, str] = {}
+    defects: dict[str, dict[str, Number]] = {}
+    scaled: bool = False
+    mode: str = "exact"
+    items: list[tuple[str, str]] = []
+    regions: Regions = Regions()
+    files: dict[str, int] = {}
+    schema_version: int = Field(1, ge=OLDEST, le=SCHEMA)
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether this version of the metrics made the numbers."""
+        return self.identity.metrics == METRICS_VERSION

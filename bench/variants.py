@@ -1,0 +1,233 @@
+"""Methods as a user names them: settings and brackets become variants, each with a typed configuration. Imports no torch."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from anoseg_bench import methods
+from anoseg_bench.errors import UsageError
+from anoseg_bench.methods import METHODS
+from anoseg_bench.registry import Registry, nearest
+
+if TYPE_CHECKING:
+    from anoseg_bench.methods.base import MethodConfig
+
+PROFILES = {
+    "demo": "12 s per method and category on 2 cores, 64 px: to see that everything works",
+    "quick": "about a minute per method and category on 2 cores, 128 px (AnoSeg 96): to explore",
+    "full": "256 px and whole schedules: for results to publish",
+}
+
+Settings = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A method with a configuration, under the name that tables show."""
+
+    method: str
+    label: str
+    config: MethodConfig
+
+
+@cache
+def source_hash(method: str) -> str:
+    """Return the hash of the code of a method: its module or package, and what it shares with other methods.
+
+    A stored cell made by other code may be stale; whether results changed is what a configuration's ``version`` says.
+    """
+    entry = METHODS[method]
+    target = entry.target if isinstance(entry.target, str) else f"{entry.target.__module__}:"
+    module = target.partition(":")[0]
+    spec = sys.modules[module].__spec__ if module in sys.modules else importlib.util.find_spec(module)
+    file = Path(getattr(spec, "origin", None) or getattr(sys.modules.get(module), "__file__", None) or target.rpartition(":")[0])
+    package = Path(methods.__file__).parent
+    if file.parent == package or package not in file.parents:
+        files = [file]
+    else:
+        files = sorted((package / file.relative_to(package).parts[0]).rglob("*.py"))
+    shared = [package / "base.py", *sorted(package.glob("_[!_]*.py"))]
+    digest = hashlib.sha256()
+    for path in [*files, *shared]:
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def is_stale(method: str, source: str | None) -> bool:
+    """Return whether a stored cell, made by code of that hash, was made by other code than the method has now."""
+    return source not in (None, source_hash(method))
+
+
+def split_list(text: str) -> list[str]:
+    """Split at commas outside brackets: ``"a[x=1,y=2],b"`` gives ``["a[x=1,y=2]", "b"]``."""
+    parts = re.findall(r"(?:[^,\[]|\[[^\]]*\]?)+", text)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def files_of(config: BaseModel) -> dict[str, Path]:
+    """Return the files that a configuration names."""
+    return {key: value for key, value in config if isinstance(value, Path)}
+
+
+def parse_value(text: str) -> Any:
+    """Return the value of ``key=value`` as YAML reads it: numbers, true, null, [lists]; else the text."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def read_settings(
+    file: Path | None, assignments: Sequence[str] | Mapping[str, Mapping[str, Any]], dataset: str, registry: Registry[Any]
+) -> Settings:
+    """Join ``--config FILE.yaml`` and then ``--set name.key=value`` into settings by canonical name.
+
+    Parameters
+    ----------
+    assignments : sequence of str, or mapping
+        ``"name.key=value"``, or ``{name: {key: value}}``.
+    dataset : str
+        The canonical name of the dataset, whose options may be set like a method's.
+
+    Raises
+    ------
+    UsageError
+        If the file or an assignment is not of that form, or the name is no method and not the dataset.
+    """
+    settings: Settings = {}
+
+    def put(name: str, key: str, value: Any) -> None:
+        canonical = dataset if name == dataset else registry.resolve(name)
+        settings.setdefault(canonical, {})[key] = value
+
+    if file is not None:
+        try:
+            content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise UsageError(f"Expected a YAML file in --config, but '{file}' cannot be read ({reason}).") from error
+        if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
+            raise UsageError(f"Expected 'method: {{key: value}}' in '{file}', but it has another form.")
+        for name, values in content.items():
+            for key, value in values.items():
+                put(str(name), str(key), value)
+    if isinstance(assignments, Mapping):
+        for name, values in assignments.items():
+            for key, value in values.items():
+                put(name, key, value)
+        return settings
+    for assignment in assignments:
+        match = re.fullmatch(r"(.+?)\.([A-Za-z_]\w*)=(.*)", assignment, re.DOTALL)
+        if not match:
+            raise UsageError(f"Expected --set method.key=value, but got '{assignment}'.")
+        put(match[1], match[2], parse_value(match[3]))
+    return settings
+
+
+def validated(make: Any, name: str, config: type[BaseModel], overrides: dict[str, Any]) -> Any:
+    """Return ``make(overrides)``, with pydantic's complaints as one line.
+
+    Raises
+    ------
+    UsageError
+        If a key is unknown or a value of the wrong type or range.
+    """
+    for key, value in overrides.items():
+        if key not in config.model_fields:
+            raise UsageError(f"Unknown key '{name}.{key}'. {nearest(key, config.model_fields)}")
+        kind = config.model_fields[key].annotation
+        if isinstance(value, bool) and bool not in (kind, *get_args(kind)):
+            raise UsageError(f"Wrong value for '{name}.{key}': Input should be no truth value, but got {value}.")
+    try:
+        made = make(overrides)
+        for key, path in files_of(made).items():
+            if not path.is_file():
+                raise UsageError(f"Wrong value for '{name}.{key}': expected a file, but there is none at '{path}'.")
+        return made
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UsageError(f"Wrong value for '{name}.{key}': {first['msg']}, but got {first['input']!r}.") from error
+
+
+def match_methods(methods: str | Sequence[str]) -> list[tuple[list[str], dict[str, Any]]]:
+    """Return the names and the bracketed settings of each part of ``--methods``; classes of files are registered.
+
+    Raises
+    ------
+    UsageError
+        If a part is malformed or its name unknown.
+    """
+    matched = []
+    for part in split_list(methods) if isinstance(methods, str) else methods:
+        match = re.fullmatch(r"([^\[\]]+)(?:\[(.*)\])?", part)
+        if not match:
+            raise UsageError(f"Expected 'method' or 'method[key=value,...]' in --methods, but got '{part}'.")
+        matched.append((METHODS.match(match[1].strip()), _bracket(match[2], part)))
+    if not matched:
+        raise UsageError("Expected at least one method in --methods; `python run_bench.py list` names them.")
+    return matched
+
+
+def unused_settings(settings: Settings, dataset: str, variants: Sequence[Variant], profile: str) -> list[str]:
+    """Return the methods whose settings no variant uses, sorted; UsageError if one of these settings is wrong."""
+    unused = sorted(set(settings) - {variant.method for variant in variants} - {dataset})
+    for method in unused:
+        config = METHODS[method].load_config()
+        validated(functools.partial(config.of_profile, profile), method, config, settings[method])
+    return unused
+
+
+def parse_methods(methods: str | Sequence[str], profile: str, settings: Settings) -> list[Variant]:
+    """Turn ``--methods`` into variants.
+
+    Parameters
+    ----------
+    methods : str or sequence of str
+        Names, aliases, wildcards, ``module:Attribute`` or ``file.py:Attribute``, separated by commas; each may be
+        followed by ``[key=value,...]``, with ``label=...`` for its name in tables.
+
+    Raises
+    ------
+    UsageError
+        If a name or a key is unknown, a value wrong, or two variants share a label.
+    """
+    variants: list[Variant] = []
+    for names, own in match_methods(methods):
+        label = own.pop("label", None)
+        for method in names:
+            config_class = METHODS[method].load_config()
+            overrides = settings.get(method, {}) | own
+            config = validated(lambda o, c=config_class: c.of_profile(profile, o), method, config_class, overrides)
+            changes = ",".join(f"{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in own.items())
+            variant = Variant(method, str(label or (f"{method}[{changes}]" if own else method)), config)
+            if variant in variants:
+                continue
+            if any(v.label == variant.label for v in variants):
+                raise UsageError(f"Two variants are called '{variant.label}'; tell them apart with [...,label=NAME].")
+            variants.append(variant)
+    return variants
+
+
+def _bracket(text: str | None, part: str) -> dict[str, Any]:
+    own: dict[str, Any] = {}
+    for assignment in (text or "").split(","):
+        if not assignment.strip():
+            continue
+        key, separator, value = assignment.partition("=")
+        if not separator:
+            raise UsageError(f"Expected key=value inside the brackets of '{part}', but got '{assignment}'.")
+        own[key.strip()] = value.strip() if key.strip() == "label" else parse_value(value.strip())
+    return own
