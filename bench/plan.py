@@ -17,6 +17,7 @@ from anoseg_bench.methods import METHODS
 from anoseg_bench.metrics import VERSION as METRICS_VERSION
 from anoseg_bench.store.cells import slug
 from anoseg_bench.store.claims import BEAT
+from anoseg_bench.store.records import Identity
 from anoseg_bench.validation import (
     choose_categories,
     choose_device,
@@ -80,9 +81,9 @@ class Cell:
         return trained
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> Identity:
         """What the result depends on: what was trained, and by which version of the metrics it was evaluated."""
-        return {"trained": self.trained, "metrics": METRICS_VERSION}
+        return Identity(trained=self.trained, metrics=METRICS_VERSION)
 
     @cached_property
     def key(self) -> str:
@@ -274,6 +275,11 @@ class Plan:
             command=command,
             notes=notes,
         )
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether the images are those that this project draws."""
+        return self.dataset_name == "synthetic"
 
     def cell(self, variant: Variant, category: str, seed: int, content: str) -> Cell:
         """Return one cell of the plan; `content` is the hash of the category's images."""

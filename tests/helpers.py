@@ -23,6 +23,7 @@ from anoseg_bench.evaluation.maps import Predicted, Stream
 from anoseg_bench.metrics import FPR_GRID, METRICS, RATE_CURVE, RECALL_GRID, VALUE_GRID
 from anoseg_bench.store.cells import Row, Run, to_json
 from anoseg_bench.store.claims import claimed_cells, start_of
+from anoseg_bench.store.records import Made, Timing
 
 ROOT = Path(__file__).resolve().parents[1]
 FAULTY = f"{ROOT / 'tests' / 'faulty.py'}:Faulty"
@@ -216,16 +217,15 @@ def store(run: Run, variant: str, category: str, skill: float, seed: int = 0) ->
         items[:1] * 20, shapes[:1] * 20, Stream(lambda i: good[i], 20), np.array([m.max() for m in good], np.float32)
     )
     row = Row(variant, variant, "d", category, seed, f"{variant}{category}{seed}".encode().hex()[:20])
-    timing = {"train_s": 100.0, "predict_s": 1.0, "images_per_s": 50.0}
-    record = {
-        "method": variant,
-        "dataset": "d",
-        "seed": seed,
-        "content": category,
-        "timing": timing,
-        "config": {"image_size": SIDE},
-    }
-    write_cell(run.store, row.key, Category(category, items[:1], items), record, test, held_out, True)
+    made = Made(
+        method=variant,
+        dataset="d",
+        seed=seed,
+        content=category,
+        timing=Timing(train_s=100.0, predict_s=1.0, images_per_s=50.0),
+        config={"image_size": SIDE},
+    )
+    write_cell(run.store, row.key, Category(category, items[:1], items), made, test, held_out, True)
     row.settle("done", "", run.store.get(row.method, row.key))
     run.rows.append(row)
 

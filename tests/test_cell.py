@@ -14,8 +14,9 @@ from anoseg_bench.evaluation.inspection import inspect
 from anoseg_bench.evaluation.maps import to_original
 from anoseg_bench.methods import METHODS
 from anoseg_bench.methods.base import Method, MethodConfig, Prediction
-from anoseg_bench.plan import Cell, Variant
+from anoseg_bench.plan import Cell
 from anoseg_bench.store.cells import Store
+from anoseg_bench.variants import Variant
 from tests.helpers import make_category
 
 SEEN: dict[str, list[torch.Tensor]] = {"fit": [], "predict": []}
@@ -70,15 +71,15 @@ def test_held_out_images_are_not_trained_on(tmp_path, spy):
     assert len(train) == 7 and train < set(every.values())
     predicted = rows_of(torch.cat(SEEN["predict"]))
     assert not train & predicted and set(every.values()) - train <= predicted
-    assert result.record["images"]["held_out"] == 3
+    assert result.record.images.held_out == 3
     assert result.value("threshold_deployable") > 0
 
 
 def test_a_cell_keeps_the_training_curve_and_what_the_method_found(tmp_path, spy):
     make_category(tmp_path)
     record = run(tmp_path, spy, MVTecLayout(tmp_path).load("widget")).record
-    assert record["findings"] == {"images": record["images"]["train"]}
-    steps = [step for step, _ in record["training_curve"]]
+    assert record.findings == {"images": record.images.train}
+    steps = [step for step, _ in record.training_curve]
     assert 150 < len(steps) < 300 and steps[0] == 15 and steps[-1] == 3510 and steps == sorted(set(steps))
 
 

@@ -459,7 +459,8 @@ def test_splits_of_one_folder_are_told_apart(bench, tmp_path):
 
 
 def test_weights_are_told_apart_by_content(bench, tmp_path):
-    from anoseg_bench.plan import Cell, parse_methods
+    from anoseg_bench.plan import Cell
+    from anoseg_bench.variants import parse_methods
 
     keys = []
     for content in ("a", "b"):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 from anoseg_bench import console
-from anoseg_bench.commands.all import Narrator
 from anoseg_bench.console import Console
+from anoseg_bench.execution.narrator import Narrator
 from anoseg_bench.store.cells import Row, Run
 
 

@@ -15,11 +15,11 @@ from PIL import Image
 from anoseg_bench.evaluation.cost import multiply_adds, peak_memory
 from anoseg_bench.experiments import ALL, EXPERIMENTS, LADDER, PAPER
 from anoseg_bench.methods.base import Method, MethodConfig, Prediction
-from anoseg_bench.plan import parse_methods
 from anoseg_bench.report.compose import write_report
 from anoseg_bench.report.experiments import experiment_report, joined
 from anoseg_bench.report.results import Results
 from anoseg_bench.store.cells import Run
+from anoseg_bench.variants import parse_methods
 from tests.helpers import add
 
 TINY = [f"--set=anoseg.{s}" for s in ("image_size=64", "images_seen=4", "width=4", "batch_size=2")]

@@ -12,8 +12,8 @@ import pytest
 
 from anoseg_bench.errors import UsageError
 from anoseg_bench.methods import METHODS
-from anoseg_bench.plan import source_hash
 from anoseg_bench.registry import Registry
+from anoseg_bench.variants import source_hash
 from tests.helpers import ROOT, checkout_python
 
 
@@ -127,8 +127,9 @@ def test_entry_points(tmp_path, monkeypatch):
 def test_planning_imports_no_torch():
     """Names, configurations and variants are read without torch."""
     code = (
-        "import sys; from anoseg_bench.plan import parse_methods; from anoseg_bench.datasets import DATASETS; DATASETS.names();"
-        "parse_methods('*', 'full', {}); import anoseg_bench.commands.all; sys.exit('torch' in sys.modules)"
+        "import sys; from anoseg_bench.plan import Plan; from anoseg_bench.datasets import DATASETS; DATASETS.names();"
+        "import anoseg_bench.execution.run; from anoseg_bench.variants import parse_methods; parse_methods('*', 'full', {});"
+        "sys.exit('torch' in sys.modules)"
     )
     assert checkout_python(code).returncode == 0
 

@@ -184,7 +184,7 @@ def test_every_number_has_its_interval_in_long_form(run):
     run.rows.append(Row("c", "c", "d", "nut", 0, "0"))
     frame = intervals_frame(Results(run))
     of_all = set(frame.metric[(frame.category == "wood") & (frame.defect == "")])
-    assert of_all == {name for name in run.rows[0].result.record["values"] if "threshold" not in name}
+    assert of_all == {name for name in run.rows[0].result.record.values if "threshold" not in name}
     bounded = frame.dropna(subset=["low"])
     inside = (bounded.low <= bounded.value + 0.02) & (bounded.value - 0.02 <= bounded.high)
     assert inside.all() and (bounded.low < bounded.high).sum() > 150
@@ -235,7 +235,7 @@ def test_no_false_alarm_is_not_none_ever(run):
     for category in "wood", "nut":
         store(run, "strong", category, 1.5)
     for row in run.rows:
-        row.result.record["values"]["image_fpr_deployable"] = 0.0
+        row.result.record.values["image_fpr_deployable"] = 0.0
     text = " ".join(findings(Results(run)))
     assert "no false alarm on 16 good test images, which leaves up to 171 per 1,000" in text  # 0.829^16 = 0.05
 
@@ -243,8 +243,9 @@ def test_no_false_alarm_is_not_none_ever(run):
 def test_a_method_without_a_threshold_of_images_says_what_would_give_one(run):
     store(run, "a", "wood", 1.0)
     record = run.rows[0].result.record
-    record["values"] |= dict.fromkeys(("image_threshold_deployable", "image_recall_deployable", "image_fpr_deployable"))
-    record["reasons"] = {"image_threshold_deployable": "needs 19 held-out normal images, but there are 3"}
+    names = ("image_threshold_deployable", "image_recall_deployable", "image_fpr_deployable")
+    record.values.update(dict.fromkeys(names, math.nan))
+    record.reasons["image_threshold_deployable"] = "needs 19 held-out normal images, but there are 3"
     assert any("but there are 3 (--holdout" in sentence for sentence in findings(Results(run)))
 
 

@@ -1,13 +1,35 @@
-"""The state of a run's cells, from its manifest and the store alone: also while commands work at it."""
+"""`status`: where the cells of a run stand, from its manifest and the store alone, also while commands work at it."""
 
 from __future__ import annotations
 
+import argparse
 import time
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from anoseg_bench.commands.common import add_verbosity, console_of
 from anoseg_bench.formatting import duration
-from anoseg_bench.store.cells import Row, Run
-from anoseg_bench.store.claims import Holder, Watch
+
+if TYPE_CHECKING:
+    from anoseg_bench.store.cells import Row, Run
+    from anoseg_bench.store.claims import Holder, Watch
+
+HELP = "where the cells of a run stand"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_verbosity(parser)
+    parser.add_argument("run", type=Path, help="folder of a run")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print where the cells of a run stand, also while another command works at it."""
+    from anoseg_bench.store.cells import Run
+
+    console_of(arguments).result(table(Run.load(arguments.run)))
+    return 0
 
 
 @dataclass(frozen=True)
@@ -50,6 +72,8 @@ def progress(holder: Holder) -> str:
 
 def table(run: Run) -> str:
     """Return the states of all cells as lines, and their counts."""
+    from anoseg_bench.store.claims import Watch
+
     watch = Watch(run.store.claims)
     states = [(row, state_of(run, row, watch)) for row in run.rows]
     lines = [f"{row.title:<50} {state.name:<8} {state.detail}".rstrip() for row, state in states]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anoseg_bench.errors import DataError, UsageError
+from anoseg_bench.console import Console
+from anoseg_bench.errors import DataError, UsageError, describe
 from anoseg_bench.store.cells import to_json, write_atomically
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Inspected:
+class Inspection:
     """A category whose files are known to be sound, the hash of its content, and what was left out by which pattern."""
 
     category: Category
@@ -30,16 +32,16 @@ def inspect(
     dataset: Dataset,
     name: str,
     cache: Path,
-    exclude: list[str],
+    exclude: Sequence[str],
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Inspected:
+) -> Inspection:
     """List a category, leave out what `exclude` names, and read every file.
 
     Parameters
     ----------
     cache : Path
         Folder for hashes by size and time of change, so that the files are read again only when they changed.
-    exclude : list of str
+    exclude : sequence of str
         Patterns (fnmatch) of ``<category>/<item>``.
 
     Raises
@@ -53,7 +55,7 @@ def inspect(
     category = _without(whole, excluded)
     version = dataset.content()
     if version is not None:
-        return Inspected(category, _digest([version, name, *_names(category)]), excluded)
+        return Inspection(category, _digest([version, name, *_names(category)]), excluded)
     known_file = cache / f"{_digest([dataset.label, str(dataset.root and dataset.root.resolve()), name])}.json"
     known = _read(known_file)
     digests: list[str] = []
@@ -70,7 +72,39 @@ def inspect(
         raise DataError(problems[0] + more)
     if fresh != known:
         write_atomically(known_file, to_json(fresh))
-    return Inspected(category, _digest([name, *_names(category), *digests]), excluded)
+    return Inspection(category, _digest([name, *_names(category), *digests]), excluded)
+
+
+def inspect_all(
+    dataset: Dataset, categories: Sequence[str], cache: Path, exclude: Sequence[str], out: Console
+) -> dict[str, Inspection | str]:
+    """Inspect the categories before anything is trained; a bad one is kept as the line that says why.
+
+    Raises
+    ------
+    UsageError
+        If a pattern of `exclude` matches no image.
+    """
+    inspected: dict[str, Inspection | str] = {}
+    for category in categories:
+        progress = functools.partial(out.progress, category, "reading")
+        try:
+            inspected[category] = inspect(dataset, category, cache, exclude, progress)
+        except (DataError, OSError) as error:
+            inspected[category] = describe(error)
+            out.error(f"{category}: {describe(error)}")
+    sound = [found for found in inspected.values() if isinstance(found, Inspection)]
+    unused = set(exclude) - {pattern for found in sound for pattern in found.excluded.values()}
+    if unused and len(sound) == len(inspected):
+        raise UsageError(
+            f"--exclude '{sorted(unused)[0]}' matches no image; expected <category>/<image>, e.g. bottle/test/crack/003."
+        )
+    return inspected
+
+
+def excluded_of(inspected: Mapping[str, Inspection | str]) -> list[str]:
+    """Return the names of the images that were left out, sorted."""
+    return sorted(name for found in inspected.values() if isinstance(found, Inspection) for name in found.excluded)
 
 
 def _names(category: Category) -> list[str]:

@@ -20,9 +20,9 @@ from anoseg_bench.evaluation.cell import resize, scores_of_maps
 from anoseg_bench.evaluation.maps import to_original
 from anoseg_bench.methods import METHODS
 from anoseg_bench.methods.base import Method
-from anoseg_bench.plan import is_stale
 from anoseg_bench.registry import nearest
 from anoseg_bench.store.cells import MODEL, CellResult, Row, Run, slug, write_atomically
+from anoseg_bench.variants import is_stale
 
 COLUMNS = (
     "image",

@@ -12,7 +12,7 @@ import numpy as np
 
 from anoseg_bench.datasets.base import Category, Item
 from anoseg_bench.errors import DataError, UsageError
-from anoseg_bench.evaluation.inspection import Inspected
+from anoseg_bench.evaluation.inspection import Inspection
 from anoseg_bench.evaluation.maps import (
     EXTENSIONS,
     SCORES,
@@ -109,7 +109,7 @@ class Scored:
     remarks: list[str]
 
 
-def score_category(source: Source, found: Inspected, dataset: str, seed: int, store: Store, command: str) -> Scored:
+def score_category(source: Source, found: Inspection, dataset: str, seed: int, store: Store, command: str) -> Scored:
     """Evaluate the maps of a category and write the cell, under the method `SCORED`.
 
     Raises
@@ -142,23 +142,21 @@ def score_category(source: Source, found: Inspected, dataset: str, seed: int, st
             remarks.append(f"'{table}' has no scores of the normal images outside the test set: no deployable threshold of images")
     digests, unseen_digests = _digests(tested), _digests(given)
     _refuse_test_maps(digests, unseen_digests, given)
-    identity = {
-        "scored": {
-            "maps": digests,
-            "normals": unseen_digests,
-            "scores": scores,
-            "probability": probability,
-            "dataset": dataset,
-            "category": category.name,
-            "content": found.content,
-            "seed": seed,
-        },
-        "metrics": METRICS_VERSION,
+    given_maps = {
+        "maps": digests,
+        "normals": unseen_digests,
+        "scores": scores,
+        "probability": probability,
+        "dataset": dataset,
+        "category": category.name,
+        "content": found.content,
+        "seed": seed,
     }
+    identity = {"scored": given_maps, "metrics": METRICS_VERSION}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
     image_scores = f"image scores of {table}" if table else "the largest value of each map as image score"
     made = Made(
-        identity=Identity(**identity),
+        identity=Identity(scored=given_maps, metrics=METRICS_VERSION),
         method=SCORED,
         maps=ScoredMaps(folder=str(source.maps), normals=len(unseen), image_scores=image_scores, about=about, command=command),
         dataset=dataset,

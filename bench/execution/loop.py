@@ -9,13 +9,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol
 
 from anoseg_bench.errors import BenchError
 from anoseg_bench.execution.engines import Engine, Task
 from anoseg_bench.execution.worker import Job, Outcome
-from anoseg_bench.store.cells import Row, Run, slug
+from anoseg_bench.store.cells import Row, Run
 from anoseg_bench.store.claims import Holder, Watch, is_gone
 
 #: Seconds between two looks at the running cells, and between two at those that another command runs.
@@ -211,8 +210,3 @@ class Execution:
                 self._settled(row, 0.0)
             else:
                 self.waiting.append((row, replace(job, replace=job.replace or self._is_stored(row))))
-
-
-def log_of(run: Run, row: Row) -> Path:
-    """Return the file that a row's worker writes its output to."""
-    return run.path.resolve() / "logs" / f"{slug(f'{row.variant}-{row.category}')}-{row.seed}-{row.key[:8]}.log"

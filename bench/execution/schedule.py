@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from anoseg_bench.datasets import DATASETS
@@ -49,8 +49,9 @@ class Decision:
     category : str
     cell : Cell or None
         None where the images of the category could not be read.
-    action : {"run", "take", "leave", "fail"}
-        Run it, take what is stored, leave it to another command or to the same cell of another variant, or give it up.
+    action : {"run", "take", "share", "leave", "fail"}
+        Run it, take what is stored, share the result of the same cell of another variant, leave it to another command, or give
+        it up.
     reason : str
         Why it is left or given up, or what is known of a cell that is to run.
     result : CellResult or None
@@ -100,7 +101,7 @@ def resolve(plan: Plan, inspected: Mapping[str, Inspection | str], store: Store)
         cell = plan.cell(variant, category, seed, found.content)
         decision = _decide(plan, cell, store, number % shards == shard - 1)
         if decision.action == "run" and cell.key in running:  # a variant of the same configuration gets the same result
-            decision = Decision(variant, category, seed, cell, "leave", "the same cell runs under another name")
+            decision = replace(decision, action="share", reason="the same cell under another name")
         elif decision.action == "run":
             running.add(cell.key)
         decisions.append(decision)

@@ -14,11 +14,12 @@ from typing import Any
 
 from anoseg_bench.datasets import DATASETS
 from anoseg_bench.errors import DataError, describe
-from anoseg_bench.evaluation.inspection import Inspected, inspect
+from anoseg_bench.evaluation.inspection import Inspection, inspect
 from anoseg_bench.methods import METHODS
-from anoseg_bench.plan import Cell, Variant, source_hash
+from anoseg_bench.plan import Cell
 from anoseg_bench.store.cells import Store
 from anoseg_bench.store.claims import BEAT, PATIENCE, Claim, FencedError, Watch, claimed_cells, is_gone, this_host
+from anoseg_bench.variants import Variant, source_hash
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def method_name(spec: str) -> str:
     return METHODS.match(spec)[0]
 
 
-def rebuild(job: Job) -> tuple[Cell, Inspected]:
+def rebuild(job: Job) -> tuple[Cell, Inspection]:
     """Return the cell and the category that a job means.
 
     Raises
@@ -176,7 +177,7 @@ def _run(job: Job, store: Store, claim: Claim, concurrency: Callable[[], int]) -
     cell, found = rebuild(job)
     keep = Keep(job.save_maps, job.keep_model, job.replace or there is not None, claim)
     with threadpool_limits(job.threads):
-        anew = job.replace or there is None or there.is_evaluated
+        anew = job.replace or there is None or there.record.is_evaluated
         if anew or there is None or not evaluate_again(cell, found.category, store, there, claim.progress, keep):
             run_cell(cell, found.category, store, claim.progress, keep, concurrency)
     return Outcome("done")

@@ -27,7 +27,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from anoseg_bench.errors import BenchError, UsageError
-from anoseg_bench.store.claims import Claim, latest, left_by
+from anoseg_bench.store.claims import Claim, claimed_cells, latest, left_by
 from anoseg_bench.store.records import CellRecord
 
 STORE_NAME = ".cells"
@@ -225,6 +225,14 @@ class Store:
             elif not (self.root / cell).exists() and any(self.root.glob(f".tmp-{cell}-*-old")):
                 self._clear(cell)
 
+    def recover_all(self) -> None:
+        """Recover every cell that a writer left claimed or half-replaced."""
+        replaced = {
+            path.name.removeprefix(".tmp-").removesuffix("-old").rpartition("-")[0] for path in self.root.glob(".tmp-*-old")
+        }
+        for cell in sorted(replaced | set(claimed_cells(self.claims))):
+            self.recover(cell)
+
     def abandon(self, cell: str, pid: int | None = None) -> None:
         """Give a cell free that a process of this machine worked at when it ended, and clear what it had half-written.
 
@@ -395,6 +403,10 @@ class Run:
             row.settle("failed", f"its cell is no longer in '{self.store.root}'; run the command again")
         elif why := self.store.failure(self.store.name(row.method, row.key)):
             row.settle("failed", why)
+
+    def log_of(self, row: Row) -> Path:
+        """Return the file that a row's worker writes its output to."""
+        return self.path / "logs" / f"{slug(f'{row.variant}-{row.category}')}-{row.seed}-{row.key[:8]}.log"
 
     @property
     def store(self) -> Store:

@@ -43,7 +43,7 @@ class Timing(Record):
 
 
 class Provenance(Record):
-    """What is needed to make a result again, beside its configuration."""
+    """What is needed to make a result again, beside its configuration; `concurrency` cells ran on the machine at once."""
 
     commit: str | None = None
     dirty: bool = False
@@ -52,7 +52,7 @@ class Provenance(Record):
     device: str = "cpu"
     device_name: str = "an unknown device"
     threads: int | None = None
-    concurrency: int = Field(1, description="cells that ran on the machine at once")
+    concurrency: int = 1
 
     @property
     def revision(self) -> str:

@@ -14,20 +14,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
 from anoseg_bench.cli import main as run_bench
-from anoseg_bench.cli import parser
 from anoseg_bench.console import Console
-from anoseg_bench.evaluation.inspection import inspect
 from anoseg_bench.execution.engines import Engine, Setup, make_engine
-from anoseg_bench.execution.schedule import settle_stored
+from anoseg_bench.execution.run import decide, new_run, rows_of
+from anoseg_bench.execution.schedule import job_of
 from anoseg_bench.execution.worker import Job
-from anoseg_bench.plan import parse_methods
-from anoseg_bench.store.cells import Row, Run
-from anoseg_bench.validation import open_dataset
+from anoseg_bench.plan import Plan
+from anoseg_bench.store.cells import Run
+from anoseg_bench.validation import make_folder
 from tests.helpers import ROOT, make_category
 
 CELLS = 12
@@ -51,16 +49,14 @@ def timed(arguments: list[str]) -> float:
     return time.perf_counter() - began
 
 
-def jobs_of(arguments: list[str]) -> tuple[Run, list[tuple[Row, Job]]]:
+def jobs_of(seeds: range, data: Path, out: Path) -> tuple[Run, list[Job]]:
     """Return a run and its jobs as the command would plan them."""
-    parsed: Namespace = parser().parse_args(["run", *arguments])
-    _, dataset, settings = open_dataset(parsed)
-    variants = parse_methods(parsed.methods, parsed.profile, settings)
-    seeds = [int(s) for s in parsed.seeds.split(",")]
-    run = Run(parsed.out, {"holdout": parsed.holdout, "device": "cpu", "seeds": seeds})
-    run.rows = [Row(v.label, v.method, dataset.label, "widget", seed) for v in variants for seed in seeds]
-    found = inspect(dataset, "widget", run.store.root / "content", [])
-    return run, settle_stored(run, {v.label: v for v in variants}, dataset, {"widget": found}, parsed, Console(-1))
+    plan = Plan.of("random", dataset="mvtec_layout", data_root=data, seeds=seeds, profile="demo", out=out)
+    make_folder(plan.out)
+    run = new_run(plan)
+    rows = rows_of(plan, decide(plan, run, Console(-1)))
+    run.rows = [row for row, _ in rows]
+    return run, [job_of(plan, run, row, decision, 1) for row, decision in rows if decision.action == "run"]
 
 
 def through(engine: Engine, jobs: list[Job]) -> list[float]:
@@ -98,16 +94,16 @@ def main() -> None:
         make_category(data)
         out.mkdir(parents=True)
         seeds = ",".join(map(str, range(CELLS)))
-        run, jobs = jobs_of(command(data, out, "--seeds", seeds, "--threads", "1"))
+        run, jobs = jobs_of(range(CELLS), data, out)
         engines = {"local": Setup(1)} | ({"ray": Setup(1)} if arguments.ray else {})
         for name, setup in engines.items():
             began = time.perf_counter()
             engine = make_engine(name, setup)
-            first = through(engine, [jobs[0][1]])[0]
+            first = through(engine, [jobs[0]])[0]
             ready = time.perf_counter() - began
-            again = [replace(job, replace=True) for _, job in jobs]
+            again = [replace(job, replace=True) for job in jobs]
             cells = sorted(through(engine, again))
-            starts = sorted(through(engine, [job for _, job in jobs]))
+            starts = sorted(through(engine, [job for job in jobs]))
             engine.close()
             records = [json.loads(p.read_text()) for p in run.store.root.glob("random-*/cell.json")]
             own = sum(r["timing"]["train_s"] + r["timing"]["predict_s"] for r in records) / len(records)
@@ -126,11 +122,10 @@ def main() -> None:
             f"| **a run of {CELLS} cells that is stored, whole command** | **{timed(command(data, out, '--seeds', seeds)):.2f}** |"
         )
         many = command(data, out.parent / "many", "--seeds", ",".join(map(str, range(1000))), "--threads", "1")
-        (out.parent / "many").mkdir()
-        thousand, _ = jobs_of(many)
+        thousand, _ = jobs_of(range(1000), data, out.parent / "many")
         fabricate(thousand, next(run.store.root.glob("random-*")))
         began = time.perf_counter()
-        _, left = jobs_of(many)
+        _, left = jobs_of(range(1000), data, out.parent / "many")
         lines.append(f"| **recognising 1,000 stored cells, {len(left)} left to run** | **{time.perf_counter() - began:.2f}** |")
         lines.append(f"| the same as a whole command, `--dry-run` | {timed([*many, '--dry-run']):.2f} |")
     print("\n".join(lines))

@@ -22,8 +22,8 @@ from sklearn.metrics import average_precision_score
 from anoseg_bench.evaluation.cell import hold_out, resize
 from anoseg_bench.methods import METHODS
 from anoseg_bench.metrics import evaluate
-from anoseg_bench.plan import parse_methods
 from anoseg_bench.validation import choose_categories, open_dataset
+from anoseg_bench.variants import parse_methods
 
 Marred = tuple[np.ndarray, np.ndarray]  # float32 image (S, S, 3), and where it may have changed, 0..1 (S, S)
 SHOWN = ["pixel_auroc", "pixel_ap", "iou_max", "iou_0.5", "iou_deployable", "iou_mean", "image_auroc"]

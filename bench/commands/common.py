@@ -1,0 +1,104 @@
+"""What several commands share: groups of arguments, and the end of a command that writes a report. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from anoseg_bench.console import Console
+    from anoseg_bench.store.cells import Run
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, and which guesses no option from its beginning."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False} | options)
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong and exit with 2."""
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name a dataset and settings."""
+    parser.add_argument("--dataset", default="synthetic", help="a dataset of `list`, or file.py:Class (default: the embedded one)")
+    parser.add_argument("--data-root", type=Path, help="folder of a real dataset (default: the environment's BENCH_DATA_ROOT)")
+    parser.add_argument("--config", type=Path, metavar="FILE.yaml", help="settings: 'method: {key: value}'")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="METHOD.KEY=VALUE", help="one setting, after --config; repeatable"
+    )
+
+
+def add_images(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose categories and leave images out."""
+    parser.add_argument("--category", default="all", help="names separated by commas, or all (default)")
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="PATTERN",
+        help="leave out images, e.g. 'bottle/test/crack/003'; repeatable",
+    )
+
+
+def add_verbosity(parser: argparse.ArgumentParser) -> None:
+    """Add -q and -v."""
+    parser.add_argument("-q", "--quiet", action="store_true", help="results and errors only")
+    parser.add_argument("-v", "--verbose", action="store_true", help="tracebacks of what failed")
+
+
+def add_report(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a report."""
+    parser.add_argument("--allow-partial", action="store_true", help="print means over incomplete columns, with n/N")
+    parser.add_argument("--published", metavar="NAMES", help="show these published methods, too, e.g. 'NSA*,DRAEM,patchcore*'")
+
+
+def console_of(arguments: argparse.Namespace) -> Console:
+    """Return the console for -q and -v."""
+    from anoseg_bench.console import Console
+
+    return Console(-1 if arguments.quiet else int(arguments.verbose))
+
+
+def finish(current: Run, arguments: argparse.Namespace, out: Console, anew: bool = False) -> int:
+    """Write the report, unless it is there already, print the table, the paths and what failed; return the exit code."""
+    from anoseg_bench.report.cache import PAGE, kept_report
+    from anoseg_bench.report.published_values import choose_published
+    from anoseg_bench.store.cells import MANIFEST
+
+    allow_partial, published = arguments.allow_partial, choose_published(arguments.published)
+    kept = kept_report(current, [allow_partial, published])
+    if anew or not kept.is_current():
+        from anoseg_bench.report.compose import console_table, write_report
+
+        files = write_report(current, allow_partial=allow_partial, published=published)
+        kept.keep(files, console_table(current, allow_partial=allow_partial))
+    out.result()
+    out.result(kept.text)
+    out.result()
+    info = current.info
+    if info.get("synthetic"):
+        out.result("Dataset: the embedded synthetic set, made by this project; its numbers say nothing about real images.")
+    if info.get("profile") not in ("full", None):
+        out.result(f"Profile: {info['profile']}, for a first look; results to publish need --profile full.")
+    out.result(f"Written to {current.path}:")
+    for folder in sorted({file.parent for file in kept.files} | {current.path}):
+        names = sorted(file.name for file in kept.files if file.parent == folder)
+        shown = ", ".join(names[:6]) + (f", ... ({len(names)} files)" if len(names) > 6 else "")
+        out.result(f"  {folder}: {shown or MANIFEST}")
+    out.result(f"To look at, in a browser: {current.path / PAGE}")
+    return name_missing(current, out)
+
+
+def name_missing(current: Run, out: Console) -> int:
+    """Name the cells without a result that are not left to another shard, and return the exit code."""
+    missing = [row for row in current.rows if row.result is None and row.status != "skipped"]
+    if missing:
+        failed = sum(row.status == "failed" for row in missing)
+        out.error(f"{failed} of {len(current.rows)} cells failed, {len(missing) - failed} were not run to their end:")
+        for row in missing:
+            out.error(f"  {row.variant}, {row.category}, seed {row.seed}: {row.error}")
+    return 1 if missing else 0

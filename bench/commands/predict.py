@@ -1,0 +1,56 @@
+"""`predict`: a kept model on images, without labels."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from anoseg_bench.commands.common import add_verbosity, console_of
+
+HELP = "use a kept model on images"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_verbosity(parser)
+    parser.add_argument("images", type=Path, nargs="+", help="image files, or folders of them")
+    parser.add_argument("--run", type=Path, required=True, metavar="RUN", help="a run that was made with --keep-models")
+    parser.add_argument("--method", required=True, help="its name in the run's tables")
+    parser.add_argument("--category", required=True, help="the category that it was trained on")
+    parser.add_argument("--seed", type=int, help="which, where the run has several (default: the first)")
+    parser.add_argument("--plugin", action="append", default=[], metavar="file.py:Class", help="where a method of yours is defined")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for maps/, overlays/ and predictions.csv")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Use a stored model on images: maps, overlays and a table of scores and decisions."""
+    from anoseg_bench.evaluation.predict import choose_row, find_images, load_method, predict_images, write_predictions
+    from anoseg_bench.methods import METHODS
+    from anoseg_bench.store.cells import Run
+    from anoseg_bench.validation import choose_device
+    from anoseg_bench.variants import is_stale
+
+    out = console_of(arguments)
+    for plugin in arguments.plugin:
+        METHODS.match(plugin)
+    run = Run.load(arguments.run)
+    row = choose_row(run, arguments.method, arguments.category, arguments.seed)
+    files = find_images(arguments.images)
+    method, result = load_method(run, row, choose_device(arguments.device))
+    if is_stale(row.method, result.record.source):
+        out.error(f"note: the code of {row.variant} has changed since it was trained; its maps may not fit the thresholds")
+    decided, problems = predict_images(method, files)
+    for problem in problems:
+        out.error(f"error: {problem}")
+    if decided:
+        path = write_predictions(decided, method, result, arguments.out)
+        reason = result.record.reasons.get("image_threshold_deployable")
+        threshold = result.value("image_threshold_deployable")
+        if reason:
+            out.error(f"note: no image is decided on: {reason}; train with a larger --holdout, or more normal images")
+        else:
+            defective = sum(d.score >= threshold for d in decided)
+            out.result(f"{defective} of {len(decided)} images reach the deployable threshold {threshold:.4g} of {row.title}")
+        out.result(f"Written to {arguments.out}: {path.name}, maps, overlays")
+    return 1 if problems else 0

@@ -1,0 +1,134 @@
+"""A plan carried out: every cell that is not stored runs, and the run's manifest says what became of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from anoseg_bench.console import Console
+from anoseg_bench.evaluation.inspection import excluded_of, inspect_all
+from anoseg_bench.execution.engines import Setup, check_engine, make_engine
+from anoseg_bench.execution.loop import Execution
+from anoseg_bench.execution.narrator import Narrator
+from anoseg_bench.execution.schedule import Decision, forecast, job_of, modules_of, resolve, share_out
+from anoseg_bench.formatting import counted
+from anoseg_bench.plan import Plan
+from anoseg_bench.store.cells import Row, Run
+from anoseg_bench.store.provenance import commit
+from anoseg_bench.validation import make_folder
+
+
+def describe_plan(plan: Plan) -> str:
+    """Return a plan in one line."""
+    where = "the embedded synthetic set" if plan.is_synthetic else f"{plan.dataset.label} in {plan.dataset.root}"
+    size = f"{counted(len(plan.variants), 'method')}, {counted(len(plan.categories), 'category', 'categories')}"
+    return f"{size} of {where}, profile {plan.profile}, on {plan.device}"
+
+
+def decide(plan: Plan, run: Run, out: Console) -> list[Decision]:
+    """Inspect the images of a plan, decide about its cells, and make the rows of its run; nothing else changes.
+
+    Raises
+    ------
+    UsageError
+        If a pattern of what to leave out matches no image.
+    """
+    inspected = inspect_all(plan.dataset, plan.categories, run.store.root / "content", plan.exclude, out)
+    run.info["excluded"] = excluded_of(inspected)
+    decisions = resolve(plan, inspected, run.store)
+    stale = [decision for decision in decisions if decision.stale]
+    if stale and plan.rerun not in ("stale", "all"):
+        names = ", ".join(sorted({decision.variant.label for decision in stale}))
+        out.error(f"note: {len(stale)} stored cells were made by other code of {names} than it has now; --rerun stale renews them")
+    return decisions
+
+
+def new_run(plan: Plan) -> Run:
+    """Return the run of a plan, without rows."""
+    revision, dirty = commit()
+    info = {
+        "command": plan.command or "a plan made in Python",
+        "profile": plan.profile,
+        "dataset": plan.dataset.label,
+        "synthetic": plan.is_synthetic,
+        "holdout": plan.holdout,
+        "seeds": list(plan.seeds),
+        "device": plan.device,
+        "commit": revision and revision + " with uncommitted changes" * dirty,
+        "experiment": plan.experiment,
+    }
+    return Run(plan.out, info)
+
+
+def rows_of(plan: Plan, decisions: Sequence[Decision]) -> list[tuple[Row, Decision]]:
+    """Return the row of each decision, settled where nothing is to run, in the order of methods, categories, seeds."""
+    rows = []
+    for decision in decisions:
+        key = decision.cell.key if decision.cell else ""
+        row = Row(decision.variant.label, decision.variant.method, plan.dataset.label, decision.category, decision.seed, key)
+        if decision.action == "take":
+            row.settle("cached", "", decision.result)
+        elif decision.action in ("leave", "fail"):
+            row.settle({"leave": "skipped", "fail": "failed"}[decision.action], decision.reason)
+        rows.append((row, decision))
+    order = [variant.label for variant in plan.variants]
+    return sorted(rows, key=lambda pair: order.index(pair[0].variant))
+
+
+def run_plan(plan: Plan, out: Console | None = None) -> Run:
+    """Run the cells of a plan that are not stored, and return its run, which is in its folder.
+
+    Cells that fail are rows with a reason; the others are not lost by it.
+
+    Parameters
+    ----------
+    out : Console or None
+        Where to tell how it goes; None for nowhere.
+
+    Raises
+    ------
+    UsageError
+        If the engine is unknown, the folder cannot be written, or what is to be left out does not exist.
+    """
+    out = out or Console(-1)
+    check_engine(plan.engine)
+    make_folder(plan.out)
+    run = new_run(plan)
+    run.store.recover_all()
+    decisions = decide(plan, run, out)
+    rows = rows_of(plan, decisions)
+    run.rows = [row for row, _ in rows]
+    for row, decision in rows:
+        if decision.damaged:
+            aside = run.store.set_aside(row.method, row.key)
+            out.error(f"{row.title}: {decision.damaged} It was set aside as '{aside}', and runs again.")
+    run.save()
+    workers, threads = share_out(plan)
+    by_decision = {id(decision): row for row, decision in rows}
+    todo = [(by_decision[id(d)], d) for d in decisions if d.action == "run"]
+    jobs = [(row, job_of(plan, run, row, decision, threads)) for row, decision in todo]
+    for row in run.rows:
+        if row.status == "cached":
+            out.line(f"{row.title}: stored already")
+    if jobs:
+        setup = Setup(workers, plan.device, modules_of(decisions), plan.ray_address, plan.gpus_per_cell)
+        engine = make_engine(plan.engine, setup)
+        Execution(run, jobs, engine, Narrator(run, out, engine.slots), plan.timeout).go()
+        run.save()
+    return run
+
+
+def show_plan(plan: Plan, out: Console) -> int:
+    """Print what would be done about each cell, and how long it should take; changes nothing. Returns the exit code."""
+    check_engine(plan.engine)
+    run = new_run(plan)
+    decisions = decide(plan, run, out)
+    words = {"run": "to run", "take": "stored", "share": "to run", "leave": "skipped", "fail": "failed"}
+    for _, decision in rows_of(plan, decisions):
+        reason = f": {decision.reason}" if decision.reason else ""
+        out.result(f"{decision.title:<50} {words[decision.action]}{reason}")
+    todo = sum(decision.action == "run" for decision in decisions)
+    out.result(f"{todo} of {len(decisions)} cells to run: {forecast(decisions, run.store, max(1, share_out(plan)[0]))}.")
+    failed = sum(decision.action == "fail" for decision in decisions)
+    if failed:
+        out.error(f"error: {failed} of {len(decisions)} cells cannot run; the reasons stand above")
+    return int(bool(failed))
