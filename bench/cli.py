@@ -17,7 +17,7 @@ from anoseg_bench.errors import BenchError, describe
 from anoseg_bench.registry import nearest
 
 #: The sub-commands, each a module of `anoseg_bench.commands` with `HELP`, `add_arguments` and `main`; the first is the default.
-COMMANDS = ("run", "status", "list", "report", "score", "predict", "preview")
+COMMANDS = ("run", "status", "list", "report", "score", "predict", "preview", "check")
 
 EPILOG = """\
 commands (the default is run):
@@ -29,6 +29,7 @@ commands (the default is run):
   run_bench.py predict --run results/NAME --method METHOD --category NAME IMAGES... --out DIR
                                     maps, overlays and decisions of a model that --keep-models kept
   run_bench.py preview METHOD       a gallery of the synthetic anomalies that a method learns from
+  run_bench.py check file.py:Class  whether a method or a dataset of yours keeps its contract
 
 examples:
   run_bench.py --methods anoseg,ae_recon --category all

@@ -63,9 +63,11 @@ class Cell:
     @cached_property
     def trained(self) -> dict[str, Any]:
         """What the maps depend on; threads, machine and source are provenance."""
+        files = files_of(self.variant.config)
+        content = {key: hashlib.sha256(path.read_bytes()).hexdigest() for key, path in files.items()}
         trained = {
             "method": self.variant.method,
-            "config": self.variant.config.model_dump(mode="json"),
+            "config": self.variant.config.model_dump(mode="json") | content,  # wherever a file lies, what it holds counts
             "version": self.variant.config.version,
             "dataset": self.dataset,
             "category": self.category,
@@ -76,8 +78,6 @@ class Cell:
         }
         if origin := METHODS[self.variant.method].origin:
             trained["origin"] = origin
-        if files := files_of(self.variant.config):
-            trained["files"] = {key: hashlib.sha256(path.read_bytes()).hexdigest() for key, path in files.items()}
         return trained
 
     @property

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import hashlib
 import importlib
 import importlib.metadata
-import importlib.util
 import pkgutil
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from anoseg_bench.errors import UsageError, describe
+from anoseg_bench.errors import UsageError
+from anoseg_bench.plugins import content_of_plugin, load_attribute
 
 T = TypeVar("T")
 
@@ -26,43 +24,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"Did you mean: {', '.join(close)}? " if close else ""
     return f"{hint}Available: {', '.join(known) or 'none'}."
-
-
-def import_attribute(target: str) -> Any:
-    """Import ``"module:Attribute"`` or ``"path/to/file.py:Attribute"``.
-
-    Raises
-    ------
-    UsageError
-        If the module, the file or the attribute cannot be found.
-    """
-    where, separator, attribute = target.rpartition(":")
-    if not separator or not where or not attribute:
-        raise UsageError(f"Expected 'module:Attribute' or 'file.py:Attribute', but got '{target}'.")
-    if where.endswith(".py"):
-        path = Path(where).resolve()
-        if not path.is_file():
-            raise UsageError(f"Expected a Python file at '{where}' (from '{target}'), but there is none.")
-        name = f"_bench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-        if name not in sys.modules:
-            spec = importlib.util.spec_from_file_location(name, path)
-            assert spec is not None and spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[name] = module
-            try:
-                spec.loader.exec_module(module)
-            except Exception as error:  # somebody else's code, which may raise anything
-                del sys.modules[name]
-                raise UsageError(f"'{where}' cannot be imported: {describe(error)}.") from error
-        module = sys.modules[name]
-    else:
-        try:
-            module = importlib.import_module(where)
-        except Exception as error:  # likewise
-            raise UsageError(f"Module '{where}' (from '{target}') cannot be imported: {describe(error)}.") from error
-    if not hasattr(module, attribute):
-        raise UsageError(f"'{where}' has no attribute '{attribute}' (from '{target}'); check its name.")
-    return getattr(module, attribute)
 
 
 def _first_line(cls: type) -> str:
@@ -103,7 +64,7 @@ class Entry(Generic[T]):
 
     def load(self) -> type[T]:
         """Return the class, imported if it has not been."""
-        return import_attribute(self.target) if isinstance(self.target, str) else self.target
+        return load_attribute(self.target) if isinstance(self.target, str) else self.target
 
     def load_config(self) -> Any:
         """Return the configuration class, without the implementation's imports where it was registered apart."""
@@ -239,12 +200,14 @@ class Registry(Generic[T]):
         The name is the one that the class was registered under by its own decorator, else the attribute's.
         """
         self._discover()
-        cls = import_attribute(spec)
+        cls = load_attribute(spec)
         if not hasattr(cls, "Config"):
             raise UsageError(f"Expected a {self.kind} class ({self.package}.base), but '{spec}' is none.")
+        if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+            raise UsageError(f"The {self.kind} '{spec}' lacks {', '.join(missing)}; see {self.package}.base for what each must do.")
         where, _, name = spec.rpartition(":")
         file = Path(where).resolve() if where.endswith(".py") else None
-        origin = hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file else where
+        origin = content_of_plugin(file) if file else where
         own = next((entry for entry in self._entries.values() if entry.target is cls), None)
         if own is None:
             own = Entry(name, cls, summary=_first_line(cls))

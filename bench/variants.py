@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 from anoseg_bench import methods
 from anoseg_bench.errors import UsageError
 from anoseg_bench.methods import METHODS
+from anoseg_bench.plugins import files_of_plugin
 from anoseg_bench.registry import Registry, nearest
 
 if TYPE_CHECKING:
@@ -48,21 +49,26 @@ def source_hash(method: str) -> str:
 
     A stored cell made by other code may be stale; whether results changed is what a configuration's ``version`` says.
     """
-    entry = METHODS[method]
-    target = entry.target if isinstance(entry.target, str) else f"{entry.target.__module__}:"
-    module = target.partition(":")[0]
-    spec = sys.modules[module].__spec__ if module in sys.modules else importlib.util.find_spec(module)
-    file = Path(getattr(spec, "origin", None) or getattr(sys.modules.get(module), "__file__", None) or target.rpartition(":")[0])
     package = Path(methods.__file__).parent
-    if file.parent == package or package not in file.parents:
-        files = [file]
-    else:
-        files = sorted((package / file.relative_to(package).parts[0]).rglob("*.py"))
     shared = [package / "base.py", *sorted(package.glob("_[!_]*.py"))]
     digest = hashlib.sha256()
-    for path in [*files, *shared]:
+    for path in [*_code_of(method, package), *shared]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
+
+
+def _code_of(method: str, package: Path) -> list[Path]:
+    """Return the files of a method's code, but for what it shares with others."""
+    entry = METHODS[method]
+    named = entry.spec.rpartition(":")[0]
+    if named.endswith(".py"):
+        return files_of_plugin(Path(named))
+    module = entry.target.partition(":")[0] if isinstance(entry.target, str) else entry.target.__module__
+    spec = sys.modules[module].__spec__ if module in sys.modules else importlib.util.find_spec(module)
+    file = Path(getattr(spec, "origin", None) or str(getattr(sys.modules.get(module), "__file__", "")))
+    if file.parent == package or package not in file.parents:
+        return [file]
+    return sorted((package / file.relative_to(package).parts[0]).rglob("*.py"))
 
 
 def is_stale(method: str, source: str | None) -> bool:
@@ -152,10 +158,11 @@ def validated(make: Any, name: str, config: type[BaseModel], overrides: dict[str
             raise UsageError(f"Wrong value for '{name}.{key}': Input should be no truth value, but got {value}.")
     try:
         made = make(overrides)
-        for key, path in files_of(made).items():
+        files = files_of(made)
+        for key, path in files.items():
             if not path.is_file():
                 raise UsageError(f"Wrong value for '{name}.{key}': expected a file, but there is none at '{path}'.")
-        return made
+        return made.model_copy(update={key: path.absolute() for key, path in files.items()}) if files else made
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

@@ -11,7 +11,7 @@ from anoseg_bench.errors import MethodError
 from anoseg_bench.methods.gradcam import GradCAMConfig
 from anoseg_bench.methods.gradcam.cutpaste import cutpaste, cutpaste_scar
 from anoseg_bench.methods.gradcam.method import CutPasteGradCAM, log_odds
-from tests.contracts.method_checks import normal_images
+from anoseg_bench.testing import normal_images
 
 
 @pytest.fixture(autouse=True)

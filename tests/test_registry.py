@@ -20,7 +20,7 @@ from tests.helpers import ROOT, checkout_python
 @pytest.fixture
 def registry(monkeypatch) -> Registry:
     """A registry with a package that has no modules of its own."""
-    new: Registry = Registry("method", "tests.contracts", "none.such")
+    new: Registry = Registry("method", "tests", "none.such")
     monkeypatch.setattr(new, "_discovered", True)
     new.register("ae_l", "somewhere:A", aliases=("old_l",))
     new.register("ae_s", "somewhere:B")
@@ -118,7 +118,7 @@ def test_entry_points(tmp_path, monkeypatch):
     (info / "entry_points.txt").write_text("[a.group]\ntheirs = their_method:Theirs\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     importlib.invalidate_caches()
-    new: Registry = Registry("method", "tests.contracts", "a.group")
+    new: Registry = Registry("method", "tests", "a.group")
     monkeypatch.setattr("pkgutil.iter_modules", lambda path: [])
     assert new.names() == ["theirs"]
     assert new["theirs"].load().__name__ == "Theirs"

@@ -69,6 +69,9 @@ def finish(current: Run, arguments: argparse.Namespace, out: Console, anew: bool
     from anoseg_bench.report.published_values import choose_published
     from anoseg_bench.store.cells import MANIFEST
 
+    if not any(row.result for row in current.rows):
+        out.error("no cell has a result, so there is nothing to report")
+        return name_missing(current, out)
     allow_partial, published = arguments.allow_partial, choose_published(arguments.published)
     kept = kept_report(current, [allow_partial, published])
     if anew or not kept.is_current():
@@ -94,11 +97,12 @@ def finish(current: Run, arguments: argparse.Namespace, out: Console, anew: bool
 
 
 def name_missing(current: Run, out: Console) -> int:
-    """Name the cells without a result that are not left to another shard, and return the exit code."""
+    """Name the cells without a result that are not left to another shard, each reason once; return the exit code."""
     missing = [row for row in current.rows if row.result is None and row.status != "skipped"]
-    if missing:
-        failed = sum(row.status == "failed" for row in missing)
-        out.error(f"{failed} of {len(current.rows)} cells failed, {len(missing) - failed} were not run to their end:")
-        for row in missing:
-            out.error(f"  {row.variant}, {row.category}, seed {row.seed}: {row.error}")
-    return 1 if missing else 0
+    if not missing:
+        return 0
+    failed = sum(row.status == "failed" for row in missing)
+    out.error(f"{failed} of {len(current.rows)} cells failed, {len(missing) - failed} were not run to their end:")
+    for reason in dict.fromkeys(row.error for row in missing):
+        out.error(f"  {', '.join(row.title for row in missing if row.error == reason)}: {reason}")
+    return 1

@@ -1,0 +1,51 @@
+"""`check`: whether a method or a dataset adapter keeps its contract."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from anoseg_bench.commands.common import add_verbosity, console_of
+
+HELP = "whether a method or a dataset of yours keeps its contract"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add_verbosity(parser)
+    parser.add_argument("target", help="file.py:Class, module:Class, or a name of `list`")
+    parser.add_argument("--data-root", type=Path, help="of a dataset: the folder of its data")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; repeatable")
+    parser.add_argument("--floor", action="store_true", help="the method tells nothing apart, like noise: leave that check out")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print every check with what came of it; 0 if all were passed, else 1."""
+    from anoseg_bench.datasets import DATASETS
+    from anoseg_bench.datasets.base import Dataset
+    from anoseg_bench.errors import UsageError
+    from anoseg_bench.methods import METHODS
+    from anoseg_bench.plugins import load_attribute
+    from anoseg_bench.testing import check_dataset, check_method
+    from anoseg_bench.variants import parse_value
+
+    out = console_of(arguments)
+    settings = {}
+    for assignment in arguments.set:
+        key, separator, value = assignment.partition("=")
+        if not separator:
+            raise UsageError(f"Expected --set KEY=VALUE, but got '{assignment}'.")
+        settings[key] = parse_value(value)
+    target = load_attribute(arguments.target) if ":" in arguments.target else None
+    is_dataset = isinstance(target, type) and issubclass(target, Dataset)
+    if target is None:
+        is_dataset = arguments.target in DATASETS.names() and arguments.target not in METHODS.names()
+    if is_dataset:
+        results = check_dataset(arguments.target, arguments.data_root, settings)
+    else:
+        results = check_method(arguments.target, settings, learns=not arguments.floor)
+    for result in results:
+        out.result(str(result))
+    failed = sum(not result.passed for result in results)
+    out.result(f"{len(results) - failed} of {len(results)} checks passed")
+    return int(failed > 0)

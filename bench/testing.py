@@ -1,0 +1,488 @@
+"""The contract checks of methods and datasets, for this project's and for anybody's.
+
+    from anoseg_bench import check_method
+    for result in check_method("path/to/file.py:MyMethod"):
+        print(result)
+
+With pytest, one test for each check:
+
+    @pytest.mark.parametrize("check", METHOD_CHECKS, ids=lambda check: check.__name__)
+    def test_contract(check, tmp_path):
+        check(MethodCase(MyMethod))
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from anoseg_bench.datasets import DATASETS
+from anoseg_bench.datasets.base import Category, Dataset, Item
+from anoseg_bench.errors import BenchError, MethodError, describe
+from anoseg_bench.methods import METHODS
+from anoseg_bench.methods.base import Method, MethodConfig, Prediction
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+#: Side of the images that methods are checked on, px.
+SIZE = 64
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What came of one check.
+
+    Attributes
+    ----------
+    name : str
+    about : str
+        What the contract asks for.
+    problem : str
+        What was expected and found; empty where the check was passed.
+    """
+
+    name: str
+    about: str
+    problem: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the contract is kept."""
+        return not self.problem
+
+    def __str__(self) -> str:
+        return f"{'pass' if self.passed else 'FAIL'}  {self.name}: {self.problem or self.about}"
+
+
+class BrokenError(AssertionError):
+    """A check was not passed; its message says what was expected and found."""
+
+
+def expect(condition: bool, expected: str, found: str) -> None:
+    """Raise BrokenError unless a condition holds."""
+    if not condition:
+        raise BrokenError(f"Expected {expected}, but {found}.")
+
+
+# --- methods ------------------------------------------------------------------------------------------------------------
+
+
+def normal_images(number: int, seed: int = 0) -> torch.Tensor:
+    """Return soft stripes with a little noise, uint8 (number, 3, 64, 64)."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.linspace(0, 12, SIZE)
+    stripes = (110 + 25 * torch.sin(x)).view(1, 1, 1, SIZE).expand(number, 3, SIZE, SIZE)
+    return (stripes + 6 * torch.randn(number, 3, SIZE, SIZE, generator=generator)).clamp(0, 255).byte()
+
+
+def budget(config_class: type[BaseModel], steps: int, batch: int) -> dict[str, int]:
+    """Return the settings by which a method trains for so many batches, where it trains."""
+    settings = {"steps": steps, "images_seen": steps * batch}
+    return {name: value for name, value in settings.items() if name in config_class.model_fields}
+
+
+@dataclass
+class MethodCase:
+    """A method with a configuration that trains in a second or two.
+
+    Attributes
+    ----------
+    method : type
+        A subclass of `Method`.
+    settings : mapping
+        Settings of its configuration, beside those that make it small.
+    learns : bool
+        Whether it tells anomalies from what is normal; False for a floor like noise.
+    """
+
+    method: type[Method]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    learns: bool = True
+
+    def make(self, seed: int = 3, steps: int = 12, batch: int = 4) -> Method:
+        """Return a new instance."""
+        small = {"image_size": SIZE, "batch_size": batch} | budget(self.method.Config, steps, batch)
+        return self.method(self.method.Config.of_profile("demo", small | dict(self.settings)), seed=seed, device="cpu")
+
+    @cached_property
+    def fitted(self) -> Method:
+        """An instance fitted on ten normal images."""
+        method = self.make()
+        method.fit(normal_images(10))
+        return method
+
+
+def check_class(case: MethodCase) -> None:
+    """The class is a subclass of `Method` with all that is abstract there, and a configuration of its own kind."""
+    expect(issubclass(case.method, Method), "a subclass of anoseg_bench.Method", f"'{case.method.__name__}' is none")
+    missing = sorted(getattr(case.method, "__abstractmethods__", ()))
+    expect(not missing, "all abstract methods to be written", f"{', '.join(missing)} are missing")
+    expect(issubclass(case.method.Config, MethodConfig), "`Config` to be a subclass of MethodConfig", "it is none")
+
+
+def check_shape_and_range(case: MethodCase) -> None:
+    """Maps are finite float32 (N, h, w); probabilities lie in 0..1; scores are finite float32 (N,)."""
+    prediction = case.fitted.predict(normal_images(6, seed=1))  # which checks what the method returns
+    expect(len(prediction.maps) == 6, "a map for each of 6 images", f"there are {len(prediction.maps)}")
+
+
+def check_deterministic_training(case: MethodCase) -> None:
+    """The same seed gives the same maps, whatever the random state of the process is."""
+    random.seed(99)
+    np.random.seed(99)
+    torch.manual_seed(99)
+    other = case.make()
+    other.fit(normal_images(10))
+    images = normal_images(3, seed=1)
+    difference = (other.predict(images).maps - case.fitted.predict(images).maps).abs().max().item()
+    expect(difference == 0, "two trainings with the same seed to give the same maps", f"they differ by up to {difference:.3g}")
+
+
+def check_deterministic_prediction(case: MethodCase) -> None:
+    """The same images get the same maps when they are predicted again."""
+    images = normal_images(3, seed=1)
+    difference = (case.fitted.predict(images).maps - case.fitted.predict(images).maps).abs().max().item()
+    expect(difference == 0, "the same maps for the same images", f"a second prediction differs by up to {difference:.3g}")
+
+
+def check_random_state_untouched(case: MethodCase) -> None:
+    """Neither fit nor predict changes the random state of the process."""
+
+    def state() -> tuple:
+        numpy_state: Any = np.random.get_state()
+        return random.getstate(), numpy_state[1].tolist(), torch.get_rng_state().tolist()
+
+    before = state()
+    method = case.make()
+    method.fit(normal_images(5))
+    method.predict(normal_images(2))
+    expect(state() == before, "the random state of the process to be left alone", "it changed")
+
+
+def check_batches(case: MethodCase) -> None:
+    """The map of an image does not depend on the images beside it: a short last batch, one image alone."""
+    images = normal_images(5, seed=2)  # batches of 4 and 1
+    whole = case.fitted.predict(images)
+    for i in range(len(images)):
+        alone = case.fitted.predict(images[i : i + 1]).maps[0]
+        same = torch.allclose(alone, whole.maps[i], rtol=1e-3, atol=1e-5)
+        difference = (alone - whole.maps[i]).abs().max().item()
+        expect(same, "the map of an image alone to be that in a batch", f"image {i} differs by up to {difference:.3g}")
+
+
+def check_few_training_images(case: MethodCase) -> None:
+    """One, two or five training images (a last batch of one) are enough to fit and predict."""
+    for number in (1, 2, 5):
+        method = case.make()
+        try:
+            method.fit(normal_images(number))
+            method.predict(normal_images(1, seed=4))
+        except (MethodError, ValueError, RuntimeError, IndexError, ArithmeticError) as error:
+            raise BrokenError(f"Expected {number} training images to be enough, but {place_of(error)}.") from error
+
+
+def check_input_unchanged(case: MethodCase) -> None:
+    """Neither fit nor predict writes to the images that it is given."""
+    images = normal_images(5)
+    copy = images.clone()
+    case.make().fit(images)
+    expect(torch.equal(images, copy), "fit to leave its images alone", "it changed them")
+    case.fitted.predict(images)
+    expect(torch.equal(images, copy), "predict to leave its images alone", "it changed them")
+
+
+def check_bad_input(case: MethodCase) -> None:
+    """Images of another type or size are refused by a MethodError that says what was expected and found."""
+    for images in (normal_images(2).float(), normal_images(2)[..., :32], normal_images(2)[:, :1], normal_images(2)[:0]):
+        what = f"images {images.dtype} {tuple(images.shape)}"
+        try:
+            case.fitted.predict(images)
+        except MethodError:
+            continue
+        raise BrokenError(f"Expected {what} to be refused, but they were predicted.")
+
+
+def check_progress(case: MethodCase) -> None:
+    """What training reports of its progress, if anything, counts steps up to the total."""
+    seen: list[tuple[int, int]] = []
+    case.make().fit(normal_images(5), lambda step, steps, loss: seen.append((step, steps)))
+    wrong = next((f"({step}, {steps}) was reported" for step, steps in seen if not 0 < step <= steps), "")
+    expect(not wrong, "progress(step, steps, loss) with 0 < step <= steps", wrong)
+    expect(not seen or seen[-1][0] == seen[-1][1], "the last report to be of the last step", f"it was {seen[-1:]}")
+
+
+def check_gradients(case: MethodCase) -> None:
+    """Gradients are allowed in predict and not required: maps come back without them, also where none are recorded."""
+    images = normal_images(2, seed=3)
+    found = case.fitted.predict(images).maps
+    expect(not found.requires_grad, "maps without gradients", "they require some")
+    with torch.no_grad():
+        case.fitted.predict(images)
+
+
+def check_state_of_tensors(case: MethodCase) -> None:
+    """The state is a dictionary of tensors by name, and of nothing else."""
+    state: Any = case.fitted.state()
+    expect(isinstance(state, dict), "a dictionary from `state`", f"it is of type {type(state).__name__}")
+    for name, value in state.items():
+        kind = type(value).__name__
+        expect(
+            isinstance(name, str) and isinstance(value, torch.Tensor), "tensors by name in `state`", f"{name!r} is of type {kind}"
+        )
+
+
+def check_state_reloads(case: MethodCase) -> None:
+    """State saved and loaded into a new instance gives the same maps and scores."""
+    images = normal_images(3, seed=5)
+    expected = case.fitted.predict(images)
+    with tempfile.TemporaryDirectory() as folder:
+        case.fitted.save(Path(folder) / "state.safetensors")
+        other = case.make(seed=8)
+        other.load(Path(folder) / "state.safetensors")
+        got = other.predict(images)
+    difference = (got.maps - expected.maps).abs().max().item()
+    expect(difference == 0, "a reloaded method to give the same maps", f"they differ by up to {difference:.3g}")
+    same = (got.scores is None) == (expected.scores is None)
+    if same and got.scores is not None and expected.scores is not None:
+        same = torch.equal(got.scores, expected.scores)
+    expect(same, "a reloaded method to give the same scores", "they differ")
+
+
+def check_leaves_no_files(case: MethodCase) -> None:
+    """Neither fit nor predict writes to the working folder or changes it."""
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            method = case.make()
+            method.fit(normal_images(5))
+            method.predict(normal_images(2))
+            here = Path.cwd()
+            left = sorted(path.name for path in Path(folder).iterdir())
+        finally:
+            os.chdir(before)
+    expect(here == Path(folder).resolve(), "the working folder to stay the same", f"it is '{here}' after fit and predict")
+    expect(not left, "no files in the working folder", f"there are {', '.join(left[:5])} after fit and predict")
+
+
+def check_silent(case: MethodCase) -> None:
+    """Neither fit nor predict writes to standard output: what a training reports goes through `progress`."""
+    with tempfile.TemporaryFile("w+") as file:
+        saved = os.dup(1)
+        os.dup2(file.fileno(), 1)  # what libraries write, too
+        try:
+            with contextlib.redirect_stdout(file):
+                method = case.make()
+                method.fit(normal_images(5))
+                method.predict(normal_images(2))
+        finally:
+            os.dup2(saved, 1)
+            os.close(saved)
+        file.flush()
+        file.seek(0)
+        printed = file.read()
+    first = next(iter(printed.strip().splitlines()), "")[:80]
+    expect(not printed, "no output", f"it printed {first!r}")
+
+
+def check_higher_is_more_anomalous(case: MethodCase) -> None:
+    """After a short training, a block of foreign bright noise is hotter than the same pixels of a normal image."""
+    if not case.learns:
+        return
+    method = case.make(steps=150, batch=8)
+    method.fit(normal_images(16))
+    clean = normal_images(4, seed=7)
+    marred = clean.clone()
+    block = (slice(None), slice(None), slice(20, 40), slice(20, 40))
+    generator = torch.Generator().manual_seed(0)
+    marred[block] = torch.randint(180, 256, marred[block].shape, dtype=torch.uint8, generator=generator)
+    both = method.predict(torch.cat([clean, marred])).maps
+    maps = torch.nn.functional.interpolate(both[:, None], size=(SIZE, SIZE), mode="bilinear")[:, 0, 20:40, 20:40].mean((1, 2))
+    normal, anomalous = maps[:4].mean().item(), maps[4:].mean().item()
+    expect(
+        anomalous > normal,
+        "higher values where the image is anomalous",
+        f"a block of noise has {anomalous:.4g} and a normal one {normal:.4g}",
+    )
+
+
+MethodCheck = Callable[[MethodCase], None]
+METHOD_CHECKS: Sequence[MethodCheck] = (
+    check_class,
+    check_shape_and_range,
+    check_deterministic_training,
+    check_deterministic_prediction,
+    check_random_state_untouched,
+    check_batches,
+    check_few_training_images,
+    check_input_unchanged,
+    check_bad_input,
+    check_progress,
+    check_gradients,
+    check_state_of_tensors,
+    check_state_reloads,
+    check_leaves_no_files,
+    check_silent,
+    check_higher_is_more_anomalous,
+)
+
+
+def check_method(
+    method: str | type[Method], settings: Mapping[str, Any] | None = None, *, learns: bool = True
+) -> list[CheckResult]:
+    """Check a method against the contract.
+
+    Parameters
+    ----------
+    method : str or type
+        A class, a name in the registry, or ``file.py:Class``.
+    settings : mapping or None
+        Settings of its configuration, e.g. the weights that it needs.
+    learns : bool
+        Whether it tells anomalies from what is normal.
+
+    Returns
+    -------
+    list of CheckResult
+        One for each of `METHOD_CHECKS`, in that order.
+
+    Raises
+    ------
+    UsageError
+        If `method` cannot be found, or lacks what is abstract.
+    """
+    cls = METHODS[METHODS.one(method)].load() if isinstance(method, str) else method
+    case = MethodCase(cls, settings or {}, learns)
+    return [outcome_of(check, case) for check in METHOD_CHECKS]
+
+
+# --- datasets -----------------------------------------------------------------------------------------------------------
+
+MakeDataset = Callable[[], Dataset]
+
+
+def _each(make: MakeDataset) -> Iterator[Category]:
+    dataset = make()
+    for name in dataset.categories():
+        yield dataset.load(name)
+
+
+def check_categories(make: MakeDataset) -> None:
+    """Categories are names, sorted, at least one; the dataset has a label for tables."""
+    dataset = make()
+    names = dataset.categories()
+    expect(bool(names), "at least one category", "there is none")
+    expect(all(isinstance(name, str) and name for name in names), "categories as names", f"they are {names[:3]}")
+    expect(names == sorted(names), "categories in order", f"they are {names[:5]}")
+    expect(bool(getattr(dataset, "label", "")), "a `label` for tables", "there is none")
+
+
+def check_items(make: MakeDataset) -> None:
+    """Names are unique and stable; training and validation images are normal; defects have masks, normal images none."""
+    for category, again in zip(_each(make), _each(make), strict=True):
+        where = f"in '{category.name}'"
+        expect(bool(category.train and category.test), f"training and test images {where}", "there are none")
+        names = [item.name for item in category.items]
+        expect(names == [item.name for item in again.items], f"the same items each time {where}", "they differ")
+        twice = next((name for name in names if names.count(name) > 1), "")
+        expect(not twice, f"unique names {where}", f"'{twice}' comes twice")
+        for item in (*category.train, *category.validation):
+            expect(item.is_good and item.mask is None, f"normal images without masks to train on {where}", f"'{item.name}' is not")
+        for item in category.test:
+            what = "no mask of a normal image" if item.is_good else "a mask of each defective image"
+            expect((item.mask is None) == item.is_good, f"{what} {where}", f"'{item.name}' breaks that")
+        groups = ("textures", "objects", None)
+        expect(category.group in groups, f"a group of {groups} {where}", f"it is {category.group!r}")
+
+
+def check_arrays(make: MakeDataset) -> None:
+    """Images are uint8 RGB (H, W, 3); masks are bool (H, W) of the same size and mark something; loading twice gives the same."""
+    for category in _each(make):
+        for item in (category.train[0], category.test[0], category.test[-1]):
+            _check_arrays_of(item)
+
+
+def _check_arrays_of(item: Item) -> None:
+    image: Any = item.load_image()
+    found = f"'{item.name}' is {getattr(image, 'dtype', type(image).__name__)} {getattr(image, 'shape', '')}"
+    is_rgb = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+    expect(is_rgb, "images as uint8 (H, W, 3)", found)
+    mask = item.load_mask(image.shape[:2])
+    found = f"that of '{item.name}' is {mask.dtype} {mask.shape}"
+    expect(mask.dtype == bool and mask.shape == image.shape[:2], f"masks as bool {image.shape[:2]}", found)
+    expect(bool(mask.any()) != item.is_good, "masks that mark defects and nothing else", f"that of '{item.name}' does not")
+    expect(np.array_equal(image, item.load_image()), "the same image each time", f"'{item.name}' differs")
+
+
+def check_apart(make: MakeDataset) -> None:
+    """No image is in training as well as in the test."""
+    for category in _each(make):
+        train = {item.load_image().tobytes(): item.name for item in category.train}
+        both = next((item for item in category.test if item.load_image().tobytes() in train), None)
+        expect(both is None, f"test images of '{category.name}' that are not trained on", f"'{both and both.name}' is")
+
+
+DatasetCheck = Callable[[MakeDataset], None]
+DATASET_CHECKS: Sequence[DatasetCheck] = (check_categories, check_items, check_arrays, check_apart)
+
+
+def check_dataset(
+    dataset: str | type[Dataset], root: str | Path | None = None, settings: Mapping[str, Any] | None = None
+) -> list[CheckResult]:
+    """Check a dataset adapter against the contract, on the data under `root`; parameters and results as of `check_method`."""
+    cls = DATASETS[DATASETS.one(dataset)].load() if isinstance(dataset, str) else dataset
+    config = cls.Config(**(settings or {}))
+    return [outcome_of(check, lambda: cls(Path(root) if root else None, config)) for check in DATASET_CHECKS]
+
+
+# --- both ---------------------------------------------------------------------------------------------------------------
+
+
+def outcome_of(check: Callable[[Any], None], subject: Any) -> CheckResult:
+    """Run one check; whatever the code under check raises, an exit among it, is its outcome."""
+    about = (check.__doc__ or "").split("\n")[0]
+    name = check.__name__.removeprefix("check_").replace("_", " ")
+    folder = Path.cwd()
+    try:
+        check(subject)
+    except BrokenError as error:
+        return CheckResult(name, about, str(error))
+    except (Exception, SystemExit) as error:  # somebody else's code, which may raise anything
+        return CheckResult(name, about, f"{place_of(error)}.")
+    finally:
+        with contextlib.suppress(OSError):
+            os.chdir(folder)
+    return CheckResult(name, about)
+
+
+def place_of(error: BaseException) -> str:
+    """Return what was raised, and where in the code under check, as one line."""
+    what = f"it called sys.exit({error.code!r})" if isinstance(error, SystemExit) else describe(error)  # type: ignore[arg-type]
+    if isinstance(error, BenchError):
+        return what.rstrip(".")
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{what.rstrip('.')} ({frame.filename}, line {frame.lineno})"
+
+
+__all__ = [
+    "DATASET_CHECKS",
+    "METHOD_CHECKS",
+    "CheckResult",
+    "MethodCase",
+    "Prediction",
+    "check_dataset",
+    "check_method",
+    "normal_images",
+]
