@@ -20,7 +20,7 @@ from anoseg_bench.cli import main
 from anoseg_bench.datasets.base import Category, Item
 from anoseg_bench.evaluation.cell import write_cell
 from anoseg_bench.evaluation.maps import Predicted, Stream
-from anoseg_bench.metrics import FPR_GRID, METRICS, RATE_CURVE, RECALL_GRID, VALUE_GRID
+from anoseg_bench.metrics import FPR_GRID, RATE_CURVE, RECALL_GRID, VALUE_GRID, tabled
 from anoseg_bench.store.cells import Row, Run, to_json
 from anoseg_bench.store.claims import claimed_cells, start_of
 from anoseg_bench.store.records import Made, Timing
@@ -268,7 +268,7 @@ def add(run: Run, variant: str, category: str, value: float | None, seed: int = 
         "category": category,
         "group": None,
         "seed": seed,
-        "values": dict.fromkeys([*METRICS, *AT_BOTH], value) | {"threshold_oracle": 0.5, "threshold_deployable": 0.7},
+        "values": dict.fromkeys([*tabled(), *AT_BOTH], value) | {"threshold_oracle": 0.5, "threshold_deployable": 0.7},
         "reasons": {},
         "defects": {"hole": {"images": 4, "pixel_auroc": value, "aupro_0.3": value, "image_auroc": value, "recall_oracle": 0.25}},
         "regions": {"number": 5, "smallest": 3, "median": 40, "largest": 1234},

@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from anoseg_bench.metrics import METRICS
 from anoseg_bench.metrics import VERSION as METRICS_VERSION
+from anoseg_bench.metrics import tabled
 from anoseg_bench.report.compose import console_table, write_report
 from anoseg_bench.report.frame import FileNames
 from anoseg_bench.report.gallery import Column, choose
 from anoseg_bench.report.plots import iou_figure
-from anoseg_bench.report.render import Cell, Line, Table, comma_separated, escape_latex, latex, markdown
+from anoseg_bench.report.render import Line, Table, TableCell, comma_separated, escape_latex, latex, markdown
 from anoseg_bench.report.results import Number, Results, summarise
 from anoseg_bench.report.tables import cells, defect_table, metric_table, robustness_table, summary_table, threshold_table
 from anoseg_bench.store.cells import Run
@@ -176,7 +176,7 @@ def test_partial_numbers_compete_with_nothing(allow_partial: bool) -> None:
 
 
 def test_names_from_outside_break_no_format() -> None:
-    table = Table("t", NASTY, ["name", "a|b"], [Line([Cell(NASTY), Cell("1", bold=True)])], [NASTY])
+    table = Table("t", NASTY, ["name", "a|b"], [Line([TableCell(NASTY), TableCell("1", bold=True)])], [NASTY])
     escaped = r"a\_b \& \textless{}c\textgreater{} \$\textbackslash{}q\$ 50\% \#\{\textasciitilde{}\textasciicircum{}\}"
     assert escaped in latex(table)
     header, _, row = markdown(table).splitlines()[2:5]
@@ -304,7 +304,7 @@ def test_degenerate_cells_are_reported_all_the_same(run: Run) -> None:
     endless = {"map/2": np.full((20, 24), np.inf, np.float16)}
     add(run, "constant", "wood", 0.5, arrays=constant, scaled=True)
     add(run, "infinite", "wood", 0.5, arrays=endless, scaled=True, values={"threshold_oracle": None})
-    add(run, "bare", "wood", 0.5, without=["iou", "roc", "pro", "fpr", "map/2", "thresholds_value"], values=dict.fromkeys(METRICS))
+    add(run, "bare", "wood", 0.5, without=["iou", "roc", "pro", "fpr", "map/2", "thresholds_value"], values=dict.fromkeys(tabled()))
     add(run, "one defect only", "nut", 0.5, items=ITEMS[:2], defects={}, arrays={"iou_oracle": np.full(2, np.nan)})
     add_previews(run)
     names = {path.name for path in write_report(run)}

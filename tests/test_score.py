@@ -15,7 +15,7 @@ from PIL import Image
 
 from anoseg_bench.cli import main
 from anoseg_bench.errors import DataError
-from anoseg_bench.evaluation.maps import Names, list_maps, read_map, read_scores, to_original, without_extension
+from anoseg_bench.evaluation.maps import NameMatcher, list_maps, read_map, read_scores, to_original, without_extension
 from anoseg_bench.report.frame import TIMING
 from tests.helpers import make_category
 
@@ -230,25 +230,25 @@ def test_image_scores_of_a_file(bench, scored, tmp_path):
 
 def test_names_are_matched_by_as_much_as_there_is():
     items = ["test/crack/003", "test/hole/003", "test/good/000", "train/good/000"]
-    names = Names(["x/test/crack/003", "hole/003", "train/good/000", "other/good/000"], "map")
+    names = NameMatcher(["x/test/crack/003", "hole/003", "train/good/000", "other/good/000"], "map")
     assert names.find("test/crack/003") == "x/test/crack/003"
     assert names.find("test/hole/003") == "hole/003"
     assert names.find("test/good/000") is None  # neither the training image's map nor one of another folder
     assert names.find("train/good/000", whole=True) == "train/good/000"
     assert names.taken == {"x/test/crack/003", "hole/003", "train/good/000"}
-    short = Names(["good/000"], "map")
+    short = NameMatcher(["good/000"], "map")
     assert short.find("train/good/000", whole=True) is None and short.find(items[2]) == "good/000"
 
 
 def test_plain_names_serve_one_image_only():
     items = ["test/crack/003", "test/hole/003"]
-    names = Names(["003"], "map")
+    names = NameMatcher(["003"], "map")
     assert names.find(items[0]) == "003"
     with pytest.raises(DataError, match="fits both 'test/crack/003' and 'test/hole/003'"):
         names.find(items[1])
     for two in (["a/test/crack/003", "b/test/crack/003"], ["test/crack/003", "crack/003"]):
         with pytest.raises(DataError, match="both fit"):
-            Names(two, "map").find(items[0])
+            NameMatcher(two, "map").find(items[0])
     assert without_extension("a.b/003.jpg.npy") == "a.b/003" and without_extension("003.png") == without_extension("003")
 
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from anoseg_bench.metrics import evaluate
-from anoseg_bench.metrics.bootstrap import RESAMPLED, RESAMPLED_DEFECT, centred, draw, resampled, resampled_defect
+from anoseg_bench.metrics.bootstrap import centred, draw, resampled, resampled_defect
+from anoseg_bench.metrics.catalogue import names_resampled
 from anoseg_bench.report.compare import comparison_table, needed_categories, rank_figure
 from anoseg_bench.report.compare import test_over_categories as over_categories
 from anoseg_bench.report.findings import findings
@@ -33,7 +34,7 @@ def test_a_resample_has_the_numbers_of_its_images():
     weights = draw(kinds, 12, rng)
     found = resampled(kept_of(whole), weights, whole.values, True)
     of_a = resampled_defect(kept_of(whole), weights, np.array(kinds) == "a", whole.values)
-    assert set(found) == set(RESAMPLED) and set(of_a) == set(RESAMPLED_DEFECT)
+    assert set(found) == set(names_resampled()) and set(of_a) == set(names_resampled(by_defect=True))
     for b, row in enumerate(weights):
         chosen = np.repeat(np.arange(len(maps)), row.astype(int))
         some = evaluate(
@@ -44,7 +45,7 @@ def test_a_resample_has_the_numbers_of_its_images():
             probability=True,
             defects=[kinds[i] for i in chosen],
         )
-        for name in RESAMPLED:
+        for name in names_resampled():
             exact = name.startswith("image_")
             loose = 0.02 if name == "iou_mean_fpr" else 5e-3  # 12,800 normal pixels: steps
             if name.startswith("iou_width") or name.split("_")[-2:] in (["recall", "oracle"], ["precision", "oracle"]):

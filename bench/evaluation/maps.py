@@ -145,13 +145,13 @@ def _read(path: Path) -> np.ndarray:
         return loaded[loaded.files[0]]
 
 
-class Names:
+class NameMatcher:
     """Finds what belongs to an item: what its name ``test/crack/003`` ends (``x/test/crack/003``), or is the end of (``003``).
 
     Parameters
     ----------
     found : sequence of str
-        Names of files, without extension, ``/`` between folders.
+        NameMatcher of files, without extension, ``/`` between folders.
     what : str
         For messages: ``"map"``.
     """

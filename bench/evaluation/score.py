@@ -16,7 +16,7 @@ from anoseg_bench.evaluation.inspection import Inspection
 from anoseg_bench.evaluation.maps import (
     EXTENSIONS,
     SCORES,
-    Names,
+    NameMatcher,
     Predicted,
     Stream,
     list_maps,
@@ -175,7 +175,7 @@ def _find(source: Source, category: Category) -> tuple[dict[str, Path], dict[str
     """Return the map files of the test images, those of normal images outside the test set, and what fits no image."""
     folder = source.of_category(source.maps, category.name)
     files = list_maps(folder)
-    names = Names(list(files), "map")
+    names = NameMatcher(list(files), "map")
     tested = _pair(category.test, names, files)
     missing = [item.name for item in category.test if item.name not in tested]
     if missing:
@@ -189,7 +189,7 @@ def _find(source: Source, category: Category) -> tuple[dict[str, Path], dict[str
         given = _pair(normals, names, files, whole=True)
     else:
         others = list_maps(source.of_category(source.normal_maps, category.name))
-        given = _pair(normals, Names(list(others), "map"), others)
+        given = _pair(normals, NameMatcher(list(others), "map"), others)
         if not given:
             raise DataError(
                 f"Expected maps of normal images outside the test set in '{source.normal_maps}', named like them (e.g. "
@@ -198,7 +198,7 @@ def _find(source: Source, category: Category) -> tuple[dict[str, Path], dict[str
     return tested, given, sorted(set(files) - names.taken)
 
 
-def _pair(items: list[Item], names: Names, files: dict[str, Path], whole: bool = False) -> dict[str, Path]:
+def _pair(items: list[Item], names: NameMatcher, files: dict[str, Path], whole: bool = False) -> dict[str, Path]:
     """Return the map file of each item that has one, by the item's name."""
     hits = {item.name: names.find(item.name, whole) for item in items}
     return {item: files[hit] for item, hit in hits.items() if hit is not None}
@@ -224,7 +224,7 @@ def _predicted(items: list[Item], files: dict[str, Path]) -> Predicted:
 
 def _with_scores(predicted: Predicted, table: dict[str, float]) -> Predicted:
     """Return it with the image scores of a table, None where an image has none."""
-    names = Names(list(table), "score")
+    names = NameMatcher(list(table), "score")
     hits = [names.find(item.name) for item in predicted.items]
     own = None if None in hits else np.array([table[str(hit)] for hit in hits], np.float32)
     return Predicted(predicted.items, predicted.shapes, predicted.maps, own)

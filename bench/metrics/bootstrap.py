@@ -10,24 +10,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from anoseg_bench.metrics import curves
+from anoseg_bench.metrics import catalogue, curves
 from anoseg_bench.metrics.axes import RATE_CURVE
 from anoseg_bench.metrics.suite import WIDTH_SHARE
-
-#: What `resampled` gives, each in 0..1: all of `Evaluation.values` but the thresholds.
-RESAMPLED = (
-    *("pixel_auroc", "pixel_ap", "aupro_0.3", "aupro_0.05", "aupimo", "iou_max", "f1_max", "iou_0.5"),
-    *("iou_mean", "iou_mean_fpr", "iou_width", "iou_width_fpr"),
-    *("image_auroc", "image_ap", "image_f1_max"),
-    *(f"{n}_{s}" for s in ("oracle", "deployable") for n in ("iou", "f1", "precision", "recall", "fpr", "normal_fpr")),
-    *(f"image_{n}_{s}" for s in ("oracle", "deployable") for n in ("f1", "precision", "recall", "fpr")),
-)
-
-#: What `resampled_defect` gives; each in 0..1.
-RESAMPLED_DEFECT = (
-    *("pixel_auroc", "aupro_0.3", "image_auroc"),
-    *("recall_oracle", "recall_deployable", "image_recall_oracle", "image_recall_deployable"),
-)
 
 
 def draw(strata: Sequence[str], number: int, rng: np.random.Generator) -> np.ndarray:
@@ -59,7 +44,7 @@ def centred(values: np.ndarray, exact: float) -> np.ndarray:
 def resampled(
     kept: Mapping[str, np.ndarray], weights: np.ndarray, values: Mapping[str, float], probability: bool
 ) -> dict[str, np.ndarray]:
-    """Return the numbers of `RESAMPLED` on resamples; the oracle chooses its threshold on each of them.
+    """Return the numbers that `catalogue` calls resampled, on resamples; the oracle chooses its threshold on each of them.
 
     Parameters
     ----------
@@ -77,7 +62,7 @@ def resampled(
     dict of str to numpy.ndarray
         float64, (B,), NaN where undefined.
     """
-    out = {name: np.full(len(weights), np.nan) for name in RESAMPLED}
+    out = {name: np.full(len(weights), np.nan) for name in catalogue.names_resampled()}
     defective = kept["positives"] > 0
     if defective.any() and not defective.all():
         out |= _of_images(kept["score"].astype(np.float64), defective, weights, values["image_threshold_deployable"])
@@ -106,9 +91,9 @@ def resampled_defect(
     Returns
     -------
     dict of str to numpy.ndarray
-        `RESAMPLED_DEFECT`: float64, (B,), NaN where undefined.
+        float64, (B,), NaN where undefined.
     """
-    out = {name: np.full(len(weights), np.nan) for name in RESAMPLED_DEFECT}
+    out = {name: np.full(len(weights), np.nan) for name in catalogue.names_resampled(by_defect=True)}
     mine, normal = weights[:, members], kept["positives"] == 0
     scores = kept["score"].astype(np.float64)
     if members.any() and normal.any():
@@ -148,7 +133,7 @@ def _of_images(scores: np.ndarray, defective: np.ndarray, weights: np.ndarray, t
     order = np.argsort(-scores, kind="stable")
     last = np.append(np.diff(scores[order]) != 0, True)  # of images that tie, the counts behind the last
     tp, fp = (np.cumsum(weights[:, order] * of[order], axis=1)[:, last] for of in (defective, ~defective))
-    out["image_ap"] = _average_precision(tp, fp, positives)
+    out["image_ap"] = catalogue.average_precision(tp, fp, positives, negatives)
     f1 = 2 * tp / (tp + fp + positives[:, None])
     best = f1.argmax(axis=1)
     out["image_f1_max"] = _pick(f1, best)
@@ -162,13 +147,6 @@ def _of_images(scores: np.ndarray, defective: np.ndarray, weights: np.ndarray, t
 def _pick(values: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Return one of each row of values (B, K): (B,)."""
     return np.take_along_axis(values, places[:, None], axis=1)[:, 0]
-
-
-def _average_precision(tp: np.ndarray, fp: np.ndarray, positives: np.ndarray) -> np.ndarray:
-    """Return the step-wise average precision of counts (B, K) at descending thresholds."""
-    with np.errstate(invalid="ignore"):
-        precision = np.where(tp + fp > 0, tp / (tp + fp), 0.0)
-    return (np.diff(tp, axis=1, prepend=0.0) * precision).sum(axis=1) / positives
 
 
 def _rates(
@@ -196,8 +174,6 @@ def _of_pixels(kept: Mapping[str, np.ndarray], weights: np.ndarray, threshold: f
     best = iou.max(axis=1)
     value = slice(len(kept["thresholds_value"]))
     out = {
-        "iou_max": best,
-        "f1_max": 2 * best / (1 + best),
         "iou_mean": iou[:, value].mean(axis=1),
         "iou_width": _width(iou[:, value], best),
     }
@@ -209,7 +185,8 @@ def _of_pixels(kept: Mapping[str, np.ndarray], weights: np.ndarray, threshold: f
     order = np.argsort(-thresholds, kind="stable")
     thresholds, hits, alarms, clean_alarms, iou = (n[..., order] for n in (thresholds, hits, alarms, clean_alarms, iou))
     out["pixel_auroc"] = np.trapezoid(_whole(hits / positives[:, None]), _whole(alarms / negatives[:, None]), axis=1)
-    out["pixel_ap"] = _average_precision(np.c_[hits, positives], np.c_[alarms, negatives], positives)
+    whole = np.c_[hits, positives], np.c_[alarms, negatives]
+    out |= {name: of_counts(*whole, positives, negatives) for name, of_counts in catalogue.computed()}
     oracle = iou.argmax(axis=1)
     counts = {"oracle": [_pick(n, oracle) for n in (hits, alarms, clean_alarms)]}
     if np.isfinite(threshold):

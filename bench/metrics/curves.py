@@ -20,11 +20,6 @@ def auroc(c: Counts) -> float:
     return float(np.dot(hits.astype(np.float64), below) / (2.0 * c.positives * c.negatives))
 
 
-def average_precision(c: Counts) -> float:
-    """Return the step-wise average precision, sum of (R_k - R_{k-1}) P_k, not interpolated."""
-    return float(np.dot(np.diff(c.tp, prepend=0), c.tp / (c.tp + c.fp)) / c.positives)
-
-
 def iou(tp: np.ndarray, fp: np.ndarray, positives: int | np.ndarray) -> np.ndarray:
     """Return TP / (TP + FP + FN), the intersection over union of the defective pixels, pooled."""
     return tp / (positives + fp)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from anoseg_bench.metrics import curves
+from anoseg_bench.metrics import catalogue, curves
 from anoseg_bench.metrics.axes import (
     FPR_GRID,
     RATE_AXIS,
@@ -36,40 +36,6 @@ _PIMO_POINTS = 2048
 _BYTES = (12, 100)
 
 
-@dataclass(frozen=True)
-class Metric:
-    """Name of a number in `results.csv`, and how a table shows it."""
-
-    name: str
-    title: str
-    definition: str
-
-
-METRICS = {
-    m.name: m
-    for m in [
-        Metric("pixel_auroc", "Pixel AUROC", "area under the ROC curve of all pixels"),
-        Metric("image_auroc", "Image AUROC", "area under the ROC curve of the image scores"),
-        Metric("iou_max", "IoU-max", "IoU at the oracle threshold, the best on the test set: an upper bound"),
-        Metric("iou_0.5", "IoU@0.5", "IoU at the threshold 0.5, for maps that are probabilities"),
-        Metric("iou_mean", "Mean IoU (value)", "mean of IoU(t) over the map's value, 0..1"),
-        Metric("iou_mean_fpr", "Mean IoU (FPR)", "mean of IoU over log10 of the false-positive rate on normal images, 1e-5..1e-1"),
-        Metric("iou_deployable", "IoU (deployable)", "IoU at the threshold with a false-positive rate of 1e-3 on held-out normals"),
-        Metric("f1_max", "F1-max", "F1 of pixels at its oracle threshold, which is that of IoU-max"),
-        Metric("pixel_ap", "Pixel AP", "step-wise average precision of all pixels"),
-        Metric("aupro_0.3", "AUPRO@0.3", "area under the per-region overlap up to a false-positive rate of 0.3, divided by 0.3"),
-        Metric("aupro_0.05", "AUPRO@0.05", "the same up to 0.05, divided by 0.05"),
-        Metric(
-            "aupimo",
-            "AUPIMO",
-            "mean recall of defective images over log10 of the false-positive rate they share, 1e-5..1e-4",
-        ),
-        Metric("image_ap", "Image AP", "step-wise average precision of the image scores"),
-        Metric("image_f1_max", "Image F1-max", "F1 of images at its oracle threshold"),
-    ]
-}
-
-
 @dataclass
 class Evaluation:
     """Numbers of one category.
@@ -77,11 +43,7 @@ class Evaluation:
     Attributes
     ----------
     values : dict of str to float
-        NaN where undefined. Those of `METRICS`, in 0..1; the widths ``iou_width`` and ``iou_width_fpr``, the share of the
-        axis on which IoU >= 0.9 IoU-max; and at both thresholds, for S in ``oracle``, ``deployable``: ``threshold_S``,
-        ``iou_S``, ``f1_S``, ``precision_S``, ``recall_S``, ``fpr_S`` (of all normal pixels), ``normal_fpr_S`` (of the pixels of
-        normal images); of images: ``image_threshold_S``, ``image_f1_S``, ``image_precision_S``, ``image_recall_S``,
-        ``image_fpr_S``.
+        Those of `catalogue.CATALOGUE`, NaN where undefined; in 0..1 but for thresholds, which are in units of the map.
     reasons : dict of str to str
         Why a value is NaN.
     curves : dict of str to numpy.ndarray
@@ -93,7 +55,7 @@ class Evaluation:
         ``aupimo`` (NaN without defect); ``positives``,
         ``negatives``, ``regions``, int64; counts >= t on the grids of both axes, int64, ``tp_value`` and ``fp_value`` (M, 201),
         ``tp_rate`` and ``fp_rate`` (M, 196); ``overlap_rate``, float32 (M, 196), the sum over regions of the share >= t.
-        Numbers made of the grids are to be called so. In bounded mode the thresholds of the rates are estimates: the rate
+        Label values computed from these grids as approximate. In bounded mode the thresholds of the rates are estimates: the rate
         achieved is that of ``fp_rate`` on the normal images.
     defects : dict of str to dict
         Of each defect type, against all normal pixels or images of the category: ``images``, ``regions``, ``pixel_auroc``,
@@ -282,19 +244,18 @@ def _missing(positives: int, negatives: int, what: str) -> str | None:
 def _pixel_numbers(result: Evaluation, scores: Scores) -> None:
     reason = _missing(scores.positives, scores.negatives, "pixel")
     if reason:
-        names = ["pixel_auroc", "pixel_ap", "aupro_0.3", "aupro_0.05", "iou_max", "f1_max", "threshold_oracle"]
+        names = ["pixel_auroc", "aupro_0.3", "aupro_0.05", "threshold_oracle", *(name for name, _ in catalogue.computed())]
         result.undefined(names, reason)
         return
     c = scores.counts()
     fpr, overlap = curves.pro_curve(c)
-    iou, f1 = curves.iou(c.tp, c.fp, c.positives), curves.f1(c.tp, c.fp, c.positives)
+    iou = curves.iou(c.tp, c.fp, c.positives)
+    counts = [np.asarray(n, np.float64) for n in (c.tp, c.fp, c.positives, c.negatives)]
+    result.values |= {name: float(of_counts(*counts)) for name, of_counts in catalogue.computed()}
     result.values |= {
         "pixel_auroc": curves.auroc(c),
-        "pixel_ap": curves.average_precision(c),
         "aupro_0.3": curves.limited_area(fpr, overlap, 0.3),
         "aupro_0.05": curves.limited_area(fpr, overlap, 0.05),
-        "iou_max": float(iou.max()),
-        "f1_max": float(f1.max()),
         "threshold_oracle": float(c.thresholds[iou.argmax()]),
     }
     level = np.searchsorted(c.tp, np.ceil(RECALL_GRID * c.positives - 1e-6).clip(1))
@@ -402,10 +363,11 @@ def _image_numbers(
         result.undefined(["image_auroc", "image_ap", "image_f1_max", "image_threshold_oracle"], reason)
     else:
         c = _image_counts(found, normal)
+        counts = [np.asarray(n, np.float64) for n in (c.tp, c.fp, c.positives, c.negatives)]
         f1 = curves.f1(c.tp, c.fp, c.positives)
         result.values |= {
             "image_auroc": curves.auroc(c),
-            "image_ap": curves.average_precision(c),
+            "image_ap": float(catalogue.average_precision(*counts)),
             "image_f1_max": float(f1.max()),
             "image_threshold_oracle": float(c.thresholds[f1.argmax()]),
         }

@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
 from anoseg_bench.formatting import one_line
-from anoseg_bench.metrics import METRICS
+from anoseg_bench.metrics import metric
 from anoseg_bench.report.plots import COLOURS
-from anoseg_bench.report.render import DASH, Cell, Line, Table
+from anoseg_bench.report.render import DASH, Line, Table, TableCell
 from anoseg_bench.report.results import Results
 from anoseg_bench.report.tables import MAIN, TIE, dataset_of, percent, table_notes
 
@@ -99,14 +99,14 @@ def comparison_table(results: Results) -> Table:
             p = float(test.p[test.variants.index(v), test.variants.index(best)]) if known and test.p is not None else math.nan
             told = DASH if not math.isfinite(interval.low) else f"{100 * interval.low:+.1f} .. {100 * interval.high:+.1f}"
             row = [
-                Cell(one_line(variant)),
-                Cell(percent(means[v]), v == best),
-                Cell(rank),
-                Cell("best" if v == best else f"{100 * (means[v] - means[best]):+.1f}"),
-                Cell("" if v == best else told + (f" {TIE}" if interval.holds_zero else "")),
-                Cell("" if v == best else DASH if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"),
+                TableCell(one_line(variant)),
+                TableCell(percent(means[v]), v == best),
+                TableCell(rank),
+                TableCell("best" if v == best else f"{100 * (means[v] - means[best]):+.1f}"),
+                TableCell("" if v == best else told + (f" {TIE}" if interval.holds_zero else "")),
+                TableCell("" if v == best else DASH if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"),
             ]
-            lines.append(Line(row, METRICS[name].title))
+            lines.append(Line(row, metric(name).title))
     count = len(members)
     tested = (
         f"p: Wilcoxon signed-rank test over {count} categories against the best, Holm's correction over all pairs."
@@ -133,7 +133,7 @@ def rank_figure(results: Results, name: str) -> Figure | None:
     scikit_posthocs.critical_difference_diagram(ranks, p, ax=ax, label_props={"fontsize": 9}, color_palette=colours)
     count = len(results.categories)
     ax.set_title(
-        f"{METRICS[name].title}: average ranks over {count} categories, 1 is best; joined: not told apart (Wilcoxon, Holm)",
+        f"{metric(name).title}: average ranks over {count} categories, 1 is best; joined: not told apart (Wilcoxon, Holm)",
         fontsize=9,
     )
     return figure

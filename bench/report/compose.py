@@ -9,7 +9,6 @@ from pathlib import Path
 
 import matplotlib
 
-from anoseg_bench.metrics import METRICS
 from anoseg_bench.report import experiments, notes, plots, tables
 from anoseg_bench.report.compare import comparison_table, rank_figure
 from anoseg_bench.report.findings import findings
@@ -17,7 +16,7 @@ from anoseg_bench.report.frame import FileNames, defects_frame, results_frame
 from anoseg_bench.report.gallery import write_gallery
 from anoseg_bench.report.page import write_page
 from anoseg_bench.report.published import reproduction_table, with_published
-from anoseg_bench.report.render import console, escape_markdown, latex_document, write_text
+from anoseg_bench.report.render import Table, console, escape_markdown, latex_document, write_text
 from anoseg_bench.report.results import Results, intervals_frame
 from anoseg_bench.store.cells import Run
 
@@ -25,6 +24,24 @@ __all__ = ["console_table", "write_report"]
 
 #: What a report writes into its folders; such files of an earlier report are deleted.
 _KINDS = {"tables": ("*.tex", "*.md", "*.csv"), "plots": ("*.pdf", "*.png"), "maps": ("gallery_*.png",)}
+
+
+def all_tables(results: Results, published: Sequence[str], said: experiments.ExperimentReport | None) -> list[Table]:
+    """Return the tables of a report, in order: a new one is an entry here."""
+    names = FileNames()
+    for taken in ("all", "summary", "comparison", "reproduction", "robustness", "cost"):
+        names(taken)
+    return [
+        *([said.table] if said else []),
+        tables.summary_table(results),
+        comparison_table(results),
+        *filter(None, [reproduction_table(results)]),
+        tables.robustness_table(results),
+        tables.cost_table(results),
+        *(with_published(results, table.name, table, published) for table in tables.metric_tables(results, names)),
+        *tables.threshold_tables(results, names),
+        *tables.defect_tables(results, names),
+    ]
 
 
 def write_report(run: Run, *, allow_partial: bool = False, published: Sequence[str] = ()) -> list[Path]:
@@ -45,11 +62,8 @@ def write_report(run: Run, *, allow_partial: bool = False, published: Sequence[s
         The files written, tables first.
     """
     results = Results(run, allow_partial)
-    found = tables.all_tables(results)
-    found = [with_published(results, t.name, t, published) if t.name in METRICS else t for t in found]
-    found[1:1] = [comparison_table(results), *filter(None, [reproduction_table(results)])]
     said = experiments.experiment_report(results)
-    found = [said.table, *found] if said else found
+    found = all_tables(results, published, said)
     files = [path for table in found for path in table.write(run.path / "tables")]
     sentences = findings(results)
     files.append(write_text(run.path / "tables" / "all.tex", latex_document(found, sentences)))

@@ -12,10 +12,10 @@ from sklearn.metrics import roc_auc_score
 
 from anoseg_bench.datasets.base import GOOD
 from anoseg_bench.formatting import one_line
-from anoseg_bench.metrics import METRICS
+from anoseg_bench.metrics import metric
 from anoseg_bench.report.frame import opened
 from anoseg_bench.report.plots import COLOURS, MARKERS, axes, iou_figure, legend, title_of
-from anoseg_bench.report.render import DASH, Cell, Line, Table
+from anoseg_bench.report.render import DASH, Line, Table, TableCell
 from anoseg_bench.report.results import Number, Results, summarise
 from anoseg_bench.report.tables import WIDTHS, cells, dataset_of, percent, table_notes
 from anoseg_bench.store.cells import CellResult, Row
@@ -48,14 +48,14 @@ def _ablation(results: Results) -> ExperimentReport:
     """Return metrics rung by rung, means over categories; each rung has all that stands above it."""
     everything = list(range(len(results.categories)))
     numbers = {name: results.numbers(name, everything) for name in _ABLATION}
-    columns = {METRICS[name].title: cells(numbers[name], results.allow_partial) for name in _ABLATION}
+    columns = {metric(name).title: cells(numbers[name], results.allow_partial) for name in _ABLATION}
     gains = {name: np.diff([n.mean if n.complete else math.nan for n in numbers[name]], prepend=math.nan) for name in _ABLATION[:2]}
     lines = [
         Line(
             [
-                Cell(one_line(variant)),
+                TableCell(one_line(variant)),
                 *(column[i] for column in columns.values()),
-                *(Cell(_difference(gain[i])) for gain in gains.values()),
+                *(TableCell(_difference(gain[i])) for gain in gains.values()),
             ]
         )
         for i, variant in enumerate(results.variants)
@@ -84,13 +84,13 @@ def _rungs(results: Results, numbers: dict[str, list[Number]]) -> Figure:
     ax.set_yticks(places, [one_line(v) for v in results.variants], fontsize=8)
     ax.invert_yaxis()
     ax.set_xlim(0, 100)
-    legend(figure, handles, [METRICS[name].title for name in _ABLATION])
+    legend(figure, handles, [metric(name).title for name in _ABLATION])
     return figure
 
 
 # --- coordinates --------------------------------------------------------------------------------------------------------
 
-_BY_DEFECT = {"pixel_auroc": "Pixel AUROC", "aupro_0.3": "AUPRO@0.3", "image_auroc": "Image AUROC"}
+_BY_DEFECT = {name: metric(name).title for name in ("pixel_auroc", "aupro_0.3", "image_auroc")}
 
 
 def _defects(results: Results) -> list[tuple[bool, int, str]]:
@@ -117,10 +117,10 @@ def _coordinates(results: Results) -> ExperimentReport:
             numbers = _of_defect(results, category, defect, name)
             row += cells(numbers, results.allow_partial)
             if len(numbers) == 2:
-                row.append(Cell(_difference(numbers[0].mean - numbers[1].mean) if all(n.complete for n in numbers) else DASH))
+                row.append(TableCell(_difference(numbers[0].mean - numbers[1].mean) if all(n.complete for n in numbers) else DASH))
         group = "Position decides" if positional else "Position does not decide"
         label = f"{one_line(results.categories[category])}: {one_line(defect)}"
-        lines.append(Line([Cell(label), *row], group))
+        lines.append(Line([TableCell(label), *row], group))
         shown.append((label, positional, _of_defect(results, category, defect, "pixel_auroc")))
     heads = [*(one_line(v) for v in results.variants), *(["gain"] if len(results.variants) == 2 else [])]
     header = ["defect type", *(f"{title}, {head}" for title in _BY_DEFECT.values() for head in heads)]
@@ -157,10 +157,10 @@ def _dumbbells(results: Results, shown: Sequence[tuple[str, bool, list[Number]]]
 
 # --- detection ----------------------------------------------------------------------------------------------------------
 
-Scores = tuple[np.ndarray, np.ndarray]  # of test and of held-out images
+ImageScores = tuple[np.ndarray, np.ndarray]  # of test and of held-out images
 
 
-def _scores(result: CellResult | None, name: str) -> Scores | None:
+def _scores(result: CellResult | None, name: str) -> ImageScores | None:
     """Return stored image scores of the test and of the held-out images, the method's own for ""; None where there are none."""
     if result is None:
         return None
@@ -169,7 +169,7 @@ def _scores(result: CellResult | None, name: str) -> Scores | None:
         return (arrays[test], arrays[held_out] if held_out in arrays else np.empty(0)) if test in arrays else None
 
 
-def joined(parts: Sequence[Scores | None]) -> Scores | None:
+def joined(parts: Sequence[ImageScores | None]) -> ImageScores | None:
     """Return the sum of image scores, each in deviations from the mean of its held-out normal images.
 
     None where one is missing, or where fewer than two held-out images tell a deviation.
@@ -184,7 +184,7 @@ def joined(parts: Sequence[Scores | None]) -> Scores | None:
     return sums[0], sums[1]
 
 
-def _auroc(row: Row, scores: Scores | None) -> float:
+def _auroc(row: Row, scores: ImageScores | None) -> float:
     if scores is None or row.result is None:
         return math.nan
     defective = np.array([defect != GOOD for _, defect in row.result.record.items])
@@ -218,7 +218,7 @@ def _detection(results: Results) -> ExperimentReport:
     columns = [[summarise(block) for block in cube[:, [j]]] for j in range(len(results.categories))]
     columns.append([summarise(block) for block in cube])
     shown = [cells(column, results.allow_partial) for column in columns]
-    lines = [Line([Cell(name), *(column[i] for column in shown)], groups[name]) for i, name in enumerate(of)]
+    lines = [Line([TableCell(name), *(column[i] for column in shown)], groups[name]) for i, name in enumerate(of)]
     own = [
         "Image AUROC. Top pixels: the hottest 0.2 %. Joined: the sum of both image scores (of AnoSeg, the mean of the top pixels), "
         "each in standard deviations from the mean of the held-out normal images; a dash where fewer than two are held out.",
@@ -256,12 +256,12 @@ def _robustness(results: Results) -> ExperimentReport:
     lines = []
     for title, where in members:
         block = [cells(results.numbers(name, where), results.allow_partial, best=name not in WIDTHS) for name in columns]
-        lines += [Line([Cell(one_line(v)), *(column[i] for column in block)], title) for i, v in enumerate(results.variants)]
+        lines += [Line([TableCell(one_line(v)), *(column[i] for column in block)], title) for i, v in enumerate(results.variants)]
     own = [
         "Mean IoU over thresholds on the map's value 0..1 and on log10 of the false-positive rate on normal images, 1e-5..1e-1. "
         "Width: the share of the axis on which IoU ≥ 0.9 IoU-max."
     ]
-    header = ["method", *(METRICS[n].title if n in METRICS else WIDTHS[n] for n in columns)]
+    header = ["method", *(metric(n).title for n in columns)]
     title = f"Threshold robustness by category on {dataset_of(results)} (%)"
     table = Table(
         "experiment_robustness", title, header, lines, table_notes(results, lines, own, ["iou_mean", "iou_mean_fpr"], True)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from anoseg_bench.formatting import duration, one_line
-from anoseg_bench.metrics import METRICS
+from anoseg_bench.metrics import metric
 from anoseg_bench.report.frame import timing_of
 from anoseg_bench.report.results import Number, Results
 from anoseg_bench.report.tables import percent
@@ -47,10 +47,10 @@ def _led(results: Results, name: str, best: int, members: list[int]) -> str:
     numbers = results.numbers(name, members)
     means = _means(numbers)
     half = f" ± {percent(numbers[best].half)}" if math.isfinite(numbers[best].half) else ""
-    head = f"{METRICS[name].title}: {one_line(results.variants[best])} leads with {percent(means[best])}{half}"
+    head = f"{metric(name).title}: {one_line(results.variants[best])} leads with {percent(means[best])}{half}"
     others = [v for v in range(len(means)) if v != best and math.isfinite(means[v])]
     if not others:
-        return f"{METRICS[name].title}: {one_line(results.variants[best])} has {percent(means[best])}{half}."
+        return f"{metric(name).title}: {one_line(results.variants[best])} has {percent(means[best])}{half}."
     second = max(others, key=lambda v: means[v])
     ties = [one_line(results.variants[v]) for v in others if numbers[v].tie or percent(means[v]) == percent(means[best])]
     if ties:
@@ -64,7 +64,7 @@ def _led(results: Results, name: str, best: int, members: list[int]) -> str:
 
 def _losses(results: Results, leader: int) -> list[str]:
     """Return where the leader is measurably behind another method: categories, and defect types."""
-    name, title = one_line(results.variants[leader]), METRICS["pixel_auroc"].title
+    name, title = one_line(results.variants[leader]), metric("pixel_auroc").title
     behind, weakest = [], []
     for c, category in enumerate(results.categories):
         found = {"": one_line(category)} | {d: f"{one_line(d)} of {one_line(category)}" for d in results.defects(category)}

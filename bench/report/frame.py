@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from anoseg_bench.datasets.base import GOOD
-from anoseg_bench.metrics import FPR_GRID, METRICS, RATE_CURVE, RECALL_GRID, VALUE_GRID
+from anoseg_bench.metrics import FPR_GRID, RATE_CURVE, RECALL_GRID, VALUE_GRID, tabled
 from anoseg_bench.store.cells import CellResult, Row, Run, slug
 
 TIMING = ["train_s", "predict_s", "images_per_s", "parameters", "multiply_adds", "train_peak_mib", "predict_peak_mib"]
@@ -114,8 +114,8 @@ class RunCells:
 
     @cached_property
     def metrics(self) -> dict[str, np.ndarray]:
-        """The numbers (V, C, S) of each metric, in the order of `METRICS`, NaN where undefined."""
-        return {name: self.values(name) for name in METRICS}
+        """The numbers (V, C, S) of each metric, in the order of the catalogue, NaN where undefined."""
+        return {name: self.values(name) for name in tabled()}
 
     def values(self, name: str) -> np.ndarray:
         """Return a number of the evaluation, (V, C, S), NaN where undefined."""
@@ -175,8 +175,8 @@ def results_frame(run: Run) -> pd.DataFrame:
 
     def entries(row: Row) -> list[tuple]:
         if row.result is None:
-            return [(name, math.nan) for name in METRICS]
-        names = dict.fromkeys([*METRICS, *row.result.record.values])
+            return [(name, math.nan) for name in tabled()]
+        names = dict.fromkeys([*tabled(), *row.result.record.values])
         return [(n, row.result.value(n)) for n in names] + [(n, timing_of(row.result, n)) for n in TIMING]
 
     return _long(run, ["metric", "value"], entries)

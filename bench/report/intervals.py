@@ -16,7 +16,8 @@ from functools import cached_property
 
 import numpy as np
 
-from anoseg_bench.metrics.bootstrap import RESAMPLED, RESAMPLED_DEFECT, centred, draw, resampled, resampled_defect
+from anoseg_bench.metrics.bootstrap import centred, draw, resampled, resampled_defect
+from anoseg_bench.metrics.catalogue import names_resampled
 from anoseg_bench.report.frame import RunCells, opened
 from anoseg_bench.store.cells import CellResult
 
@@ -130,16 +131,16 @@ class Intervals:
     @cached_property
     def _values(self) -> dict[str, np.ndarray]:
         """The numbers on resamples, (V, C, B) by name, NaN where undefined."""
-        columns = [self._stacked(self._average(c, _of_cell), RESAMPLED) for c in range(len(self.results.categories))]
+        columns = [self._stacked(self._average(c, _of_cell), names_resampled()) for c in range(len(self.results.categories))]
         none = np.empty((len(self.results.variants), 0, self.resamples))
-        return {name: np.stack([column[name] for column in columns], axis=1) if columns else none for name in RESAMPLED}
+        return {name: np.stack([column[name] for column in columns], axis=1) if columns else none for name in names_resampled()}
 
     def _of_defect(self, category: int, defect: str) -> dict[str, np.ndarray]:
         """Return the numbers of one defect type on resamples, (V, B) by name."""
         key = (category, defect)
         if key not in self._defects:
             one = functools.partial(_of_defect, defect=defect)
-            self._defects[key] = self._stacked(self._average(category, one), RESAMPLED_DEFECT)
+            self._defects[key] = self._stacked(self._average(category, one), names_resampled(by_defect=True))
         return self._defects[key]
 
     def of(self, name: str, categories: Sequence[int], defect: str = "") -> Resamples | None:
@@ -153,7 +154,7 @@ class Intervals:
         if defect:
             found = self._of_defect(categories[0], defect)
             return Resamples(found[name]) if name in found else None
-        if name not in RESAMPLED:
+        if name not in names_resampled():
             return None
         return Resamples(self._values[name][:, list(categories)].mean(axis=1))
 
@@ -168,18 +169,18 @@ def _of_cell(cell: CellResult, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Return the numbers of a cell on resamples, (B,), around its own."""
     kept = _kept(cell)
     if not kept:
-        return {name: np.full(len(weights) - 1, np.nan) for name in RESAMPLED}
+        return {name: np.full(len(weights) - 1, np.nan) for name in names_resampled()}
     thresholds = {name: cell.value(name) for name in ("threshold_deployable", "image_threshold_deployable")}
     values = resampled(kept, weights, thresholds, not cell.record.scaled)
-    return {name: centred(values[name], cell.value(name)) for name in RESAMPLED}
+    return {name: centred(values[name], cell.value(name)) for name in names_resampled()}
 
 
 def _of_defect(cell: CellResult, weights: np.ndarray, defect: str) -> dict[str, np.ndarray]:
     """Return the numbers of a defect type of a cell on resamples, (B,), around its own."""
     kept, own = _kept(cell), cell.record.defects.get(defect, {})
     if not kept or not own:
-        return {name: np.full(len(weights) - 1, np.nan) for name in RESAMPLED_DEFECT}
+        return {name: np.full(len(weights) - 1, np.nan) for name in names_resampled(by_defect=True)}
     members = np.array([d == defect for _, d in cell.record.items])
     names = [f"{prefix}threshold_{which}" for prefix in ("", "image_") for which in ("oracle", "deployable")]
     values = resampled_defect(kept, weights, members, {name: cell.value(name) for name in names})
-    return {name: centred(values[name], own.get(name, math.nan)) for name in RESAMPLED_DEFECT}
+    return {name: centred(values[name], own.get(name, math.nan)) for name in names_resampled(by_defect=True)}

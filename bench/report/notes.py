@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from anoseg_bench.formatting import one_line
-from anoseg_bench.metrics import METRICS, VERSION
+from anoseg_bench.metrics import VERSION, metric
 from anoseg_bench.report.results import Results
 from anoseg_bench.store.cells import Row
 
@@ -124,7 +124,7 @@ def undefined(results: Results, names: Sequence[str]) -> list[str]:
         for name in names:
             if math.isnan(result.value(name)):
                 reason = one_line(result.record.reasons.get(name, "no reason given"))
-                title = METRICS[name].title if name in METRICS else name.replace("_", " ")
+                title = metric(name).title
                 cells.append((f"{title}: {reason}" if len(names) > 1 else reason, row))
     entries = _by_reason(cells, [row for row, _ in results.done])
     return [f"Undefined (–): {'; '.join(entries)}."] if entries else []

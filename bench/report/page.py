@@ -24,7 +24,7 @@ from PIL import Image
 
 from anoseg_bench.datasets.base import GOOD
 from anoseg_bench.formatting import counted, one_line
-from anoseg_bench.metrics import METRICS, RATE_CURVE, VALUE_GRID
+from anoseg_bench.metrics import RATE_CURVE, THRESHOLDS, VALUE_GRID, metric
 from anoseg_bench.report import notes
 from anoseg_bench.report.cache import PAGE
 from anoseg_bench.report.compare import test_over_categories
@@ -35,7 +35,7 @@ from anoseg_bench.report.published import beside, mean_text, sources
 from anoseg_bench.report.published_values import Published
 from anoseg_bench.report.render import write_text
 from anoseg_bench.report.results import Number, Results
-from anoseg_bench.report.tables import MAIN, SUMMARY, THRESHOLDS
+from anoseg_bench.report.tables import MAIN, SUMMARY
 from anoseg_bench.store.cells import CellResult
 
 HERE = Path(__file__).parent
@@ -108,7 +108,7 @@ def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]
         "colours": COLOURS,
         "heat": _heat(),
         "axes": {name: grid for name, grid in AXES.items()} | {name: GRIDS[name] for name in ("roc", "pro", "precision")},
-        "metrics": [{"name": n, "title": METRICS[n].title, "definition": METRICS[n].definition} for n in SUMMARY],
+        "metrics": [{"name": n, "title": metric(n).title, "definition": metric(n).definition} for n in SUMMARY],
         "decisions": DECISIONS,
         "overview": [
             {
@@ -187,7 +187,7 @@ def _ranks(results: Results) -> list[dict[str, Any]]:
         test = test_over_categories(results.metrics[name].mean(axis=2))
         if len(test.variants) > 1:
             ranks = dict(zip(test.variants, test.ranks, strict=True))
-            found.append({"title": METRICS[name].title, "ranks": [ranks.get(v) for v in range(len(results.variants))]})
+            found.append({"title": metric(name).title, "ranks": [ranks.get(v) for v in range(len(results.variants))]})
     return found
 
 

@@ -15,11 +15,11 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from anoseg_bench.formatting import one_line
-from anoseg_bench.metrics import METRICS
+from anoseg_bench.metrics import THRESHOLDS, metric
 from anoseg_bench.report.frame import GRIDS, FileNames, opened
 from anoseg_bench.report.render import DASH
 from anoseg_bench.report.results import Number, Results
-from anoseg_bench.report.tables import SUMMARY, THRESHOLDS, cell_text, percent
+from anoseg_bench.report.tables import SUMMARY, cell_text, percent
 from anoseg_bench.store.cells import slug
 
 #: Okabe and Ito's colours, told apart with every kind of colour vision; the pale ones last.
@@ -222,7 +222,7 @@ def bar_figure(results: Results, name: str) -> Figure:
     shown = [n for group in numbers for n in group]
     kept = "; (n/N): from n of N cells" if results.allow_partial else "; –: no value, or not from every cell"
     missing = "" if all(n.complete for n in shown) else kept
-    figure.suptitle(title_of(results, f"{METRICS[name].title}{missing}"), fontsize=10)
+    figure.suptitle(title_of(results, f"{metric(name).title}{missing}"), fontsize=10)
     upright = count * per_row <= 10
     top = max([1.0, *(100 * (n.mean + np.nan_to_num(n.half)) for n in shown if n.n)]) * (1.12 if upright else 1.3)
     room = max(6, int(11 * width / per_row))

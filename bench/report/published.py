@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from anoseg_bench.formatting import one_line
 from anoseg_bench.methods import METHODS
-from anoseg_bench.metrics import METRICS
+from anoseg_bench.metrics import metric, tabled
 from anoseg_bench.report.published_values import DATASET, Published, published_numbers
-from anoseg_bench.report.render import DASH, Cell, Line, Table
+from anoseg_bench.report.render import DASH, Line, Table, TableCell
 from anoseg_bench.report.results import Results
 from anoseg_bench.report.tables import cell_text, dataset_of, table_notes
 
@@ -49,7 +49,7 @@ def with_published(results: Results, name: str, table: Table, methods: Sequence[
     members = _members(results)
     lines = [
         Line(
-            [*line.cells, *(Cell(mean_text(found, members[line.cells[0].text])) for found in columns.values())],
+            [*line.cells, *(TableCell(mean_text(found, members[line.cells[0].text])) for found in columns.values())],
             line.group,
             line.rule,
         )
@@ -84,19 +84,19 @@ def reproduction_table(results: Results) -> Table | None:
         if entry is None or entry.published is None or variant != method:
             continue
         name, differs = entry.published
-        for metric in METRICS:
-            for category, there in _found(results, name, metric).items():
+        for wanted in tabled():
+            for category, there in _found(results, name, wanted).items():
                 if category not in results.categories:
                     continue
-                ours = results.numbers(metric, [results.categories.index(category)])[v]
+                ours = results.numbers(wanted, [results.categories.index(category)])[v]
                 gap = 100 * ours.mean - there.percent if ours.complete else math.nan
                 row = [
-                    Cell(one_line(category)),
-                    Cell(f"{there.percent:.1f}"),
-                    Cell(cell_text(ours, results.allow_partial)),
-                    Cell(DASH if math.isnan(gap) else f"{gap:+.1f}"),
+                    TableCell(one_line(category)),
+                    TableCell(f"{there.percent:.1f}"),
+                    TableCell(cell_text(ours, results.allow_partial)),
+                    TableCell(DASH if math.isnan(gap) else f"{gap:+.1f}"),
                 ]
-                lines.append(Line(row, f"{one_line(variant)} after {name}, {METRICS[metric].title}"))
+                lines.append(Line(row, f"{one_line(variant)} after {name}, {metric(wanted).title}"))
                 notes[f"{name}: published in {one_line(there.source)}. Known differences of {one_line(variant)}: {differs}."] = None
     if not lines:
         return None

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from anoseg_bench.errors import UsageError
-from anoseg_bench.metrics import METRICS
+from anoseg_bench.metrics import tabled
 from anoseg_bench.registry import nearest
 
 FILE = Path(__file__).with_name("published.csv")
@@ -45,7 +45,7 @@ def published_numbers() -> tuple[Published, ...]:
             Published(r["method"], SAME.get(r["metric"], r["metric"]), r["category"], float(r["percent"]), r["source"])
             for r in csv.DictReader(file)
         ]
-    return tuple(row for row in rows if row.metric in METRICS)
+    return tuple(row for row in rows if row.metric in tabled())
 
 
 def choose_published(text: str | None) -> list[str]:

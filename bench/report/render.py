@@ -41,7 +41,7 @@ _NOT_IN_OT1 = set("«»ÐÞðþĄąĐđĘęĦħĮįĸĿŀŉŊŋŦŧŲųſ")
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """What stands in one place of a table."""
 
     text: str
@@ -52,7 +52,7 @@ class Cell:
 class Line:
     """A row; rows of one `group` stand together under its name, `rule` draws a line above."""
 
-    cells: list[Cell]
+    cells: list[TableCell]
     group: str = ""
     rule: bool = False
 

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from anoseg_bench.metrics.bootstrap import RESAMPLED, RESAMPLED_DEFECT
+from anoseg_bench.metrics.catalogue import names_resampled
 from anoseg_bench.report.frame import RunCells
 from anoseg_bench.report.intervals import Intervals
 from anoseg_bench.store.cells import CellResult
@@ -113,11 +113,11 @@ def intervals_frame(results: Results) -> pd.DataFrame:
             rows.append((variant, category, defect, name, number.mean, number.low, number.high, number.n, number.total))
 
     for i, category in enumerate(results.categories):
-        for name in RESAMPLED:
+        for name in names_resampled():
             add(category, [i], "", name)
         for defect in results.defects(category):
-            for name in RESAMPLED_DEFECT:
+            for name in names_resampled(by_defect=True):
                 add(category, [i], defect, name)
-    for name in RESAMPLED:
+    for name in names_resampled():
         add("", list(range(len(results.categories))), "", name)
     return pd.DataFrame(rows, columns=["variant", "category", "defect", "metric", "value", "low", "high", "n", "total"])

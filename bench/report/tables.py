@@ -8,24 +8,22 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from anoseg_bench.formatting import counted, one_line
-from anoseg_bench.metrics import METRICS
+from anoseg_bench.metrics import THRESHOLDS, metric, names_shown
 from anoseg_bench.report import notes
 from anoseg_bench.report.frame import COSTS, FileNames
-from anoseg_bench.report.render import DASH, Cell, Line, Table
+from anoseg_bench.report.render import DASH, Line, Table, TableCell
 from anoseg_bench.report.results import Number, Results, summarise
 from anoseg_bench.store.cells import slug
 
 Form = Callable[[float], str]
 #: Marks what cannot be told from the best.
 TIE = "≈"
-#: The metrics for the terminal, the first to go last.
-MAIN = ["pixel_auroc", "iou_max", "image_auroc", "iou_deployable", "aupro_0.3", "iou_0.5"]
-#: Those of the summary, beside times.
-SUMMARY = [*MAIN, "pixel_ap", "aupimo", "iou_mean", "iou_mean_fpr"]
-THRESHOLDS = {"oracle": "oracle threshold (best on the test set)", "deployable": "deployable threshold (from held-out normals)"}
+#: The metrics for the terminal, the first to go last, and those of the summary, beside times.
+MAIN = names_shown("main")
+SUMMARY = names_shown("main", "summary")
 #: Numbers at a threshold: of which the best is bold, and the others.
 AT_THRESHOLD = {"iou": "IoU", "f1": "F1", "precision": "precision", "recall": "recall", "fpr": "false-positive rate"}
-WIDTHS = {"iou_width": "width (value)", "iou_width_fpr": "width (FPR)"}
+WIDTHS = ("iou_width", "iou_width_fpr")
 
 
 def percent(value: float) -> str:
@@ -38,7 +36,7 @@ def plain_number(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def cells(numbers: Sequence[Number], allow_partial: bool, form: Form = percent, best: bool = True) -> list[Cell]:
+def cells(numbers: Sequence[Number], allow_partial: bool, form: Form = percent, best: bool = True) -> list[TableCell]:
     """Return numbers as cells, the best of the complete ones bold (all that are equal as shown), ties with it marked.
 
     A mean over some of the cells asked for is a dash with n/N, unless `allow_partial`.
@@ -49,7 +47,7 @@ def cells(numbers: Sequence[Number], allow_partial: bool, form: Form = percent, 
     for number, value in zip(numbers, complete, strict=True):
         bold = bool(comparable and value == np.nanmax(complete))
         mark = f" {TIE}" if comparable and number.tie and not bold else ""
-        shown.append(Cell(cell_text(number, allow_partial, form) + mark, bold))
+        shown.append(TableCell(cell_text(number, allow_partial, form) + mark, bold))
     return shown
 
 
@@ -91,10 +89,10 @@ def table_notes(
 
 def metric_table(results: Results, name: str, file: str) -> Table:
     """Return one metric: categories by variants, with means."""
-    metric = METRICS[name]
+    shown = metric(name)
 
     def line(label: str, members: list[int], group: str = "", rule: bool = False) -> Line:
-        return Line([Cell(label), *cells(results.numbers(name, members), results.allow_partial)], group, rule)
+        return Line([TableCell(label), *cells(results.numbers(name, members), results.allow_partial)], group, rule)
 
     groups = results.groups()
     lines = []
@@ -104,10 +102,10 @@ def metric_table(results: Results, name: str, file: str) -> Table:
     lines.append(line("mean", list(range(len(results.categories))), rule=True))
     return Table(
         file,
-        f"{metric.title} (%) on {dataset_of(results)}",
+        f"{shown.title} (%) on {dataset_of(results)}",
         ["category", *map(one_line, results.variants)],
         lines,
-        table_notes(results, lines, [f"{metric.title}: {metric.definition}."], [name], name in notes.ON_VALUE_AXIS),
+        table_notes(results, lines, [f"{shown.title}: {shown.definition}."], [name], name in notes.ON_VALUE_AXIS),
     )
 
 
@@ -115,7 +113,7 @@ def _count(results: Results) -> str:
     return counted(len(results.categories), "category", "categories")
 
 
-def _cost_columns(results: Results, headings: Sequence[str]) -> dict[str, list[Cell]]:
+def _cost_columns(results: Results, headings: Sequence[str]) -> dict[str, list[TableCell]]:
     numbers = {heading: [summarise(block) for block in results.costs[heading]] for heading in headings}
     return {heading: cells(column, results.allow_partial, plain_number, best=False) for heading, column in numbers.items()}
 
@@ -129,7 +127,8 @@ def cost_table(results: Results) -> Table:
     """Return what training and prediction cost, means over cells: variants by costs."""
     columns = _cost_columns(results, [heading for heading, _, _ in COSTS])
     lines = [
-        Line([Cell(one_line(variant)), *(column[i] for column in columns.values())]) for i, variant in enumerate(results.variants)
+        Line([TableCell(one_line(variant)), *(column[i] for column in columns.values())])
+        for i, variant in enumerate(results.variants)
     ]
     own = [
         f"Per cell, on {_devices(results)}. Images/s: the method alone, in batches, without reading and resizing files. "
@@ -145,10 +144,11 @@ def cost_table(results: Results) -> Table:
 def summary_table(results: Results, names: Sequence[str] | None = None) -> Table:
     """Return the means over categories and seeds of the main (or some) metrics, and times: variants by numbers."""
     names = [name for name in results.metrics if name in (SUMMARY if names is None else names)]
-    columns = {METRICS[name].title: _means(results, name) for name in names}
+    columns = {metric(name).title: _means(results, name) for name in names}
     columns |= _cost_columns(results, ["training (s)", "images/s in prediction"])
     lines = [
-        Line([Cell(one_line(variant)), *(column[i] for column in columns.values())]) for i, variant in enumerate(results.variants)
+        Line([TableCell(one_line(variant)), *(column[i] for column in columns.values())])
+        for i, variant in enumerate(results.variants)
     ]
     return Table(
         "summary",
@@ -159,7 +159,7 @@ def summary_table(results: Results, names: Sequence[str] | None = None) -> Table
             results,
             lines,
             [
-                " ".join(f"{METRICS[name].title}: {METRICS[name].definition}." for name in names),
+                " ".join(f"{metric(name).title}: {metric(name).definition}." for name in names),
                 f"Times per cell, on {_devices(results)}.",
             ],
             names,
@@ -168,7 +168,7 @@ def summary_table(results: Results, names: Sequence[str] | None = None) -> Table
     )
 
 
-def _means(results: Results, name: str, best: bool = True) -> list[Cell]:
+def _means(results: Results, name: str, best: bool = True) -> list[TableCell]:
     return cells(results.numbers(name, range(len(results.categories))), results.allow_partial, best=best)
 
 
@@ -184,14 +184,14 @@ def threshold_table(results: Results, members: list[int], what: str, file: str) 
                 columns.append(cells(at, results.allow_partial, plain_number, best=False))
             for number in AT_THRESHOLD:
                 if prefix and number == "iou":
-                    columns.append([Cell("")] * len(results.variants))
+                    columns.append([TableCell("")] * len(results.variants))
                     continue
                 numbers = results.numbers(f"{prefix}{number}_{which}", members)
                 form = small_percent if number == "fpr" else percent
                 columns.append(cells(numbers, results.allow_partial, form, best=number in ("iou", "f1")))
             undefined += [f"{prefix}threshold_{which}", f"{prefix}precision_{which}"]
             lines += [
-                Line([Cell(one_line(variant)), *(column[i] for column in columns)], f"{whose}, {threshold}")
+                Line([TableCell(one_line(variant)), *(column[i] for column in columns)], f"{whose}, {threshold}")
                 for i, variant in enumerate(results.variants)
             ]
     own = [
@@ -211,12 +211,13 @@ def threshold_table(results: Results, members: list[int], what: str, file: str) 
 
 def robustness_table(results: Results) -> Table:
     """Return how IoU holds over thresholds, on both axes: variants by means and widths."""
-    columns = {METRICS["iou_max"].title: _means(results, "iou_max")}
+    columns = {metric("iou_max").title: _means(results, "iou_max")}
     for mean, width in zip(("iou_mean", "iou_mean_fpr"), WIDTHS, strict=True):
-        columns[METRICS[mean].title] = _means(results, mean)
-        columns[WIDTHS[width]] = _means(results, width, best=False)
+        columns[metric(mean).title] = _means(results, mean)
+        columns[metric(width).title] = _means(results, width, best=False)
     lines = [
-        Line([Cell(one_line(variant)), *(column[i] for column in columns.values())]) for i, variant in enumerate(results.variants)
+        Line([TableCell(one_line(variant)), *(column[i] for column in columns.values())])
+        for i, variant in enumerate(results.variants)
     ]
     own = [
         "Mean IoU over thresholds on two axes: the map's value 0..1, and log10 of the false-positive rate on pixels of normal "
@@ -244,7 +245,7 @@ def defect_table(results: Results, category: str, file: str) -> Table | None:
     for name, heading in BY_DEFECT.items():
         for defect, images in results.defects(category).items():
             numbers = results.numbers(name, [index], defect)
-            head = [Cell(one_line(defect)), Cell(str(images))]
+            head = [TableCell(one_line(defect)), TableCell(str(images))]
             best = "recall" not in name  # a threshold that everything reaches finds all
             lines.append(Line([*head, *cells(numbers, results.allow_partial, best=best)], heading))
     if not lines:
@@ -275,27 +276,27 @@ def _regions(results: Results, category: str) -> str:
     return ""
 
 
-def all_tables(results: Results) -> list[Table]:
-    """Return the tables: summary, metrics, categories."""
-    names = FileNames()
-    names("all"), names("summary")
-    names("thresholds"), names("robustness"), names("cost"), names("comparison"), names("reproduction")
-    metrics = [metric_table(results, name, names(name)) for name in results.metrics]
+def metric_tables(results: Results, names: FileNames) -> list[Table]:
+    """Return a table of each metric."""
+    return [metric_table(results, name, names(name)) for name in results.metrics]
+
+
+def threshold_tables(results: Results, names: FileNames) -> list[Table]:
+    """Return what happens at both thresholds: over all categories and, where there are several, of each."""
     everything = list(range(len(results.categories)))
-    at = [threshold_table(results, everything, f"means over {_count(results)} of {dataset_of(results)}", "thresholds")]
+    where = dataset_of(results)
+    tables = [threshold_table(results, everything, f"means over {_count(results)} of {where}", names("thresholds"))]
     if len(everything) > 1:
         for i, category in enumerate(results.categories):
-            what = f"{one_line(category)} of {dataset_of(results)}"
-            at.append(threshold_table(results, [i], what, names(f"thresholds_{slug(category)}")))
-    by_defect = [defect_table(results, category, names(f"defects_{slug(category)}")) for category in results.categories]
-    return [
-        summary_table(results),
-        robustness_table(results),
-        cost_table(results),
-        *metrics,
-        *at,
-        *(table for table in by_defect if table),
-    ]
+            file = names(f"thresholds_{slug(category)}")
+            tables.append(threshold_table(results, [i], f"{one_line(category)} of {where}", file))
+    return tables
+
+
+def defect_tables(results: Results, names: FileNames) -> list[Table]:
+    """Return a table by defect type of each category that has defects."""
+    tables = [defect_table(results, category, names(f"defects_{slug(category)}")) for category in results.categories]
+    return [table for table in tables if table]
 
 
 def compact_table(results: Results) -> Table:
@@ -304,5 +305,5 @@ def compact_table(results: Results) -> Table:
     for i, category in enumerate(results.categories):
         numbers = [[summarise(block) for block in results.metrics[name][:, [i]]] for name in ("pixel_auroc", "iou_max")]
         texts = [" / ".join(cell_text(n, results.allow_partial) for n in pair) for pair in zip(*numbers, strict=True)]
-        lines.append(Line([Cell(one_line(category)), *map(Cell, texts)]))
+        lines.append(Line([TableCell(one_line(category)), *map(TableCell, texts)]))
     return Table("compact", "Pixel AUROC / IoU-max (%)", ["category", *map(one_line, results.variants)], lines)

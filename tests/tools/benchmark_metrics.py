@@ -217,14 +217,14 @@ SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def error() -> None:
     """Print how far bounded mode is from exact mode."""
-    from anoseg_bench.metrics import METRICS, evaluate
+    from anoseg_bench.metrics import evaluate, tabled
 
     maps, masks = list(Maps(40, 256)), list(Maps(40, 256, True))
     rows = []
     for name, function in SCORES.items():
         scores = [function(m.astype(np.float64)).astype(np.float32) for m in maps]
         exact, near = (evaluate(scores, masks, memory=m).values for m in (None, 1))
-        off = {n: abs(exact[n] - near[n]) for n in METRICS if np.isfinite(exact[n])}
+        off = {n: abs(exact[n] - near[n]) for n in tabled() if np.isfinite(exact[n])}
         worst = max(off, key=lambda n: off[n])
         rows.append([name, f"{off[worst]:.1e}", worst, *(f"{off[n]:.1e}" for n in ("pixel_auroc", "aupro_0.3", "iou_max"))])
     print("**Bounded against exact, 40 maps of 256x256: absolute difference**\n")
