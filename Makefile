@@ -1,9 +1,9 @@
-# make setup | demo | test | check      (VENV=DIR and PYTHON=COMMAND choose another environment or interpreter)
+# make setup | demo | test | check | docs      (VENV=DIR and PYTHON=COMMAND choose another environment or interpreter)
 VENV ?= .venv
 PYTHON ?= python3
 PY = $(VENV)/bin/python
 
-.PHONY: setup demo test check .typing
+.PHONY: setup demo test check docs .typing
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml
@@ -24,6 +24,9 @@ demo: setup
 
 test: setup
 	$(PY) -m pytest
+
+docs: setup .typing
+	$(VENV)/bin/mkdocs build --strict --quiet
 
 check: setup .typing
 	$(VENV)/bin/ruff check .

@@ -80,6 +80,11 @@ class RunCells:
         self._rows = {(row.variant, row.category, row.seed): row for row in run.rows}
 
     @property
+    def frame(self) -> pd.DataFrame:
+        """All numbers in long form, in 0..1: see `results_frame`."""
+        return results_frame(self.run)
+
+    @property
     def done(self) -> list[tuple[Row, CellResult]]:
         """The rows that have a result, with it."""
         return [(row, row.result) for row in self.run.rows if row.result is not None]
