@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     stopped = 130
     if threading.current_thread() is threading.main_thread():
 
-        def terminate(*_: object) -> None:  # as Ctrl-C does: what runs is ended and given free
+        def terminate(*_: object) -> None:  # as Ctrl-C does: what runs ends and its claims are released
             nonlocal stopped
             stopped = 143
             raise KeyboardInterrupt

@@ -449,13 +449,13 @@ def test_reconstruction_loss_ignores_what_is_not_in_its_region():
 
 
 def test_segmentation_loss_prefers_the_truth_and_ignores_the_undecided():
-    masks, decided = (torch.rand(2, 1, 16, 16) > 0.9).float(), torch.ones(2, 1, 16, 16)
+    masks, valid = (torch.rand(2, 1, 16, 16) > 0.9).float(), torch.ones(2, 1, 16, 16)
     right, timid = (masks * 2 - 1) * 8, torch.full_like(masks, -8.0)
-    assert segmentation_loss(right, masks, decided) < 0.1 < segmentation_loss(timid, masks, decided)
-    decided[..., :8] = 0
+    assert segmentation_loss(right, masks, valid) < 0.1 < segmentation_loss(timid, masks, valid)
+    valid[..., :8] = 0
     other = right.clone()
     other[..., :8] *= -1
-    assert segmentation_loss(other, masks, decided) == segmentation_loss(right, masks, decided)
+    assert segmentation_loss(other, masks, valid) == segmentation_loss(right, masks, valid)
 
 
 def test_segmentation_loss_keeps_its_scale_and_direction_under_weights():

@@ -65,7 +65,7 @@ def console_of(arguments: argparse.Namespace) -> Console:
 
 def finish(current: Run, arguments: argparse.Namespace, out: Console, anew: bool = False) -> int:
     """Write the report, unless it is there already, print the table, the paths and what failed; return the exit code."""
-    from anoseg_bench.report.cache import PAGE, kept_report
+    from anoseg_bench.report.cache import PAGE, report_cache
     from anoseg_bench.report.published_values import choose_published
     from anoseg_bench.store.cells import MANIFEST
 
@@ -73,14 +73,14 @@ def finish(current: Run, arguments: argparse.Namespace, out: Console, anew: bool
         out.error("no cell has a result, so there is nothing to report")
         return name_missing(current, out)
     allow_partial, published = arguments.allow_partial, choose_published(arguments.published)
-    kept = kept_report(current, [allow_partial, published])
-    if anew or not kept.is_current():
+    cache = report_cache(current, [allow_partial, published])
+    if anew or not cache.is_current():
         from anoseg_bench.report.compose import console_table, write_report
 
         files = write_report(current, allow_partial=allow_partial, published=published)
-        kept.keep(files, console_table(current, allow_partial=allow_partial))
+        cache.keep(files, console_table(current, allow_partial=allow_partial))
     out.result()
-    out.result(kept.text)
+    out.result(cache.text)
     out.result()
     info = current.info
     if info.get("synthetic"):
@@ -88,8 +88,8 @@ def finish(current: Run, arguments: argparse.Namespace, out: Console, anew: bool
     if info.get("profile") not in ("full", None):
         out.result(f"Profile: {info['profile']}, for a first look; results to publish need --profile full.")
     out.result(f"Written to {current.path}:")
-    for folder in sorted({file.parent for file in kept.files} | {current.path}):
-        names = sorted(file.name for file in kept.files if file.parent == folder)
+    for folder in sorted({file.parent for file in cache.files} | {current.path}):
+        names = sorted(file.name for file in cache.files if file.parent == folder)
         shown = ", ".join(names[:6]) + (f", ... ({len(names)} files)" if len(names) > 6 else "")
         out.result(f"  {folder}: {shown or MANIFEST}")
     out.result(f"To look at, in a browser: {current.path / PAGE}")

@@ -40,17 +40,17 @@ def main(arguments: argparse.Namespace) -> int:
     method, result = load_method(run, row, choose_device(arguments.device))
     if is_stale(row.method, result.record.source):
         out.error(f"note: the code of {row.variant} has changed since it was trained; its maps may not fit the thresholds")
-    decided, problems = predict_images(method, files)
+    predicted, problems = predict_images(method, files)
     for problem in problems:
         out.error(f"error: {problem}")
-    if decided:
-        path = write_predictions(decided, method, result, arguments.out)
+    if predicted:
+        path = write_predictions(predicted, method, result, arguments.out)
         reason = result.record.reasons.get("image_threshold_deployable")
         threshold = result.value("image_threshold_deployable")
         if reason:
             out.error(f"note: no image is decided on: {reason}; train with a larger --holdout, or more normal images")
         else:
-            defective = sum(d.score >= threshold for d in decided)
-            out.result(f"{defective} of {len(decided)} images reach the deployable threshold {threshold:.4g} of {row.title}")
+            defective = sum(d.score >= threshold for d in predicted)
+            out.result(f"{defective} of {len(predicted)} images reach the deployable threshold {threshold:.4g} of {row.title}")
         out.result(f"Written to {arguments.out}: {path.name}, maps, overlays")
     return 1 if problems else 0

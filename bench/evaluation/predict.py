@@ -110,7 +110,7 @@ def find_images(given: list[Path]) -> list[Path]:
 
 
 @dataclass(frozen=True)
-class Decided:
+class PredictedImage:
     """What a model says of one image; the thresholds are NaN where no held-out images gave any."""
 
     path: Path
@@ -119,9 +119,9 @@ class Decided:
     score: float
 
 
-def predict_images(method: Method, files: list[Path]) -> tuple[list[Decided], list[str]]:
+def predict_images(method: Method, files: list[Path]) -> tuple[list[PredictedImage], list[str]]:
     """Return what a method says of image files, one at a time, and why some could not be read."""
-    decided, problems = [], []
+    predicted, problems = [], []
     for path in files:
         try:
             image = read_image(path)
@@ -130,8 +130,8 @@ def predict_images(method: Method, files: list[Path]) -> tuple[list[Decided], li
             continue
         prediction = method.predict(resize(image, method.config.image_size)[None])
         scores = scores_of_maps(prediction.maps)["map_max"] if prediction.scores is None else prediction.scores
-        decided.append(Decided(path, (image.shape[0], image.shape[1]), prediction.maps[0].numpy(), float(scores[0])))
-    return decided, problems
+        predicted.append(PredictedImage(path, (image.shape[0], image.shape[1]), prediction.maps[0].numpy(), float(scores[0])))
+    return predicted, problems
 
 
 def overlay(image: np.ndarray, map_: np.ndarray, low: float, high: float, threshold: float) -> np.ndarray:
@@ -147,22 +147,22 @@ def overlay(image: np.ndarray, map_: np.ndarray, low: float, high: float, thresh
     return mixed
 
 
-def write_predictions(decided: list[Decided], method: Method, result: CellResult, out: Path) -> Path:
+def write_predictions(predicted: list[PredictedImage], method: Method, result: CellResult, out: Path) -> Path:
     """Write ``maps/*.tiff``, ``overlays/*.png`` and ``predictions.csv``; returns the latter's path."""
     pixel, image_level = result.value("threshold_deployable"), result.value("image_threshold_deployable")
     low, high = 0.0, 1.0
-    if not method.probability and decided:
-        low = min(float(d.map.min()) for d in decided)
-        high = max([float(d.map.max()) for d in decided] + [pixel] * math.isfinite(pixel))
+    if not method.probability and predicted:
+        low = min(float(d.map.min()) for d in predicted)
+        high = max([float(d.map.max()) for d in predicted] + [pixel] * math.isfinite(pixel))
     for folder in ("maps", "overlays"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
     taken: set[str] = set()
-    for d in decided:
+    for d in predicted:
         stem = slug(d.path.stem)
-        name = next(n for n in (stem, *(f"{stem}-{i}" for i in range(2, len(decided) + 2))) if n not in taken)
+        name = next(n for n in (stem, *(f"{stem}-{i}" for i in range(2, len(predicted) + 2))) if n not in taken)
         taken.add(name)
         map_ = to_original(d.map, d.shape)
         tifffile.imwrite(out / "maps" / f"{name}.tiff", map_, compression="zlib", predictor=True)

@@ -18,7 +18,7 @@ from anoseg_bench.store.cells import Row, Run
 from anoseg_bench.store.claims import Holder, Watch, is_gone
 
 #: Seconds between two looks at the running cells, and between two at those that another command runs.
-LOOK, LOOK_ELSEWHERE = 0.5, 1.0
+LOOK, LOOK_AT_OTHERS = 0.5, 1.0
 
 
 @contextlib.contextmanager
@@ -47,7 +47,7 @@ class Observer(Protocol):
     def progress(self, row: Row, holder: Holder) -> None:
         """Tell how far it is."""
 
-    def elsewhere(self, row: Row, holder: Holder | None) -> None:
+    def claimed_by_another(self, row: Row, holder: Holder | None) -> None:
         """Tell that another command is at it, whose result will be taken."""
 
     def ended(self, row: Row, seconds: float, trace: str) -> None:
@@ -87,28 +87,28 @@ class Execution:
         self.run, self.engine, self.observer, self.timeout, self.clock = run, engine, observer, timeout, clock
         self.waiting = deque(jobs)
         self.running: list[_Running] = []
-        self.elsewhere: list[tuple[Row, Job]] = []
+        self.claimed_by_others: list[tuple[Row, Job]] = []
         beat = jobs[0][1].watch.patience if jobs else 0.0
         self.watch = Watch(run.store.claims, beat)
         self._looked = 0.0
 
     def go(self) -> None:
-        """Run everything; an exception, Ctrl-C among them, ends what runs and gives its cells free."""
+        """Run everything; an exception, Ctrl-C among them, ends what runs and releases its claims."""
         try:
-            while self.waiting or self.running or self.elsewhere:
+            while self.waiting or self.running or self.claimed_by_others:
                 self._start_some()
                 self.engine.wait([r.task for r in self.running], LOOK)
                 for running in list(self.running):
                     self._look_at(running)
-                self._look_elsewhere()
+                self._look_at_others()
         finally:
             for running in self.running:
                 running.task.kill()
                 running.row.settle("waiting", "not run to its end: the command was stopped")
-            for row, _ in self.elsewhere:
+            for row, _ in self.claimed_by_others:
                 row.settle("waiting", "not run to its end: the command was stopped")
             self.engine.close()
-            if self.running or self.elsewhere:
+            if self.running or self.claimed_by_others:
                 self.run.save()
 
     def _start_some(self) -> None:
@@ -118,7 +118,7 @@ class Execution:
                 continue
             stale = self.watch.stale(job.cell)
             if stale is None:
-                self._put_elsewhere(row, job)
+                self._leave_to_another(row, job)
                 continue
             row.settle("running", "it runs")
             self.observer.started(row)
@@ -133,7 +133,7 @@ class Execution:
             result = self.run.store.get(row.method, row.key)
         except BenchError:
             return False  # its worker names it
-        if result is None or not result.is_enough(job.save_maps, job.keep_model):
+        if result is None or not result.satisfies(job.save_maps, job.keep_model):
             return False
         row.settle(status, "", result)
         self._settled(row, seconds)
@@ -143,10 +143,10 @@ class Execution:
         """Return whether there is a cell of a row, which then lacks something that the run asks for."""
         return self.run.store.folder(row.method, row.key).is_dir()
 
-    def _put_elsewhere(self, row: Row, job: Job) -> None:
+    def _leave_to_another(self, row: Row, job: Job) -> None:
         row.settle("running", "another command is at it")
-        self.observer.elsewhere(row, self.watch.holder(job.cell))
-        self.elsewhere.append((row, job))
+        self.observer.claimed_by_another(row, self.watch.holder(job.cell))
+        self.claimed_by_others.append((row, job))
 
     def _look_at(self, running: _Running) -> None:
         outcome = running.task.outcome()
@@ -167,7 +167,7 @@ class Execution:
     def _settle(self, running: _Running, outcome: Outcome, seconds: float) -> None:
         row, job = running.row, running.job
         if outcome.status == "elsewhere":
-            self._put_elsewhere(row, job)
+            self._leave_to_another(row, job)
             return
         if outcome.status == "failed" and not outcome.trace and not job.replace and self._take_stored(row, job, "done", seconds):
             return  # it died after its last act
@@ -187,22 +187,22 @@ class Execution:
 
     def _settled(self, row: Row, seconds: float, trace: str = "") -> None:
         self.observer.ended(row, seconds, trace)
-        for twin in self.run.rows:
-            if twin.key == row.key and twin.status == "waiting":
-                twin.settle(row.status, row.error, row.result)
+        for other in self.run.rows:  # another variant of the same configuration has the same cell
+            if other.key == row.key and other.status == "waiting":
+                other.settle(row.status, row.error, row.result)
         self.run.save()
 
-    def _look_elsewhere(self) -> None:
+    def _look_at_others(self) -> None:
         """Take what other commands have finished, and run what they left."""
-        if not self.elsewhere or self.clock() - self._looked < LOOK_ELSEWHERE:
+        if not self.claimed_by_others or self.clock() - self._looked < LOOK_AT_OTHERS:
             return
         self._looked = self.clock()
-        for row, job in list(self.elsewhere):
+        for row, job in list(self.claimed_by_others):
             if self.watch.is_claimed(job.cell):
                 if (holder := self.watch.holder(job.cell)) is not None and holder.total:
                     self.observer.progress(row, holder)
                 continue
-            self.elsewhere.remove((row, job))
+            self.claimed_by_others.remove((row, job))
             if self._take_stored(row, job):
                 continue
             if (error := self.run.store.failure(job.cell)) is not None:

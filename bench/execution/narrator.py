@@ -30,7 +30,7 @@ class Narrator:
         """Tell how far it is."""
         self.out.progress(self._title(row), holder.stage, holder.done, holder.total, holder.loss)
 
-    def elsewhere(self, row: Row, holder: Holder | None) -> None:
+    def claimed_by_another(self, row: Row, holder: Holder | None) -> None:
         """Tell that another command is at it."""
         who = f" (process {holder.pid} on {holder.host.split()[0]})" if holder else ""
         self.out.line(f"{self._title(row)}: another command is at it{who}; its result will be taken")

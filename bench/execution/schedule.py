@@ -117,7 +117,7 @@ def _decide(plan: Plan, cell: Cell, store: Store, mine: bool) -> Decision:
     stale = result is not None and is_stale(cell.variant.method, result.record.source)
     failure = store.failure(store.name(cell.variant.method, cell.key))
     renew = {"all": True, "stale": stale, "failed": failure is not None}.get(plan.rerun, False)
-    complete = result is not None and result.is_enough(plan.save_maps, plan.keep_models)
+    complete = result is not None and result.satisfies(plan.save_maps, plan.keep_models)
     wanted = (renew or not complete) and (plan.rerun != "failed" or failure is not None)
 
     def decide(action: str, reason: str = "", replace: bool = False) -> Decision:

@@ -164,7 +164,7 @@ def execute(job: Job) -> Outcome:
 def _run(job: Job, store: Store, claim: Claim, concurrency: Callable[[], int]) -> Outcome:
     name = method_name(job.method)
     there = store.get(name, job.key)
-    if there is not None and there.is_enough(job.save_maps, job.keep_model) and not job.replace:
+    if there is not None and there.satisfies(job.save_maps, job.keep_model) and not job.replace:
         return Outcome("cached")
     store.note_failure(job.cell, None)
     claim.progress("loading", 0, 0)

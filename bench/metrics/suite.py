@@ -374,8 +374,8 @@ def _image_numbers(
     result.values["image_threshold_deployable"] = image_threshold(held_out, level)
     if np.isnan(result.values["image_threshold_deployable"]):
         few = f"needs {needed_scores(level)} held-out normal images, but there are {len(held_out)}"
-        enough = len(held_out) >= needed_scores(level)
-        result.undefined(["image_threshold_deployable"], "no finite threshold" if enough else few)
+        has_needed = len(held_out) >= needed_scores(level)
+        result.undefined(["image_threshold_deployable"], "no finite threshold" if has_needed else few)
     for which in ("oracle", "deployable"):
         threshold = result.values[f"image_threshold_{which}"]
         missing = result.reasons.get(f"image_threshold_{which}") or reason

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @dataclass
-class Kept:
+class ReportCache:
     """What is known of the report in a run's folder.
 
     Attributes
@@ -48,16 +48,16 @@ class Kept:
         write_atomically(self.run / NAME, to_json({"made_from": self.made_from, "files": names, "text": text}))
 
 
-def kept_report(run: Run, options: list[Any]) -> Kept:
+def report_cache(run: Run, options: list[Any]) -> ReportCache:
     """Return what is known of the report in a run's folder."""
-    kept = Kept(run.path, _digest(run, options))
+    cache = ReportCache(run.path, _digest(run, options))
     try:
         known = json.loads((run.path / NAME).read_text(encoding="utf-8"))
-        kept.known, kept.text = known["made_from"], known["text"]
-        kept.files = [run.path / name for name in known["files"]]
+        cache.known, cache.text = known["made_from"], known["text"]
+        cache.files = [run.path / name for name in known["files"]]
     except (FileNotFoundError, ValueError, KeyError, TypeError):  # none yet, or a damaged note: it is written anew
-        kept.known = ""
-    return kept
+        cache.known = ""
+    return cache
 
 
 def _digest(run: Run, options: list[Any]) -> str:

@@ -84,7 +84,7 @@ class CellResult:
     folder: Path
     record: CellRecord
 
-    def is_enough(self, maps: bool, model: bool) -> bool:
+    def satisfies(self, maps: bool, model: bool) -> bool:
         """Whether it has all that a run asks for: numbers of these metrics, the maps, the model."""
         kept = (not maps or (self.folder / "maps").is_dir()) and (not model or (self.folder / MODEL).is_file())
         return self.record.is_evaluated and kept
@@ -218,7 +218,7 @@ class Store:
             shutil.rmtree(left, ignore_errors=True)
 
     def recover(self, cell: str) -> None:
-        """Do what the writer of a cell had left to do when it ended: give it free, bring back what was giving way to it."""
+        """Do what the writer of a cell had left to do when it ended: release its claim, bring back what was giving way to it."""
         with contextlib.suppress(OSError):  # where the store cannot be written now, a later command does it
             if latest(self.claims, cell)[1] is not None:
                 self.abandon(cell)
@@ -234,7 +234,7 @@ class Store:
             self.recover(cell)
 
     def abandon(self, cell: str, pid: int | None = None) -> None:
-        """Give a cell free that a process of this machine worked at when it ended, and clear what it had half-written.
+        """Release the claim of a process of this machine that ended at work, and clear what it had half-written.
 
         Parameters
         ----------

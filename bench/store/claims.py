@@ -199,7 +199,7 @@ class Claim:
         folder = watch.folder
         folder.mkdir(parents=True, exist_ok=True)
         fence, old = latest(folder, cell)
-        if old is not None:  # judged and followed by the same file, so that no claim made meanwhile is stolen
+        if old is not None:  # compared and replaced under the same number, so that no claim made meanwhile is stolen
             found = state(old, read(old))
             if found != stale and watch.stale(cell) != found:
                 return None
@@ -290,7 +290,7 @@ class Claim:
                 self.release()
 
     def release(self) -> None:
-        """Give the cell free, if it is still held."""
+        """Release the claim, if it is still held."""
         with contextlib.suppress(OSError):
             if self.held():
                 self.path.unlink()

@@ -62,7 +62,7 @@ class Batches(Dataset[Arrays]):
         """Yield the batches in order, as tensors on a device.
 
         images, clean : float32 (N, 3, S, S) in [-1, 1], channels last; masks : float32 (N, 1, S, S), 0 or 1; weights : the same,
-        0 where nothing is decided, else how much a pixel counts.
+        0 where a pixel is not valid, else how much a pixel counts.
         """
         makers = makers_for(device)
         ahead = self._by_processes(makers) if makers else self._in_turn()

@@ -77,8 +77,8 @@ class Rivals:
             pair = normal_pair(reconstruction, torch.sigmoid(logits))
             self.discriminator.requires_grad_(False)
             with mixed_precision(self.device):
-                judged = self.discriminator(*pair)
-            loss = loss + config.adversarial_weight * adversarial_loss(judged.float())
+                fake_logits = self.discriminator(*pair)
+            loss = loss + config.adversarial_weight * adversarial_loss(fake_logits.float())
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
@@ -94,8 +94,9 @@ class Rivals:
         """Train the discriminator to tell pairs of image and reference mask from those of the generator."""
         self.discriminator.requires_grad_(True)
         with mixed_precision(self.device):
-            of_real, of_fake = self.discriminator(*(torch.cat([r, f.detach()]) for r, f in zip(real, fake, strict=True))).chunk(2)
-        loss = discriminator_loss(of_real.float(), of_fake.float())
+            pairs = (torch.cat([r, f.detach()]) for r, f in zip(real, fake, strict=True))
+            real_logits, fake_logits = self.discriminator(*pairs).chunk(2)
+        loss = discriminator_loss(real_logits.float(), fake_logits.float())
         self.opponent.zero_grad(set_to_none=True)
         loss.backward()
         self.opponent.step()
