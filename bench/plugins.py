@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import importlib.util
@@ -13,8 +14,8 @@ from typing import Any
 
 from anoseg_bench.errors import UsageError, describe
 
-#: The files that each plug-in consists of, by its own file: it, and what it imported from its folder.
-_FILES: dict[Path, list[Path]] = {}
+#: The files of the plug-ins that are loaded.
+_LOADED: set[Path] = set()
 
 
 def load_attribute(target: str) -> Any:
@@ -35,12 +36,31 @@ def load_attribute(target: str) -> Any:
 
 
 def files_of_plugin(path: Path) -> list[Path]:
-    """Return the files that a loaded plug-in consists of, sorted: its own, and those beside it that it imported."""
-    return _FILES[path.resolve()]
+    """Return the files that a plug-in consists of, sorted: its own, and those beside it that it imports, now or later."""
+    path = path.resolve()
+    files, todo = {path}, [path]
+    while todo:
+        for name in _imported(todo.pop()):
+            beside = path.parent / f"{name}.py", *sorted((path.parent / name).rglob("*.py"))
+            new = {file for file in beside if file.is_file()} - files
+            files |= new
+            todo += new
+    return sorted(files)
+
+
+def _imported(file: Path) -> set[str]:
+    """Return the top-level names that a file imports; none where it cannot be parsed, which its import says."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except SyntaxError:
+        return set()
+    names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module and not node.level]
+    return {name.partition(".")[0] for name in names}
 
 
 def content_of_plugin(path: Path) -> str:
-    """Return the hash of what a loaded plug-in consists of."""
+    """Return the hash of what a plug-in consists of."""
     digest = hashlib.sha256()
     for file in files_of_plugin(path):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
@@ -76,22 +96,16 @@ def _load_file(where: str, target: str) -> ModuleType:
         sys.path.remove(folder)
     if folder not in sys.path:
         sys.path.append(folder)  # for what it imports later
-    _FILES[path] = sorted({path, *(file for file in _loaded_files() if path.parent in file.parents)})
+    _LOADED.add(path)
     return module
 
 
-def _loaded_files() -> list[Path]:
-    """Return the files of the modules that are loaded."""
-    names = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
-    return [Path(name) for name in names if isinstance(name, str)]
-
-
 def _refuse_namesakes(path: Path) -> None:
-    """Raise UsageError if a module beside a plug-in bears the name of one beside another plug-in: one would get the other's."""
-    theirs = {file.stem: file for files in _FILES.values() for file in files if file not in _FILES and file.parent != path.parent}
-    for file in path.parent.glob("*.py"):
-        if file.stem in theirs and file.stem in sys.modules:
-            raise UsageError(f"Two plug-ins bring a file of the same name, '{theirs[file.stem]}' and '{file}'; rename one of them.")
+    """Raise UsageError if a file beside a plug-in bears the name of one beside another: one would get the other's."""
+    theirs = {file.name: file for loaded in _LOADED if loaded.parent != path.parent for file in files_of_plugin(loaded)}
+    for file in files_of_plugin(path):
+        if file != path and file.name in theirs:
+            raise UsageError(f"Two plug-ins bring a file of the same name, '{theirs[file.name]}' and '{file}'; rename one of them.")
 
 
 def _cause(error: BaseException) -> str:
