@@ -10,9 +10,8 @@ import signal
 import sys
 import threading
 import traceback
-from pathlib import Path
 
-from anoseg_bench.commands.common import Parser
+from anoseg_bench.commands.common import Parser, program
 from anoseg_bench.errors import BenchError, describe
 from anoseg_bench.registry import nearest
 
@@ -20,40 +19,34 @@ from anoseg_bench.registry import nearest
 COMMANDS = ("run", "status", "list", "report", "score", "predict", "preview", "check")
 
 EPILOG = """\
-commands (the default is run):
-  run_bench.py [run] [options]      run methods on a dataset and report
-  run_bench.py status results/NAME  where its cells stand, also while another command works at it
-  run_bench.py list                 methods, datasets, categories found, profiles
-  run_bench.py report results/NAME  tables and plots again from what is stored, nothing trained
-  run_bench.py score --maps DIR     the same numbers for maps that any other tool saved
-  run_bench.py predict --run results/NAME --method METHOD --category NAME IMAGES... --out DIR
-                                    maps, overlays and decisions of a model that --keep-models kept
-  run_bench.py preview METHOD       a gallery of the synthetic anomalies that a method learns from
-  run_bench.py check file.py:Class  whether a method or a dataset of yours keeps its contract
+commands (the default is run; COMMAND --help tells its options):
+  run [options]          run methods on a dataset and report
+  status results/NAME    where its cells stand, also while another command works at it
+  list                   methods, datasets, categories found, profiles
+  report results/NAME    tables and plots again from what is stored, nothing trained
+  score --maps DIR       the same numbers for maps that any other tool saved
+  predict --run results/NAME --method METHOD --category NAME IMAGES... --out DIR
+                         maps, overlays and decisions of a model that --keep-models kept
+  preview METHOD         a gallery of the synthetic anomalies that a method learns from
+  check file.py:Class    whether a method or a dataset of yours keeps its contract
 
 examples:
-  run_bench.py --methods anoseg,ae_recon --category all
-  run_bench.py --methods 'anoseg,anoseg[coord=false,label=no-coord]' --dataset mvtec_ad --data-root DIR --profile full
+  {program} --methods anoseg,ae_recon --category all
+  {program} --methods 'anoseg,anoseg[coord=false,label=no-coord]' --dataset mvtec_ad --data-root DIR --profile full
 """
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    top = Parser(prog=program())
+    top = Parser(prog=program().split()[-1])
     sub = top.add_subparsers(dest="command", metavar="{" + ",".join(COMMANDS) + "}")
     for name in COMMANDS:
         command = importlib.import_module(f"anoseg_bench.commands.{name}")
         one = sub.add_parser(name, help=command.HELP, description=command.HELP)
         if name == COMMANDS[0]:
-            one.epilog, one.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+            one.epilog, one.formatter_class = EPILOG.format(program=program()), argparse.RawDescriptionHelpFormatter
         command.add_arguments(one)
     return top
-
-
-def program() -> str:
-    """Return the name that the command was called by."""
-    name = Path(sys.argv[0]).name
-    return name if name == "run_bench.py" else "anoseg-bench"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -65,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
         0 if all went well; 1 if a cell failed; 2 if what was asked for is wrong; 130 after Ctrl-C, 143 after SIGTERM.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    given = shlex.join([*(["python"] if program() == "run_bench.py" else []), program(), *argv])
+    given = f"{program()} {shlex.join(argv)}".rstrip()
     if not argv or argv[0].startswith("-"):
         argv.insert(0, "run")
     elif argv[0] not in COMMANDS:

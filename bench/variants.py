@@ -184,7 +184,7 @@ def match_methods(methods: str | Sequence[str]) -> list[tuple[list[str], dict[st
             raise UsageError(f"Expected 'method' or 'method[key=value,...]' in --methods, but got '{part}'.")
         matched.append((METHODS.match(match[1].strip()), _bracket(match[2], part)))
     if not matched:
-        raise UsageError("Expected at least one method in --methods; `python run_bench.py list` names them.")
+        raise UsageError("Expected at least one method in --methods; `list` names them.")
     return matched
 
 

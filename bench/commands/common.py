@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,6 +21,11 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print what is wrong and exit with 2."""
         self.exit(2, f"error: {message}; see {self.prog} --help\n")
+
+
+def program() -> str:
+    """Return the command as it is typed here: ``"python run_bench.py"`` in a checkout, ``"anoseg-bench"`` where it is installed."""
+    return "python run_bench.py" if Path(sys.argv[0]).name == "run_bench.py" else "anoseg-bench"
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:

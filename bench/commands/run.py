@@ -6,7 +6,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from anoseg_bench.commands.common import add_data, add_images, add_report, add_verbosity, console_of, finish, name_missing
+from anoseg_bench.commands.common import add_data, add_images, add_report, add_verbosity, console_of, finish, name_missing, program
 from anoseg_bench.store.claims import BEAT
 
 HELP = "run methods on a dataset and report (the default)"
@@ -105,7 +105,7 @@ def main(arguments: argparse.Namespace) -> int:
     run = run_plan(plan, out)
     if arguments.shard:
         done = sum(row.result is not None for row in run.rows)
-        report = f"python run_bench.py report {shlex.quote(str(run.path))}"
+        report = f"{program()} report {shlex.quote(str(run.path))}"
         out.result(f"{done} of {len(run.rows)} cells are stored. When all shards are done: {report}")
         return name_missing(run, out)
     return finish(run, arguments, out)
