@@ -123,6 +123,67 @@ class MethodCase:
         method.fit(normal_images(10))
         return method
 
+    @cached_property
+    def observed(self) -> Observation:
+        """What a training and a prediction did beside their work."""
+        images, before = normal_images(5), Path.cwd()
+        copy, state = images.clone(), random_states()
+        steps: list[tuple[int, int]] = []
+        with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as file:
+            saved = os.dup(1)
+            os.chdir(folder)
+            os.dup2(file.fileno(), 1)  # what libraries write, too
+            try:
+                with contextlib.redirect_stdout(file):
+                    method = self.make()
+                    method.fit(images, lambda step, total, loss: steps.append((step, total)))
+                    after_fit = torch.equal(images, copy)
+                    method.predict(images)
+                moved = Path.cwd() if Path.cwd() != Path(folder).resolve() else None
+                left = sorted(path.name for path in Path(folder).iterdir())
+            finally:
+                os.chdir(before)
+                os.dup2(saved, 1)
+                os.close(saved)
+            file.flush()
+            file.seek(0)
+            return Observation(steps, after_fit, torch.equal(images, copy), state == random_states(), moved, left, file.read())
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a training and a prediction did beside their work.
+
+    Attributes
+    ----------
+    steps : list of tuple of int
+        (step, steps) of each report of progress.
+    kept_by_fit, kept_by_predict : bool
+        Whether the images are as they were.
+    kept_random_states : bool
+        Whether the random states of the process are as they were.
+    moved : Path or None
+        The working folder, where it was changed.
+    left : list of str
+        Files in the working folder.
+    printed : str
+        Standard output.
+    """
+
+    steps: list[tuple[int, int]]
+    kept_by_fit: bool
+    kept_by_predict: bool
+    kept_random_states: bool
+    moved: Path | None
+    left: list[str]
+    printed: str
+
+
+def random_states() -> tuple:
+    """Return the random states of the process."""
+    numpy_state: Any = np.random.get_state()
+    return random.getstate(), numpy_state[1].tolist(), torch.get_rng_state().tolist()
+
 
 def check_class(case: MethodCase) -> None:
     """The class is a subclass of `Method` with all that is abstract there, and a configuration of its own kind."""
@@ -159,16 +220,7 @@ def check_deterministic_prediction(case: MethodCase) -> None:
 
 def check_random_state_untouched(case: MethodCase) -> None:
     """Neither fit nor predict changes the random state of the process."""
-
-    def state() -> tuple:
-        numpy_state: Any = np.random.get_state()
-        return random.getstate(), numpy_state[1].tolist(), torch.get_rng_state().tolist()
-
-    before = state()
-    method = case.make()
-    method.fit(normal_images(5))
-    method.predict(normal_images(2))
-    expect(state() == before, "the random state of the process to be left alone", "it changed")
+    expect(case.observed.kept_random_states, "the random state of the process to be left alone", "it changed")
 
 
 def check_batches(case: MethodCase) -> None:
@@ -195,12 +247,8 @@ def check_few_training_images(case: MethodCase) -> None:
 
 def check_input_unchanged(case: MethodCase) -> None:
     """Neither fit nor predict writes to the images that it is given."""
-    images = normal_images(5)
-    copy = images.clone()
-    case.make().fit(images)
-    expect(torch.equal(images, copy), "fit to leave its images alone", "it changed them")
-    case.fitted.predict(images)
-    expect(torch.equal(images, copy), "predict to leave its images alone", "it changed them")
+    expect(case.observed.kept_by_fit, "fit to leave its images alone", "it changed them")
+    expect(case.observed.kept_by_predict, "predict to leave its images alone", "it changed them")
 
 
 def check_bad_input(case: MethodCase) -> None:
@@ -216,20 +264,17 @@ def check_bad_input(case: MethodCase) -> None:
 
 def check_progress(case: MethodCase) -> None:
     """What training reports of its progress, if anything, counts steps up to the total."""
-    seen: list[tuple[int, int]] = []
-    case.make().fit(normal_images(5), lambda step, steps, loss: seen.append((step, steps)))
+    seen = case.observed.steps
     wrong = next((f"({step}, {steps}) was reported" for step, steps in seen if not 0 < step <= steps), "")
     expect(not wrong, "progress(step, steps, loss) with 0 < step <= steps", wrong)
     expect(not seen or seen[-1][0] == seen[-1][1], "the last report to be of the last step", f"it was {seen[-1:]}")
 
 
 def check_gradients(case: MethodCase) -> None:
-    """Gradients are allowed in predict and not required: maps come back without them, also where none are recorded."""
+    """Gradients are allowed in predict and not required: maps come back without them."""
     images = normal_images(2, seed=3)
     found = case.fitted.predict(images).maps
     expect(not found.requires_grad, "maps without gradients", "they require some")
-    with torch.no_grad():
-        case.fitted.predict(images)
 
 
 def check_state_of_tensors(case: MethodCase) -> None:
@@ -262,39 +307,15 @@ def check_state_reloads(case: MethodCase) -> None:
 
 def check_leaves_no_files(case: MethodCase) -> None:
     """Neither fit nor predict writes to the working folder or changes it."""
-    before = Path.cwd()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        try:
-            method = case.make()
-            method.fit(normal_images(5))
-            method.predict(normal_images(2))
-            here = Path.cwd()
-            left = sorted(path.name for path in Path(folder).iterdir())
-        finally:
-            os.chdir(before)
-    expect(here == Path(folder).resolve(), "the working folder to stay the same", f"it is '{here}' after fit and predict")
-    expect(not left, "no files in the working folder", f"there are {', '.join(left[:5])} after fit and predict")
+    found = case.observed
+    expect(found.moved is None, "the working folder to stay the same", f"it is '{found.moved}' after fit and predict")
+    expect(not found.left, "no files in the working folder", f"there are {', '.join(found.left[:5])} after fit and predict")
 
 
 def check_silent(case: MethodCase) -> None:
     """Neither fit nor predict writes to standard output: what a training reports goes through `progress`."""
-    with tempfile.TemporaryFile("w+") as file:
-        saved = os.dup(1)
-        os.dup2(file.fileno(), 1)  # what libraries write, too
-        try:
-            with contextlib.redirect_stdout(file):
-                method = case.make()
-                method.fit(normal_images(5))
-                method.predict(normal_images(2))
-        finally:
-            os.dup2(saved, 1)
-            os.close(saved)
-        file.flush()
-        file.seek(0)
-        printed = file.read()
-    first = next(iter(printed.strip().splitlines()), "")[:80]
-    expect(not printed, "no output", f"it printed {first!r}")
+    first = next(iter(case.observed.printed.strip().splitlines()), "")[:80]
+    expect(not case.observed.printed, "no output", f"it printed {first!r}")
 
 
 def check_higher_is_more_anomalous(case: MethodCase) -> None:

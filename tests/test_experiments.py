@@ -26,6 +26,12 @@ TINY = [f"--set=anoseg.{s}" for s in ("image_size=64", "images_seen=4", "width=4
 
 
 @pytest.fixture
+def run(tmp_path: Path) -> Run:
+    info = {"profile": "quick", "dataset": "synthetic", "holdout": 0.1, "seeds": [0], "commit": "abc", "synthetic": True}
+    return Run(tmp_path / "results" / "run", info)
+
+
+@pytest.fixture
 def in_order(run: Run):
     """Return a function that fabricates a run of an experiment: its name, the values of its variants, changes of records."""
 

@@ -19,9 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--methods",
-        default="anoseg,ae_recon,ae_ssim,gradcam,pixel_stats,random",
         help="names, wildcards (ae_*), "
-        "file.py:Class, variants 'anoseg[coord=false,label=no-coord]', separated by commas (default: %(default)s)",
+        "file.py:Class, variants 'anoseg[coord=false,label=no-coord]', separated by commas (default: anoseg, autoencoders, gradcam and the floors)",
     )
     what.add_argument(
         "--experiment", metavar="NAME", help="a question of the paper, with its variants, table and figure: ablation, "
