@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 def duration(seconds: float) -> str:
     """Return seconds in words: ``"45 s"``, ``"12 min"``, ``"3 h 20 min"``."""
@@ -19,3 +21,9 @@ def counted(number: int, one: str, several: str = "") -> str:
 def one_line(value: object) -> str:
     """Return a name or a message from outside as one line."""
     return " ".join(str(value).split())
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as a user would type it: from the working folder where it lies in there."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

@@ -71,6 +71,7 @@ def console_of(arguments: argparse.Namespace) -> Console:
 
 def finish(current: Run, arguments: argparse.Namespace, out: Console, anew: bool = False) -> int:
     """Write the report, unless it is there already, print the table, the paths and what failed; return the exit code."""
+    from anoseg_bench.formatting import shown_path
     from anoseg_bench.report.cache import PAGE, report_cache
     from anoseg_bench.report.published_values import choose_published
     from anoseg_bench.store.cells import MANIFEST
@@ -93,12 +94,12 @@ def finish(current: Run, arguments: argparse.Namespace, out: Console, anew: bool
         out.result("Dataset: the embedded synthetic set, made by this project; its numbers say nothing about real images.")
     if info.get("profile") not in ("full", None):
         out.result(f"Profile: {info['profile']}, for a first look; results to publish need --profile full.")
-    out.result(f"Written to {current.path}:")
+    out.result(f"Written to {shown_path(current.path)}:")
     for folder in sorted({file.parent for file in cache.files} | {current.path}):
         names = sorted(file.name for file in cache.files if file.parent == folder)
         shown = ", ".join(names[:6]) + (f", ... ({len(names)} files)" if len(names) > 6 else "")
-        out.result(f"  {folder}: {shown or MANIFEST}")
-    out.result(f"To look at, in a browser: {current.path / PAGE}")
+        out.result(f"  {shown_path(folder)}: {shown or MANIFEST}")
+    out.result(f"To look at, in a browser: {shown_path(current.path / PAGE)}")
     return name_missing(current, out)
 
 

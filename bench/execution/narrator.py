@@ -6,7 +6,7 @@ from collections import defaultdict
 from statistics import fmean
 
 from anoseg_bench.console import Console
-from anoseg_bench.formatting import duration
+from anoseg_bench.formatting import duration, shown_path
 from anoseg_bench.store.cells import Row, Run
 from anoseg_bench.store.claims import Holder
 
@@ -44,7 +44,7 @@ class Narrator:
             if trace and self.out.verbosity > 0:
                 self.out.error(trace)
             if (log := self.current.log_of(row)).exists():
-                self.out.error(f"  log: {log}")
+                self.out.error(f"  log: {shown_path(log)}")
             return
         numbers = ", ".join(f"{n} {row.result.value(n):.3f}" for n in ("pixel_auroc", "iou_max", "image_auroc"))
         how = f"{seconds:.0f} s" if row.status == "done" else "by another command"
@@ -52,7 +52,7 @@ class Narrator:
             self.took[row.variant].append(seconds)
         self.out.line(f"{title}: {numbers}; {how}{self._left()}")
         if (maps := row.result.folder / "maps").is_dir():
-            self.out.line(f"  maps: {maps}")
+            self.out.line(f"  maps: {shown_path(maps)}")
 
     def _left(self) -> str:
         """Return in words how long the waiting cells should take, once one of each variant has been timed."""
