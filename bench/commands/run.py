@@ -19,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
         "--methods",
-        help="names, wildcards (ae_*), "
-        "file.py:Class, variants 'anoseg[coord=false,label=no-coord]', separated by commas (default: anoseg, autoencoders, gradcam and the floors)",
+        help="names, wildcards (ae_*), file.py:Class, variants 'anoseg[coord=false,label=no-coord]', separated by commas "
+        "(default: anoseg, the autoencoders, gradcam and the floors)",
     )
     what.add_argument(
         "--experiment", metavar="NAME", help="a question of the paper, with its variants, table and figure: ablation, "
