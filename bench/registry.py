@@ -189,10 +189,10 @@ class Registry(Generic[T]):
         UsageError
             If nothing matches, or several do.
         """
-        found = self.match(pattern)
-        if len(found) > 1:
-            raise UsageError(f"Expected one {self.kind}, but '{pattern}' matches {', '.join(found)}.")
-        return found[0]
+        names = self.match(pattern)
+        if len(names) > 1:
+            raise UsageError(f"Expected one {self.kind}, but '{pattern}' matches {', '.join(names)}.")
+        return names[0]
 
     def add_spec(self, spec: str) -> str:
         """Register what ``module:Attribute`` or ``file.py:Attribute`` names and return its name here.

@@ -273,8 +273,8 @@ def check_progress(case: MethodCase) -> None:
 def check_gradients(case: MethodCase) -> None:
     """Gradients are allowed in predict and not required: maps come back without them."""
     images = normal_images(2, seed=3)
-    found = case.fitted.predict(images).maps
-    expect(not found.requires_grad, "maps without gradients", "they require some")
+    maps = case.fitted.predict(images).maps
+    expect(not maps.requires_grad, "maps without gradients", "they require some")
 
 
 def check_state_of_tensors(case: MethodCase) -> None:
@@ -307,9 +307,9 @@ def check_state_reloads(case: MethodCase) -> None:
 
 def check_leaves_no_files(case: MethodCase) -> None:
     """Neither fit nor predict writes to the working folder or changes it."""
-    found = case.observed
-    expect(found.moved is None, "the working folder to stay the same", f"it is '{found.moved}' after fit and predict")
-    expect(not found.left, "no files in the working folder", f"there are {', '.join(found.left[:5])} after fit and predict")
+    observed = case.observed
+    expect(observed.moved is None, "the working folder to stay the same", f"it is '{observed.moved}' after fit and predict")
+    expect(not observed.left, "no files in the working folder", f"there are {', '.join(observed.left[:5])} after fit and predict")
 
 
 def check_silent(case: MethodCase) -> None:

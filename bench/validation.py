@@ -68,17 +68,17 @@ def choose_categories(dataset: Dataset, wanted: str | Sequence[str]) -> list[str
     UsageError
         If one is not there, or the dataset has none.
     """
-    found = dataset.categories()
-    if not found:
+    existing = dataset.categories()
+    if not existing:
         raise UsageError(f"Expected in '{dataset.root}' {dataset.layout}, but found none; correct --data-root.")
     if wanted == "all":
-        return found
+        return existing
     names = list(dict.fromkeys(split_list(wanted) if isinstance(wanted, str) else wanted))
     if not names:
         raise UsageError("Expected 'all' or names in --category, but got nothing.")
     for name in names:
-        if name not in found:
-            raise UsageError(f"The dataset '{dataset.label}' has no category '{name}'. {nearest(name, found)}")
+        if name not in existing:
+            raise UsageError(f"The dataset '{dataset.label}' has no category '{name}'. {nearest(name, existing)}")
     return names
 
 

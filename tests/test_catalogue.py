@@ -52,9 +52,9 @@ def test_it_is_computed_from_all_scores(added):
 
 def test_every_value_of_an_evaluation_is_in_the_catalogue_and_the_reverse():
     maps, masks, kinds = images(np.random.default_rng(0))
-    found = evaluate(maps, masks, None, maps[:2], probability=True, defects=kinds)
-    assert set(found.values) == {m.name for m in CATALOGUE}
-    assert set(names_resampled(by_defect=True)) < set(next(iter(found.defects.values())))
+    evaluation = evaluate(maps, masks, None, maps[:2], probability=True, defects=kinds)
+    assert set(evaluation.values) == {m.name for m in CATALOGUE}
+    assert set(names_resampled(by_defect=True)) < set(next(iter(evaluation.defects.values())))
 
 
 def test_the_docs_hold_the_catalogue():

@@ -77,9 +77,9 @@ def test_settings_config_and_variants(bench, widget, tmp_path):
     config.write_text("ae_l2: {latent: 7, steps: 2}\n")
     methods = "ae_recon,ae_recon[latent=5,label=small]"
     assert bench.run(widget, "--out", "r", "--config", config, "--set", "ae_recon.steps=1", methods=methods) == 0, bench.err
-    found = {c["variant"]: c for c in cells(bench.folder / "r")}
+    by_variant = {c["variant"]: c for c in cells(bench.folder / "r")}
     configs = {}
-    for variant, cell in found.items():
+    for variant, cell in by_variant.items():
         folder = bench.folder / ".cells" / f"ae_recon-{cell['key']}"
         configs[variant] = json.loads((folder / "cell.json").read_text())["config"]
     assert (configs["ae_recon"]["latent"], configs["ae_recon"]["steps"]) == (7, 1)

@@ -23,7 +23,7 @@ def modules() -> list[str]:
     """Return the names of all modules of the package."""
     names = []
     for package, folder in FOLDERS.items():
-        names += [found.name for found in pkgutil.walk_packages([str(ROOT / folder)], f"{package}.")]
+        names += [module.name for module in pkgutil.walk_packages([str(ROOT / folder)], f"{package}.")]
     return sorted(name for name in names if not name.startswith("anoseg_bench.checkout"))
 
 

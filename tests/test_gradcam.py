@@ -76,10 +76,10 @@ def test_maps_are_gradcam_on_one_scale():
     method.fit(normal_images(4))
     images = normal_images(3, seed=9)
     maps = method.predict(images).maps
-    kept = {}
-    handle = method.layer.register_forward_hook(lambda module, inputs, output: kept.setdefault("a", output))
+    stages = {}
+    handle = method.layer.register_forward_hook(lambda module, inputs, output: stages.setdefault("a", output))
     score = log_odds(method.net(method._normalise(images[:2].float() / 255))).sum()
     handle.remove()
-    (gradient,) = torch.autograd.grad(score, kept["a"])
-    expected = torch.relu((gradient.mean((2, 3), keepdim=True) * kept["a"]).sum(1))
+    (gradient,) = torch.autograd.grad(score, stages["a"])
+    expected = torch.relu((gradient.mean((2, 3), keepdim=True) * stages["a"]).sum(1))
     torch.testing.assert_close(maps[:2], expected.detach(), rtol=1e-4, atol=1e-6)

@@ -385,12 +385,12 @@ def test_image_numbers_against_scikit_learn():
     precision, recall, _ = precision_recall_curve(labels, scores)
     assert v["image_f1_max"] == pytest.approx((2 * precision * recall / (precision + recall)).max())
     for which in ("oracle", "deployable"):
-        found = scores >= np.float32(v[f"image_threshold_{which}"])
-        precision, recall, f1, _ = precision_recall_fscore_support(labels, found, average="binary")
+        predicted = scores >= np.float32(v[f"image_threshold_{which}"])
+        precision, recall, f1, _ = precision_recall_fscore_support(labels, predicted, average="binary")
         assert v[f"image_precision_{which}"] == pytest.approx(precision)
         assert v[f"image_recall_{which}"] == pytest.approx(recall)
         assert v[f"image_f1_{which}"] == pytest.approx(f1)
-        assert v[f"image_fpr_{which}"] == pytest.approx(found[~labels].mean())
+        assert v[f"image_fpr_{which}"] == pytest.approx(predicted[~labels].mean())
 
 
 @pytest.mark.parametrize("n", [19, 20, 37, 100])

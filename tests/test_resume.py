@@ -28,8 +28,8 @@ def statuses(bench, run: str = "r") -> list[str]:
 
 
 def records(bench) -> dict[str, dict]:
-    found = [json.loads(path.read_text()) for path in (bench.folder / ".cells").glob("*-*/cell.json")]
-    return {f"{record['method']}-{record['seed']}": record for record in found}
+    stored = [json.loads(path.read_text()) for path in (bench.folder / ".cells").glob("*-*/cell.json")]
+    return {f"{record['method']}-{record['seed']}": record for record in stored}
 
 
 # --rerun
@@ -79,12 +79,12 @@ def test_a_cell_of_other_code_is_named_and_renewed_on_request(bench, widget):
 # other metrics
 
 
-@pytest.mark.parametrize("kept", [["--save-maps"], ["--keep-models"], ["--save-maps", "--keep-models"], []])
-def test_other_metrics_evaluate_again_without_training_where_maps_or_model_are_kept(bench, widget, tmp_path, monkeypatch, kept):
+@pytest.mark.parametrize("options", [["--save-maps"], ["--keep-models"], ["--save-maps", "--keep-models"], []])
+def test_other_metrics_evaluate_again_without_training_where_maps_or_model_are_kept(bench, widget, tmp_path, monkeypatch, options):
     marks = tmp_path / "marks"
     marks.mkdir()
     methods = f"{FAULTY}[marks={marks}]"
-    assert bench.run(widget, "--out", "r", "--workers", "0", *kept, methods=methods) == 0
+    assert bench.run(widget, "--out", "r", "--workers", "0", *options, methods=methods) == 0
     before = records(bench)["Faulty-0"]
     with monkeypatch.context() as patch:
         for module in ("anoseg_bench.plan", "anoseg_bench.store.records"):
@@ -92,12 +92,12 @@ def test_other_metrics_evaluate_again_without_training_where_maps_or_model_are_k
         assert bench.run(widget, "--out", "r", "--workers", "0", methods=methods) == 0
         after = records(bench)["Faulty-0"]
         assert statuses(bench) == ["done"] and after["identity"]["metrics"] == 1000
-        assert bench.run(widget, "--out", "r", "--workers", "0", *kept, methods=methods) == 0
+        assert bench.run(widget, "--out", "r", "--workers", "0", *options, methods=methods) == 0
         assert statuses(bench) == ["cached"]
     trainings = len((marks / "nothing-0").read_text().splitlines())
-    assert trainings == (1 if kept else 2)
+    assert trainings == (1 if options else 2)
     assert after["values"] == pytest.approx(before["values"], nan_ok=True) and after["defects"] == before["defects"]
-    if kept:
+    if options:
         assert after["timing"] == before["timing"] and after["provenance"] == before["provenance"] and "evaluated" in after
 
 

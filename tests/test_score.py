@@ -113,9 +113,9 @@ def test_layouts(bench, scored, tmp_path):
     official = tmp_path / "official" / "widget"
     shutil.copytree(source / "test", official / "test")
     assert score(bench, scored, official.parent, "--out", "a") == 0, bench.err
-    found = values(bench.folder / "a", "official")
-    assert found["pixel_auroc"] == values(bench.folder / "r", "pixel_stats")["pixel_auroc"]
-    assert math.isnan(found["iou_deployable"]) and "no deployable threshold" in bench.out
+    expected = values(bench.folder / "a", "official")
+    assert expected["pixel_auroc"] == values(bench.folder / "r", "pixel_stats")["pixel_auroc"]
+    assert math.isnan(expected["iou_deployable"]) and "no deployable threshold" in bench.out
     assert "no held-out normal images" in (bench.folder / "a" / "tables" / "summary.md").read_text()
     shutil.copytree(source / "train", tmp_path / "normals" / "train")
     assert score(bench, scored, official.parent, "--out", "b", "--normal-maps", tmp_path / "normals") == 0, bench.err

@@ -21,7 +21,7 @@ from anoseg_bench.store.cells import Row, Run
 from tests.helpers import images, store
 
 
-def kept_of(evaluation) -> dict[str, np.ndarray]:
+def arrays_of(evaluation) -> dict[str, np.ndarray]:
     return evaluation.per_image | {k: v for k, v in evaluation.curves.items() if k.startswith("thresholds_")}
 
 
@@ -32,9 +32,9 @@ def test_a_resample_has_the_numbers_of_its_images():
     normals = [m for m, k in zip(*images(rng, 25, 0)[::2], strict=True) if k == "good"]
     whole = evaluate(maps, masks, None, normals, probability=True, defects=kinds)
     weights = draw(kinds, 12, rng)
-    found = resampled(kept_of(whole), weights, whole.values, True)
-    of_a = resampled_defect(kept_of(whole), weights, np.array(kinds) == "a", whole.values)
-    assert set(found) == set(names_resampled()) and set(of_a) == set(names_resampled(by_defect=True))
+    samples = resampled(arrays_of(whole), weights, whole.values, True)
+    of_a = resampled_defect(arrays_of(whole), weights, np.array(kinds) == "a", whole.values)
+    assert set(samples) == set(names_resampled()) and set(of_a) == set(names_resampled(by_defect=True))
     for b, row in enumerate(weights):
         chosen = np.repeat(np.arange(len(maps)), row.astype(int))
         some = evaluate(
@@ -52,7 +52,7 @@ def test_a_resample_has_the_numbers_of_its_images():
                 loose = 0.06  # IoU is flat around its maximum, which moves far for little
             if name == "aupimo":  # undefined on so few pixels, and its thresholds are those of all normal images
                 continue
-            assert found[name][b] == pytest.approx(some.values[name], abs=1e-9 if exact else loose, nan_ok=True), (b, name)
+            assert samples[name][b] == pytest.approx(some.values[name], abs=1e-9 if exact else loose, nan_ok=True), (b, name)
         assert of_a["pixel_auroc"][b] == pytest.approx(some.defects["a"]["pixel_auroc"], abs=3e-3)
         assert of_a["aupro_0.3"][b] == pytest.approx(some.defects["a"]["aupro_0.3"], abs=3e-3)
         assert of_a["image_auroc"][b] == pytest.approx(some.defects["a"]["image_auroc"], abs=1e-9)
@@ -68,9 +68,9 @@ def test_resamples_keep_the_strata():
         assert (weights[:, [k == kind for k in kinds]].sum(axis=1) == kinds.count(kind)).all()
 
 
-def auroc_kept(found: np.ndarray, normal: np.ndarray) -> dict[str, np.ndarray]:
-    scores = np.concatenate([normal, found])
-    positives = np.r_[np.zeros(len(normal), np.int64), np.ones(len(found), np.int64)]
+def auroc_arrays(abnormal: np.ndarray, normal: np.ndarray) -> dict[str, np.ndarray]:
+    scores = np.concatenate([normal, abnormal])
+    positives = np.r_[np.zeros(len(normal), np.int64), np.ones(len(abnormal), np.int64)]
     return {"score": scores, "positives": positives, "aupimo": np.full(len(scores), np.nan)}
 
 
@@ -83,8 +83,8 @@ def test_coverage_of_the_interval():
     shift, trials, inside = 1.2, 400, 0
     truth = 0.5 * (1 + math.erf(shift / 2))
     for _ in range(trials):
-        kept = auroc_kept(rng.normal(shift, 1, 40), rng.normal(0, 1, 30))
-        values = resampled(kept, draw(["good"] * 30 + ["bad"] * 40, 400, rng), NONE, False)["image_auroc"]
+        per_image = auroc_arrays(rng.normal(shift, 1, 40), rng.normal(0, 1, 30))
+        values = resampled(per_image, draw(["good"] * 30 + ["bad"] * 40, 400, rng), NONE, False)["image_auroc"]
         interval = percentiles(centred(values, values[0]))
         inside += interval.low <= truth <= interval.high
     assert 0.90 <= inside / trials <= 0.98
@@ -97,15 +97,15 @@ def test_what_an_oracle_and_a_width_vary_by(name):
     maps, masks, kinds = images(rng, 12, 12, 4.0)
     whole = evaluate(maps, masks, probability=True)
     weights = draw(kinds, 60, rng)
-    found = resampled(kept_of(whole), weights, whole.values, True)[name]
+    samples = resampled(arrays_of(whole), weights, whole.values, True)[name]
     exact = []
     for row in weights:
         chosen = np.repeat(np.arange(len(maps)), row.astype(int))
         exact.append(evaluate([maps[i] for i in chosen], [masks[i] for i in chosen], probability=True).values[name])
     spread = np.std(exact)
-    assert spread > 0 and np.std(found) == pytest.approx(spread, rel=0.35)
-    assert np.mean(found) == pytest.approx(np.mean(exact), abs=0.5 * spread)
-    assert np.corrcoef(found, exact)[0, 1] > 0.8
+    assert spread > 0 and np.std(samples) == pytest.approx(spread, rel=0.35)
+    assert np.mean(samples) == pytest.approx(np.mean(exact), abs=0.5 * spread)
+    assert np.corrcoef(samples, exact)[0, 1] > 0.8
 
 
 def test_false_positive_rate_of_ties():
@@ -120,8 +120,8 @@ def test_false_positive_rate_of_ties():
             values = []
             for skill in skills:
                 scores = hard + rng.normal(0, 0.7, 70)
-                kept = auroc_kept(scores[30:] + skill, scores[:30])
-                values.append(resampled(kept, weights, NONE, False)["image_auroc"][1:])
+                per_image = auroc_arrays(scores[30:] + skill, scores[:30])
+                values.append(resampled(per_image, weights, NONE, False)["image_auroc"][1:])
             apart += not percentiles(values[0] - values[1]).holds_zero
         return apart / 300
 

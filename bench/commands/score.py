@@ -75,11 +75,11 @@ def main(arguments: argparse.Namespace) -> int:
         check_same_test_sets(earlier, name, SCORED, seed, inspected)
     current.info["excluded"] = excluded_of(inspected)
     failed = 0
-    for category, found in inspected.items():
-        row = Row(name, SCORED, dataset.label, category, seed, error=found if isinstance(found, str) else "")
-        if isinstance(found, Inspection):
+    for category, checked in inspected.items():
+        row = Row(name, SCORED, dataset.label, category, seed, error=checked if isinstance(checked, str) else "")
+        if isinstance(checked, Inspection):
             try:
-                scored = score_category(source, found, dataset.label, seed, current.store, arguments.command_line)
+                scored = score_category(source, checked, dataset.label, seed, current.store, arguments.command_line)
                 row.key, row.status = scored.key, "done"
                 row.result = current.store.get(SCORED, row.key)
                 out.line(f"{category} {name}: {scored.summary}")
@@ -158,12 +158,12 @@ def check_same_test_sets(run: Run, name: str, scored: str, seed: int, inspected:
         raise UsageError(
             f"The run '{run.path}' has the seeds {run.info['seeds']}, not {seed}; give the maps one of them by --seed."
         )
-    for category, found in inspected.items():
+    for category, checked in inspected.items():
         rows = [row for row in run.rows if row.category == category]
         if not rows:
             raise UsageError(f"The run '{run.path}' has no category '{category}'; name those that it has by --category.")
         contents = {row.result.record.content for row in rows if row.result}
-        if isinstance(found, Inspection) and contents and found.content not in contents:
+        if isinstance(checked, Inspection) and contents and checked.content not in contents:
             left = f"; it left out {', '.join(run.info['excluded'])}" if run.info.get("excluded") else ""
             raise UsageError(
                 f"The images of '{category}' are not those of the run '{run.path}'{left}. Give the same --data-root and --exclude."

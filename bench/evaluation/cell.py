@@ -122,8 +122,8 @@ class _Predictor:
             shapes += [(image.shape[0], image.shape[1]) for image in originals]
             progress(len(maps), len(items))
         together = torch.cat(scores).numpy() if scores else np.empty(0, np.float32)
-        kept = {name: torch.cat(values).numpy() for name, values in others.items()}
-        return Predicted(items, shapes, Stream(lambda i: to_original(maps[i], shapes[i]), len(maps)), together, kept)
+        gathered = {name: torch.cat(values).numpy() for name, values in others.items()}
+        return Predicted(items, shapes, Stream(lambda i: to_original(maps[i], shapes[i]), len(maps)), together, gathered)
 
 
 def run_cell(

@@ -93,8 +93,8 @@ def inspect_all(
         except (DataError, OSError) as error:
             inspected[category] = describe(error)
             out.error(f"{category}: {describe(error)}")
-    sound = [found for found in inspected.values() if isinstance(found, Inspection)]
-    unused = set(exclude) - {pattern for found in sound for pattern in found.excluded.values()}
+    sound = [result for result in inspected.values() if isinstance(result, Inspection)]
+    unused = set(exclude) - {pattern for result in sound for pattern in result.excluded.values()}
     if unused and len(sound) == len(inspected):
         raise UsageError(
             f"--exclude '{sorted(unused)[0]}' matches no image; expected <category>/<image>, e.g. bottle/test/crack/003."
@@ -104,7 +104,7 @@ def inspect_all(
 
 def excluded_of(inspected: Mapping[str, Inspection | str]) -> list[str]:
     """Return the names of the images that were left out, sorted."""
-    return sorted(name for found in inspected.values() if isinstance(found, Inspection) for name in found.excluded)
+    return sorted(name for result in inspected.values() if isinstance(result, Inspection) for name in result.excluded)
 
 
 def _names(category: Category) -> list[str]:
@@ -117,10 +117,10 @@ def _without(category: Category, excluded: dict[str, str]) -> Category:
     def keep(items: list[Item]) -> list[Item]:
         return [item for item in items if f"{category.name}/{item.name}" not in excluded]
 
-    kept = replace(category, train=keep(category.train), test=keep(category.test), validation=keep(category.validation))
-    if not kept.train or not kept.test:
+    reduced = replace(category, train=keep(category.train), test=keep(category.test), validation=keep(category.validation))
+    if not reduced.train or not reduced.test:
         raise UsageError(f"--exclude leaves no training or no test images of '{category.name}'; exclude less.")
-    return kept
+    return reduced
 
 
 def _check(item: Item, category: str, problems: list[str]) -> str:

@@ -156,9 +156,9 @@ class NameMatcher:
         For messages: ``"map"``.
     """
 
-    def __init__(self, found: Sequence[str], what: str) -> None:
+    def __init__(self, names: Sequence[str], what: str) -> None:
         self._what = what
-        self._whole = {tuple(name.split("/")): name for name in found}
+        self._whole = {tuple(name.split("/")): name for name in names}
         self._ends: dict[tuple[str, ...], list[str]] = {}
         for parts, name in self._whole.items():
             for n in range(len(parts)):

@@ -109,7 +109,7 @@ class Scored:
     remarks: list[str]
 
 
-def score_category(source: Source, found: Inspection, dataset: str, seed: int, store: Store, command: str) -> Scored:
+def score_category(source: Source, inspection: Inspection, dataset: str, seed: int, store: Store, command: str) -> Scored:
     """Evaluate the maps of a category and write the cell, under the method `SCORED`.
 
     Raises
@@ -121,7 +121,7 @@ def score_category(source: Source, found: Inspection, dataset: str, seed: int, s
     from anoseg_bench.store.provenance import provenance
     from anoseg_bench.store.records import Identity, Made, ScoredMaps
 
-    category = found.category
+    category = inspection.category
     about = source.about(category.name)
     for what, asked in (("dataset", dataset), ("category", category.name), ("seed", seed)):
         if about.get(what, asked) != asked:
@@ -149,7 +149,7 @@ def score_category(source: Source, found: Inspection, dataset: str, seed: int, s
         "probability": probability,
         "dataset": dataset,
         "category": category.name,
-        "content": found.content,
+        "content": inspection.content,
         "seed": seed,
     }
     identity = {"scored": given_maps, "metrics": METRICS_VERSION}
@@ -161,7 +161,7 @@ def score_category(source: Source, found: Inspection, dataset: str, seed: int, s
         maps=ScoredMaps(folder=str(source.maps), normals=len(unseen), image_scores=image_scores, about=about, command=command),
         dataset=dataset,
         seed=seed,
-        content=found.content,
+        content=inspection.content,
         provenance=provenance("cpu"),
     )
     write_cell(store, key, category, made, test, held_out, probability)

@@ -94,11 +94,11 @@ def resolve(plan: Plan, inspected: Mapping[str, Inspection | str], store: Store)
     shard, shards = plan.shard
     grid = [(category, variant, seed) for category in inspected for variant in plan.variants for seed in plan.seeds]
     for number, (category, variant, seed) in enumerate(grid):
-        found = inspected[category]
-        if isinstance(found, str):
-            decisions.append(Decision(variant, category, seed, None, "fail", found))
+        inspection = inspected[category]
+        if isinstance(inspection, str):
+            decisions.append(Decision(variant, category, seed, None, "fail", inspection))
             continue
-        cell = plan.cell(variant, category, seed, found.content)
+        cell = plan.cell(variant, category, seed, inspection.content)
         decision = _decide(plan, cell, store, number % shards == shard - 1)
         if decision.action == "run" and cell.key in running:  # a variant of the same configuration gets the same result
             decision = replace(decision, action="share", reason="the same cell under another name")

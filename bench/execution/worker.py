@@ -122,13 +122,13 @@ def rebuild(job: Job) -> tuple[Cell, Inspection]:
     variant = Variant(name, job.label, METHODS[name].load_config()(**job.config))
     cls = DATASETS[DATASETS.match(job.dataset)[0]].load()
     dataset = cls(Path(job.root) if job.root else None, cls.Config(**job.options))
-    found = inspect(dataset, job.category, Path(job.store) / "content", list(job.exclude))
-    cell = Cell(variant, dataset.label, job.category, job.seed, job.holdout, job.device, found.content)
-    if found.content != job.content:
+    inspection = inspect(dataset, job.category, Path(job.store) / "content", list(job.exclude))
+    cell = Cell(variant, dataset.label, job.category, job.seed, job.holdout, job.device, inspection.content)
+    if inspection.content != job.content:
         raise DataError(f"The images of '{job.category}' changed since the command began; run it again.")
     if cell.key != job.key or source_hash(name) != job.source:
         raise DataError(f"The method or a file of '{job.label}' changed since the command began; run it again.")
-    return cell, found
+    return cell, inspection
 
 
 def execute(job: Job) -> Outcome:
@@ -174,12 +174,12 @@ def _run(job: Job, store: Store, claim: Claim, concurrency: Callable[[], int]) -
     from anoseg_bench.evaluation.cell import Keep, evaluate_again, run_cell
 
     torch.set_num_threads(job.threads)
-    cell, found = rebuild(job)
+    cell, inspection = rebuild(job)
     keep = Keep(job.save_maps, job.keep_model, job.replace or there is not None, claim)
     with threadpool_limits(job.threads):
         anew = job.replace or there is None or there.record.is_evaluated
-        if anew or there is None or not evaluate_again(cell, found.category, store, there, claim.progress, keep):
-            run_cell(cell, found.category, store, claim.progress, keep, concurrency)
+        if anew or there is None or not evaluate_again(cell, inspection.category, store, there, claim.progress, keep):
+            run_cell(cell, inspection.category, store, claim.progress, keep, concurrency)
     return Outcome("done")
 
 

@@ -140,11 +140,11 @@ class Binned:
             return
         level = self._bin(part.defective)
         for histograms, weights in ((self._hits, None), (self._share, part.share)):
-            found = np.bincount(level, weights, minlength=bins)
+            counts = np.bincount(level, weights, minlength=bins)
             if part.kind in histograms:
-                histograms[part.kind] += found
+                histograms[part.kind] += counts
             else:
-                histograms[part.kind] = found
+                histograms[part.kind] = counts
         self._regions[part.kind] = self._regions.get(part.kind, 0) + len(part.regions)
 
     def _bin(self, scores: np.ndarray) -> np.ndarray:

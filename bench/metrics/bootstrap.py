@@ -42,13 +42,13 @@ def centred(values: np.ndarray, exact: float) -> np.ndarray:
 
 
 def resampled(
-    kept: Mapping[str, np.ndarray], weights: np.ndarray, values: Mapping[str, float], probability: bool
+    per_image: Mapping[str, np.ndarray], weights: np.ndarray, values: Mapping[str, float], probability: bool
 ) -> dict[str, np.ndarray]:
     """Return the numbers that `catalogue` calls resampled, on resamples; the oracle chooses its threshold on each of them.
 
     Parameters
     ----------
-    kept : mapping of str to numpy.ndarray
+    per_image : mapping of str to numpy.ndarray
         `Evaluation.per_image`, and ``thresholds_value`` and ``thresholds_rate`` of its curves.
     weights : numpy.ndarray
         (B, M), see `draw`.
@@ -63,19 +63,19 @@ def resampled(
         float64, (B,), NaN where undefined.
     """
     out = {name: np.full(len(weights), np.nan) for name in catalogue.names_resampled()}
-    defective = kept["positives"] > 0
+    defective = per_image["positives"] > 0
     if defective.any() and not defective.all():
-        out |= _of_images(kept["score"].astype(np.float64), defective, weights, values["image_threshold_deployable"])
-    if defective.any() and "thresholds_value" in kept:
-        out |= _of_pixels(kept, weights, values["threshold_deployable"], probability)
-    if defective.any() and np.isfinite(kept["aupimo"]).any():
-        own, mine = kept["aupimo"][defective], weights[:, defective]
+        out |= _of_images(per_image["score"].astype(np.float64), defective, weights, values["image_threshold_deployable"])
+    if defective.any() and "thresholds_value" in per_image:
+        out |= _of_pixels(per_image, weights, values["threshold_deployable"], probability)
+    if defective.any() and np.isfinite(per_image["aupimo"]).any():
+        own, mine = per_image["aupimo"][defective], weights[:, defective]
         out["aupimo"] = mine @ own / mine.sum(axis=1)
     return out
 
 
 def resampled_defect(
-    kept: Mapping[str, np.ndarray], weights: np.ndarray, members: np.ndarray, thresholds: Mapping[str, float]
+    per_image: Mapping[str, np.ndarray], weights: np.ndarray, members: np.ndarray, thresholds: Mapping[str, float]
 ) -> dict[str, np.ndarray]:
     """Return the numbers of one defect type on resamples, against all normal pixels or images of the category.
 
@@ -94,8 +94,8 @@ def resampled_defect(
         float64, (B,), NaN where undefined.
     """
     out = {name: np.full(len(weights), np.nan) for name in catalogue.names_resampled(by_defect=True)}
-    mine, normal = weights[:, members], kept["positives"] == 0
-    scores = kept["score"].astype(np.float64)
+    mine, normal = weights[:, members], per_image["positives"] == 0
+    scores = per_image["score"].astype(np.float64)
     if members.any() and normal.any():
         of_both = np.concatenate([mine, weights[:, normal]], axis=1)
         both = np.concatenate([scores[members], scores[normal]])
@@ -104,32 +104,32 @@ def resampled_defect(
         threshold = thresholds[f"image_threshold_{which}"]
         if members.any() and np.isfinite(threshold):
             out[f"image_recall_{which}"] = mine @ (scores[members] >= np.float32(threshold)) / mine.sum(axis=1)
-    axes = [axis for axis in ("value", "rate") if f"thresholds_{axis}" in kept]
+    axes = [axis for axis in ("value", "rate") if f"thresholds_{axis}" in per_image]
     if not members.any() or not axes:
         return out
-    levels = np.concatenate([kept[f"thresholds_{axis}"] for axis in axes])
+    levels = np.concatenate([per_image[f"thresholds_{axis}"] for axis in axes])
     order = np.argsort(-levels, kind="stable")
-    positives, negatives = mine @ kept["positives"][members], weights @ kept["negatives"]
-    hits = (mine @ np.concatenate([kept[f"tp_{axis}"][members] for axis in axes], axis=1))[:, order]
-    alarms = (weights @ np.concatenate([kept[f"fp_{axis}"] for axis in axes], axis=1))[:, order]
+    positives, negatives = mine @ per_image["positives"][members], weights @ per_image["negatives"]
+    hits = (mine @ np.concatenate([per_image[f"tp_{axis}"][members] for axis in axes], axis=1))[:, order]
+    alarms = (weights @ np.concatenate([per_image[f"fp_{axis}"] for axis in axes], axis=1))[:, order]
     out["pixel_auroc"] = np.trapezoid(_whole(hits / positives[:, None]), _whole(alarms / negatives[:, None]), axis=1)
     for which in ("oracle", "deployable"):
         if np.isfinite(thresholds[f"threshold_{which}"]):
             out[f"recall_{which}"] = _at(hits, levels[order], thresholds[f"threshold_{which}"]) / positives
     if "rate" in axes:
-        overlap = mine @ kept["overlap_rate"][members].astype(np.float64) / (mine @ kept["regions"][members])[:, None]
-        x = weights @ kept["fp_rate"] / negatives[:, None]
+        overlap = mine @ per_image["overlap_rate"][members].astype(np.float64) / (mine @ per_image["regions"][members])[:, None]
+        x = weights @ per_image["fp_rate"] / negatives[:, None]
         out["aupro_0.3"] = _limited_areas(x, overlap, 0.3)
     return out
 
 
 def _of_images(scores: np.ndarray, defective: np.ndarray, weights: np.ndarray, threshold: float) -> dict[str, np.ndarray]:
     """Return the numbers of images: weighted forms of those of `anoseg_bench.metrics.suite`."""
-    found, normal = weights[:, defective], weights[:, ~defective]
+    abnormal, normal = weights[:, defective], weights[:, ~defective]
     above = scores[defective, None] - scores[~defective]
     wins = (above > 0) + 0.5 * (above == 0)
-    positives, negatives = found.sum(axis=1), normal.sum(axis=1)
-    out = {"image_auroc": np.einsum("bi,bi->b", found @ wins, normal) / (positives * negatives)}
+    positives, negatives = abnormal.sum(axis=1), normal.sum(axis=1)
+    out = {"image_auroc": np.einsum("bi,bi->b", abnormal @ wins, normal) / (positives * negatives)}
     order = np.argsort(-scores, kind="stable")
     last = np.append(np.diff(scores[order]) != 0, True)  # of images that tie, the counts behind the last
     tp, fp = (np.cumsum(weights[:, order] * of[order], axis=1)[:, last] for of in (defective, ~defective))
@@ -139,7 +139,7 @@ def _of_images(scores: np.ndarray, defective: np.ndarray, weights: np.ndarray, t
     out["image_f1_max"] = _pick(f1, best)
     out |= _rates("image_", "oracle", _pick(tp, best), _pick(fp, best), positives, negatives)
     if np.isfinite(threshold):
-        tp, fp = (w @ (s >= np.float32(threshold)) for w, s in ((found, scores[defective]), (normal, scores[~defective])))
+        tp, fp = (w @ (s >= np.float32(threshold)) for w, s in ((abnormal, scores[defective]), (normal, scores[~defective])))
         out |= _rates("image_", "deployable", tp, fp, positives, negatives)
     return out
 
@@ -163,16 +163,18 @@ def _rates(
     }
 
 
-def _of_pixels(kept: Mapping[str, np.ndarray], weights: np.ndarray, threshold: float, probability: bool) -> dict[str, np.ndarray]:
-    positives, negatives = weights @ kept["positives"], weights @ kept["negatives"]
-    clean = kept["positives"] == 0
-    axes = [axis for axis in ("value", "rate") if f"thresholds_{axis}" in kept]
-    thresholds = np.concatenate([kept[f"thresholds_{axis}"] for axis in axes])
-    tp, fp = (np.concatenate([kept[f"{what}_{axis}"] for axis in axes], axis=1) for what in ("tp", "fp"))
+def _of_pixels(
+    per_image: Mapping[str, np.ndarray], weights: np.ndarray, threshold: float, probability: bool
+) -> dict[str, np.ndarray]:
+    positives, negatives = weights @ per_image["positives"], weights @ per_image["negatives"]
+    clean = per_image["positives"] == 0
+    axes = [axis for axis in ("value", "rate") if f"thresholds_{axis}" in per_image]
+    thresholds = np.concatenate([per_image[f"thresholds_{axis}"] for axis in axes])
+    tp, fp = (np.concatenate([per_image[f"{what}_{axis}"] for axis in axes], axis=1) for what in ("tp", "fp"))
     hits, alarms, clean_alarms = weights @ tp, weights @ fp, weights[:, clean] @ fp[clean]
     iou = hits / (positives[:, None] + alarms)
     best = iou.max(axis=1)
-    value = slice(len(kept["thresholds_value"]))
+    value = slice(len(per_image["thresholds_value"]))
     out = {
         "iou_mean": iou[:, value].mean(axis=1),
         "iou_width": _width(iou[:, value], best),
@@ -181,7 +183,7 @@ def _of_pixels(kept: Mapping[str, np.ndarray], weights: np.ndarray, threshold: f
         out["iou_0.5"] = iou[:, value.stop // 2]
     if "rate" in axes:
         rate = slice(value.stop, None)
-        out |= _of_rates(kept, weights, iou[:, rate], alarms[:, rate] / negatives[:, None], best)
+        out |= _of_rates(per_image, weights, iou[:, rate], alarms[:, rate] / negatives[:, None], best)
     order = np.argsort(-thresholds, kind="stable")
     thresholds, hits, alarms, clean_alarms, iou = (n[..., order] for n in (thresholds, hits, alarms, clean_alarms, iou))
     out["pixel_auroc"] = np.trapezoid(_whole(hits / positives[:, None]), _whole(alarms / negatives[:, None]), axis=1)
@@ -191,11 +193,11 @@ def _of_pixels(kept: Mapping[str, np.ndarray], weights: np.ndarray, threshold: f
     counts = {"oracle": [_pick(n, oracle) for n in (hits, alarms, clean_alarms)]}
     if np.isfinite(threshold):
         counts["deployable"] = [_at(n, thresholds, threshold) for n in (hits, alarms, clean_alarms)]
-    for which, (found, false, clean_false) in counts.items():
-        out |= _rates("", which, found, false, positives, negatives)
-        out[f"iou_{which}"] = found / (positives + false)
+    for which, (true, false, clean_false) in counts.items():
+        out |= _rates("", which, true, false, positives, negatives)
+        out[f"iou_{which}"] = true / (positives + false)
         if clean.any():
-            out[f"normal_fpr_{which}"] = clean_false / (weights[:, clean] @ kept["negatives"][clean])
+            out[f"normal_fpr_{which}"] = clean_false / (weights[:, clean] @ per_image["negatives"][clean])
     return out
 
 
@@ -229,7 +231,7 @@ def _at(counts: np.ndarray, thresholds: np.ndarray, threshold: float) -> np.ndar
 
 
 def _of_rates(
-    kept: Mapping[str, np.ndarray], weights: np.ndarray, iou: np.ndarray, x: np.ndarray, best: np.ndarray
+    per_image: Mapping[str, np.ndarray], weights: np.ndarray, iou: np.ndarray, x: np.ndarray, best: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Return the numbers over false-positive rates, whose thresholds move with the resampled normal images.
 
@@ -240,9 +242,9 @@ def _of_rates(
     best : numpy.ndarray
         float64, (B,): IoU-max.
     """
-    clean = kept["positives"] == 0
-    rates = weights[:, clean] @ kept["fp_rate"][clean] / (weights[:, clean] @ kept["negatives"][clean])[:, None]
-    overlap = weights @ kept["overlap_rate"].astype(np.float64) / (weights @ kept["regions"])[:, None]
+    clean = per_image["positives"] == 0
+    rates = weights[:, clean] @ per_image["fp_rate"][clean] / (weights[:, clean] @ per_image["negatives"][clean])[:, None]
+    overlap = weights @ per_image["overlap_rate"].astype(np.float64) / (weights @ per_image["regions"])[:, None]
     axis = np.log(RATE_CURVE)
     logs = np.log(np.maximum(rates, 1e-12))
     on_axis = np.array([np.interp(axis, r, i) for r, i in zip(logs, iou, strict=True)])

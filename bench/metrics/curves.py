@@ -85,8 +85,8 @@ def log_area(x: np.ndarray, y: np.ndarray, limits: tuple[float, float] = PIMO_RA
         float64, (..., K).
     """
     low, high = limits
-    kept = np.flatnonzero((x[1:] > np.maximum(x[:-1], low)) & (x[:-1] < high))
-    x0, x1, y0, y1 = x[kept], x[kept + 1], y[..., kept], y[..., kept + 1]
+    inside = np.flatnonzero((x[1:] > np.maximum(x[:-1], low)) & (x[:-1] < high))
+    x0, x1, y0, y1 = x[inside], x[inside + 1], y[..., inside], y[..., inside + 1]
     slope = (y1 - y0) / (x1 - x0)
     left, right = np.maximum(x0, low), np.minimum(x1, high)
     area = (y0 - slope * x0) * np.log(right / left) + slope * (right - left)

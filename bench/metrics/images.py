@@ -68,7 +68,7 @@ class ImageTable:
         tp, fp = np.array(self._rows["tp"]), np.array(self._rows["fp"])
         positives = np.array([sizes.sum() for sizes in self._rows["sizes"]], np.int64)
         defective = positives > 0
-        kept: dict[str, np.ndarray] = {
+        arrays: dict[str, np.ndarray] = {
             "score": np.array(self._rows["peak"], np.float32),
             "positives": positives,
             "negatives": np.array(self._rows["negatives"], np.int64),
@@ -79,24 +79,24 @@ class ImageTable:
         for name, grid in self.grids.items():
             start, stop = stop, stop + len(grid)
             if name in ("value", "rate"):
-                kept[f"tp_{name}"], kept[f"fp_{name}"] = tp[:, start:stop], fp[:, start:stop]
+                arrays[f"tp_{name}"], arrays[f"fp_{name}"] = tp[:, start:stop], fp[:, start:stop]
             else:
                 columns[name] = start
         if "rate" in self.grids:
-            kept["overlap_rate"] = np.array(self._rows["overlap"])
-        if "oracle" not in columns and stop and positives.any() and kept["negatives"].any():
+            arrays["overlap_rate"] = np.array(self._rows["overlap"])
+        if "oracle" not in columns and stop and positives.any() and arrays["negatives"].any():
             # in bounded mode it is found too late: the best of the grids
             columns["oracle"] = int(np.argmax(tp.sum(axis=0) / (positives.sum() + fp.sum(axis=0))))
         for name in ("oracle", "deployable"):
-            kept[f"iou_{name}"] = np.full(len(tp), np.nan)
+            arrays[f"iou_{name}"] = np.full(len(tp), np.nan)
             if name in columns:
                 column = columns[name]
-                kept[f"iou_{name}"][defective] = curves.iou(tp[defective, column], fp[defective, column], positives[defective])
-        kept["aupimo"] = np.full(len(tp), np.nan)
+                arrays[f"iou_{name}"][defective] = curves.iou(tp[defective, column], fp[defective, column], positives[defective])
+        arrays["aupimo"] = np.full(len(tp), np.nan)
         if defective.any() and self.clean and self.resolves(curves.PIMO_RANGE[0]):
             shared = np.append(0.0, self._shared[self._few] / self.clean)
-            kept["aupimo"][defective] = [curves.log_area(shared, np.append(0.0, recall)) for recall in self._rows["recall"]]
-        return kept
+            arrays["aupimo"][defective] = [curves.log_area(shared, np.append(0.0, recall)) for recall in self._rows["recall"]]
+        return arrays
 
     def resolves(self, rate: float) -> bool:
         """Return whether one pixel of a normal image counts for no more than `rate` in the shared false-positive rate."""

@@ -188,29 +188,29 @@ def default_memory() -> int:
 
 def _reduce(parts: Iterable[Part], result: Evaluation, deployable: float, memory: int) -> tuple[Scores, ImageTable]:
     """Read the parts once, and once more where they do not fit into the memory."""
-    kept: list[Part] = []
+    held: list[Part] = []
     sketch: Sketch | None = None
     taken = 0
     for part in parts:
         if sketch is None:
-            kept.append(part)
+            held.append(part)
             taken += _BYTES[0] * len(part.normal) + _BYTES[1] * len(part.defective)
             if taken > memory:
                 sketch = Sketch()
-                while kept:
-                    sketch.add(kept.pop())
+                while held:
+                    sketch.add(held.pop())
         else:
             sketch.add(part)
     fixed = {} if np.isnan(deployable) else {"deployable": np.array([deployable], np.float32)}
     if sketch is None:
-        exact = Exact(kept)
-        low, high = min(p.low for p in kept), max(p.high for p in kept)
+        exact = Exact(held)
+        low, high = min(p.low for p in held), max(p.high for p in held)
         grids = _grids(exact, result, low, high) | fixed
         if exact.positives and exact.negatives:
             c = exact.counts()
             grids["oracle"] = c.thresholds[[curves.iou(c.tp, c.fp, c.positives).argmax()]]
         table = ImageTable(grids, exact.pimo_thresholds() if exact.clean else np.empty(0, np.float32), 1)
-        for part in kept:
+        for part in held:
             table.add(part)
         return exact, table
     result.mode = "bounded"
@@ -351,18 +351,18 @@ def _image_counts(defective: np.ndarray, normal: np.ndarray) -> Counts:
 def _image_numbers(
     result: Evaluation, image_scores: Sequence[float] | np.ndarray | None, held_out: np.ndarray, level: float
 ) -> None:
-    kept = result.per_image
+    per_image = result.per_image
     if image_scores is not None:
-        kept["score"] = _checked_scores("image_scores", image_scores)
-    scores, defective = kept["score"], kept["positives"] > 0
+        per_image["score"] = _checked_scores("image_scores", image_scores)
+    scores, defective = per_image["score"], per_image["positives"] > 0
     if len(scores) != len(defective):
         raise ValueError(f"Expected one image score per map, {len(defective)}, but got {len(scores)}.")
-    found, normal = scores[defective], scores[~defective]
-    reason = _missing(len(found), len(normal), "image")
+    abnormal, normal = scores[defective], scores[~defective]
+    reason = _missing(len(abnormal), len(normal), "image")
     if reason:
         result.undefined(["image_auroc", "image_ap", "image_f1_max", "image_threshold_oracle"], reason)
     else:
-        c = _image_counts(found, normal)
+        c = _image_counts(abnormal, normal)
         counts = [np.asarray(n, np.float64) for n in (c.tp, c.fp, c.positives, c.negatives)]
         f1 = curves.f1(c.tp, c.fp, c.positives)
         result.values |= {
@@ -382,22 +382,22 @@ def _image_numbers(
         if missing:
             result.undefined([f"image_{number}_{which}" for number in ("f1", "precision", "recall", "fpr")], missing)
             continue
-        tp, fp = (int((s >= np.float32(threshold)).sum()) for s in (found, normal))
-        _rates(result, "image_", which, tp, fp, len(found), len(normal))
+        tp, fp = (int((s >= np.float32(threshold)).sum()) for s in (abnormal, normal))
+        _rates(result, "image_", which, tp, fp, len(abnormal), len(normal))
 
 
 def _defect_numbers(result: Evaluation, scores: Scores, defects: np.ndarray) -> None:
-    kept = result.per_image
-    defective = kept["positives"] > 0
-    normal = kept["score"][~defective]
+    per_image = result.per_image
+    defective = per_image["positives"] > 0
+    normal = per_image["score"][~defective]
     for kind in sorted(set(defects[defective].tolist())):
         members = (defects == kind) & defective
         c = scores.counts(kind)
-        numbers: dict[str, float] = {"images": int(members.sum()), "regions": int(kept["regions"][members].sum())}
+        numbers: dict[str, float] = {"images": int(members.sum()), "regions": int(per_image["regions"][members].sum())}
         some = c.negatives > 0
         numbers["pixel_auroc"] = curves.auroc(c) if some else np.nan
         numbers["aupro_0.3"] = curves.limited_area(*curves.pro_curve(c), 0.3) if some else np.nan
-        own = kept["score"][members]
+        own = per_image["score"][members]
         numbers["image_auroc"] = curves.auroc(_image_counts(own, normal)) if len(normal) else np.nan
         for which in ("oracle", "deployable"):
             level = np.searchsorted(-c.thresholds, -np.float32(result.values[f"threshold_{which}"]), side="right")

@@ -40,7 +40,7 @@ def pixel_threshold(normal_maps: Iterable[np.ndarray], rate: float) -> tuple[flo
         pixels += np.size(scores)
     if pixels == 0:
         return math.nan, np.empty(0, np.float32)
-    kept = int(allowed(rate, pixels))
+    above = int(allowed(rate, pixels))
     top = np.empty(0, np.float32)
     peaks: list[np.float32] = []
     smallest = np.float32(np.inf)
@@ -50,10 +50,10 @@ def pixel_threshold(normal_maps: Iterable[np.ndarray], rate: float) -> tuple[flo
         if np.isnan(peaks[-1]):
             raise ValueError(f"Expected maps without NaN, but held-out normal image number {len(peaks) - 1} has one.")
         smallest = min(smallest, flat.min())
-        top = np.concatenate([top, flat[flat > top[0]] if len(top) > kept else flat])
-        if len(top) > kept:
-            top = np.partition(top, len(top) - 1 - kept)[len(top) - 1 - kept :]
-    threshold = just_above(top[:1])[0] if len(top) > kept else smallest
+        top = np.concatenate([top, flat[flat > top[0]] if len(top) > above else flat])
+        if len(top) > above:
+            top = np.partition(top, len(top) - 1 - above)[len(top) - 1 - above :]
+    threshold = just_above(top[:1])[0] if len(top) > above else smallest
     return float(threshold), np.array(peaks, np.float32)
 
 

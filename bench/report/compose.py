@@ -63,10 +63,10 @@ def write_report(run: Run, *, allow_partial: bool = False, published: Sequence[s
     """
     results = Results(run, allow_partial)
     said = experiments.experiment_report(results)
-    found = all_tables(results, published, said)
-    files = [path for table in found for path in table.write(run.path / "tables")]
+    blocks = all_tables(results, published, said)
+    files = [path for table in blocks for path in table.write(run.path / "tables")]
     sentences = findings(results)
-    files.append(write_text(run.path / "tables" / "all.tex", latex_document(found, sentences)))
+    files.append(write_text(run.path / "tables" / "all.tex", latex_document(blocks, sentences)))
     files.append(write_text(run.path / "tables" / "findings.md", "".join(f"- {escape_markdown(s)}\n" for s in sentences)))
     frames = {"results": results_frame(run), "defects": defects_frame(run), "intervals": intervals_frame(results)}
     files += [write_text(run.path / f"{name}.csv", f.to_csv(index=False, lineterminator="\n")) for name, f in frames.items()]

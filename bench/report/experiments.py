@@ -95,12 +95,12 @@ _BY_DEFECT = {name: metric(name).title for name in ("pixel_auroc", "aupro_0.3", 
 
 def _defects(results: Results) -> list[tuple[bool, int, str]]:
     """Return (does position decide, index of the category, defect type): those where it does first."""
-    found = set()
+    keys = set()
     for row, result in results.done:
         positional = result.record.positional
         for defect in result.record.defects:
-            found.add((defect in positional, results.categories.index(row.category), defect))
-    return sorted(found, key=lambda key: (not key[0], *key[1:]))
+            keys.add((defect in positional, results.categories.index(row.category), defect))
+    return sorted(keys, key=lambda key: (not key[0], *key[1:]))
 
 
 def _of_defect(results: Results, category: int, defect: str, name: str) -> list[Number]:
@@ -193,7 +193,7 @@ def _auroc(row: Row, scores: ImageScores | None) -> float:
 
 def _detection(results: Results) -> ExperimentReport:
     """Return the image AUROC of scores made with and without AnoSeg's map."""
-    found = {(row.variant, row.category, row.seed): row for row in results.run.rows}
+    row_of = {(row.variant, row.category, row.seed): row for row in results.run.rows}
     with_map, without, *others = results.variants
     of: dict[str, list[tuple[str, str]]] = {
         "maximum of the map": [(with_map, "map_max")],
@@ -211,7 +211,7 @@ def _detection(results: Results) -> ExperimentReport:
     for i, parts in enumerate(of.values()):
         for j, category in enumerate(results.categories):
             for k, seed in enumerate(results.seeds):
-                rows = [found.get((variant, category, seed)) for variant, _ in parts]
+                rows = [row_of.get((variant, category, seed)) for variant, _ in parts]
                 read = [_scores(row.result if row else None, name) for row, (_, name) in zip(rows, parts, strict=True)]
                 if rows[0] is not None:
                     cube[i, j, k] = _auroc(rows[0], joined(read) if len(read) > 1 else read[0])

@@ -67,8 +67,8 @@ def _losses(results: Results, leader: int) -> list[str]:
     name, title = one_line(results.variants[leader]), metric("pixel_auroc").title
     behind, weakest = [], []
     for c, category in enumerate(results.categories):
-        found = {"": one_line(category)} | {d: f"{one_line(d)} of {one_line(category)}" for d in results.defects(category)}
-        for defect, words in found.items():
+        titles = {"": one_line(category)} | {d: f"{one_line(d)} of {one_line(category)}" for d in results.defects(category)}
+        for defect, words in titles.items():
             means = _means(results.numbers("pixel_auroc", [c], defect))
             sure = results.intervals.of("pixel_auroc", [c], defect)
             if math.isnan(means[leader]):
@@ -108,12 +108,12 @@ def _deployed(results: Results, leader: int, members: list[int]) -> str:
             f"raise no false alarm on {good} good test images, which leaves up to {1000 * (1 - 0.05 ** (1 / good)):.0f} "
             "per 1,000 good parts possible (95 %, if the categories are alike)"
         )
-    found = f"{percent(rate.mean)} ± {percent(rate.half)} % of the defective images"
+    detected = f"{percent(rate.mean)} ± {percent(rate.half)} % of the defective images"
     if len(some) > 1:
         of = sorted((float(recall[c].mean()), one_line(results.categories[c])) for c in some)
         ends = " to ".join(f"{percent(share)} ({category})" for share, category in (of[0], of[-1]))
-        found += f" (mean over categories, from {ends})"
-    return f"At its deployable threshold of images, {name} would find {found} and {alarm}{where}."
+        detected += f" (mean over categories, from {ends})"
+    return f"At its deployable threshold of images, {name} would find {detected} and {alarm}{where}."
 
 
 def _cost(results: Results, leader: int) -> str:

@@ -141,12 +141,12 @@ class RunCells:
 
     def defects(self, category: str) -> dict[str, int]:
         """Return the defect types of a category and their numbers of images."""
-        found: dict[str, int] = {}
+        counts: dict[str, int] = {}
         for row, result in self.done:
             if row.category == category:
                 for defect, numbers in result.record.defects.items():
-                    found.setdefault(defect, int(numbers.get("images", 0)))
-        return found
+                    counts.setdefault(defect, int(numbers.get("images", 0)))
+        return counts
 
     def tested(self, category: str) -> tuple[int, int]:
         """Return how many test images of a category are defective and how many normal, (0, 0) where no cell is done."""
@@ -157,11 +157,11 @@ class RunCells:
     def groups(self) -> dict[str, list[int]]:
         """Return the indices of the categories of each group; one unnamed group where none is known."""
         known = {row.category: result.record.group for row, result in self.done}
-        found: dict[str, list[int]] = {"textures": [], "objects": [], "other": []}
+        groups: dict[str, list[int]] = {"textures": [], "objects": [], "other": []}
         for i, category in enumerate(self.categories):
-            found.setdefault(known.get(category) or "other", []).append(i)
-        found = {name: members for name, members in found.items() if members}
-        return {"": list(range(len(self.categories)))} if list(found) == ["other"] else found
+            groups.setdefault(known.get(category) or "other", []).append(i)
+        groups = {name: members for name, members in groups.items() if members}
+        return {"": list(range(len(self.categories)))} if list(groups) == ["other"] else groups
 
 
 def _curves(result: CellResult) -> np.ndarray:

@@ -180,11 +180,11 @@ def _page(rows: dict[int, list[str]], columns: list[Column], items: Sequence, pr
 
 def write_gallery(results: Results, category: str, folder: Path, names: FileNames) -> list[Path]:
     """Write the pages of a category's gallery for the first seed; none where no cell or no preview of it exists."""
-    seed, found = results.shown(category)
-    record = next((result.record for result in found.values() if result), None)
+    seed, cells = results.shown(category)
+    record = next((result.record for result in cells.values() if result), None)
     if record is None or not (path := results.run.store.previews(record.content)).is_file():
         return []
-    columns = [Column.read(variant, result) for variant, result in found.items()]
+    columns = [Column.read(variant, result) for variant, result in cells.items()]
     title = f"{one_line(category)} of {one_line(record.dataset)}, seed {seed}"
     paths = []
     with np.load(path, allow_pickle=False) as previews:

@@ -152,14 +152,14 @@ class Intervals:
             A defect type, of one category.
         """
         if defect:
-            found = self._of_defect(categories[0], defect)
-            return Resamples(found[name]) if name in found else None
+            samples = self._of_defect(categories[0], defect)
+            return Resamples(samples[name]) if name in samples else None
         if name not in names_resampled():
             return None
         return Resamples(self._values[name][:, list(categories)].mean(axis=1))
 
 
-def _kept(cell: CellResult) -> dict[str, np.ndarray]:
+def _per_image(cell: CellResult) -> dict[str, np.ndarray]:
     """Return what a cell keeps of its images; {} where another tool or an old version kept nothing."""
     with opened(cell) as arrays:
         return {name: arrays[name] for name in arrays if not name.startswith("map/")} if "positives" in arrays else {}
@@ -167,20 +167,20 @@ def _kept(cell: CellResult) -> dict[str, np.ndarray]:
 
 def _of_cell(cell: CellResult, weights: np.ndarray) -> dict[str, np.ndarray]:
     """Return the numbers of a cell on resamples, (B,), around its own."""
-    kept = _kept(cell)
-    if not kept:
+    per_image = _per_image(cell)
+    if not per_image:
         return {name: np.full(len(weights) - 1, np.nan) for name in names_resampled()}
     thresholds = {name: cell.value(name) for name in ("threshold_deployable", "image_threshold_deployable")}
-    values = resampled(kept, weights, thresholds, not cell.record.scaled)
+    values = resampled(per_image, weights, thresholds, not cell.record.scaled)
     return {name: centred(values[name], cell.value(name)) for name in names_resampled()}
 
 
 def _of_defect(cell: CellResult, weights: np.ndarray, defect: str) -> dict[str, np.ndarray]:
     """Return the numbers of a defect type of a cell on resamples, (B,), around its own."""
-    kept, own = _kept(cell), cell.record.defects.get(defect, {})
-    if not kept or not own:
+    per_image, own = _per_image(cell), cell.record.defects.get(defect, {})
+    if not per_image or not own:
         return {name: np.full(len(weights) - 1, np.nan) for name in names_resampled(by_defect=True)}
     members = np.array([d == defect for _, d in cell.record.items])
     names = [f"{prefix}threshold_{which}" for prefix in ("", "image_") for which in ("oracle", "deployable")]
-    values = resampled_defect(kept, weights, members, {name: cell.value(name) for name in names})
+    values = resampled_defect(per_image, weights, members, {name: cell.value(name) for name in names})
     return {name: centred(values[name], own.get(name, math.nan)) for name in names_resampled(by_defect=True)}

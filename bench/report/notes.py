@@ -17,11 +17,11 @@ ON_VALUE_AXIS = {"iou_mean", "iou_width", "iou_0.5"}
 
 def _where(cells: Iterable[Row], among: Sequence[Row]) -> str:
     """Return cells as text, ``a, b on bottle, cable (seed 1)``: less than all of a variant's cells `among` only."""
-    found: dict[str, set[tuple[str, int]]] = defaultdict(set)
+    places: dict[str, set[tuple[str, int]]] = defaultdict(set)
     for row in cells:
-        found[row.variant].add((row.category, row.seed))
+        places[row.variant].add((row.category, row.seed))
     variants = defaultdict(list)
-    for variant, hit in found.items():
+    for variant, hit in places.items():
         every: dict[str, list[int]] = defaultdict(list)
         for row in among:
             every[row.category] += [row.seed] * (row.variant == variant)
@@ -35,10 +35,10 @@ def _where(cells: Iterable[Row], among: Sequence[Row]) -> str:
 
 def _by_reason(cells: Iterable[tuple[str, Row]], among: Sequence[Row]) -> list[str]:
     """Return ``where: reason`` of cells with their reasons, each reason once."""
-    found = defaultdict(list)
+    cells_of = defaultdict(list)
     for reason, row in cells:
-        found[reason].append(row)
-    return [f"{_where(rows, among)}: {reason}" for reason, rows in found.items()]
+        cells_of[reason].append(row)
+    return [f"{_where(rows, among)}: {reason}" for reason, rows in cells_of.items()]
 
 
 def protocol(results: Results) -> str:
@@ -143,6 +143,6 @@ def reading(results: Results, texts: Iterable[str]) -> list[str]:
     if any("≈" in text for text in texts):
         bold += " ≈: cannot be told from the best, as the interval of the difference on the same resamples holds zero."
     if any("/" in text for text in texts):
-        kept = "the mean is over these alone and never bold" if results.allow_partial else "no mean is given"
-        bold += f" (n/N): only n of N cells (categories × seeds) have a value, {kept}."
+        means = "the mean is over these alone and never bold" if results.allow_partial else "no mean is given"
+        bold += f" (n/N): only n of N cells (categories × seeds) have a value, {means}."
     return [bold]

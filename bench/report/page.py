@@ -182,37 +182,37 @@ def _published(beside_them: dict[str, dict[str, dict[str, Published]]], categori
 
 def _ranks(results: Results) -> list[dict[str, Any]]:
     """Return the average ranks over categories of each variant by metric, null for those that lack a category."""
-    found = []
+    views = []
     for name in MAIN:
         test = test_over_categories(results.metrics[name].mean(axis=2))
         if len(test.variants) > 1:
             ranks = dict(zip(test.variants, test.ranks, strict=True))
-            found.append({"title": metric(name).title, "ranks": [ranks.get(v) for v in range(len(results.variants))]})
-    return found
+            views.append({"title": metric(name).title, "ranks": [ranks.get(v) for v in range(len(results.variants))]})
+    return views
 
 
 def _costs(results: Results) -> list[dict[str, Any]]:
     """Return times, speed and memory of each variant: means over its cells."""
-    found = []
+    views = []
     for title, costs in results.costs.items():
         means = [float(np.nanmean(block)) if np.isfinite(block).any() else math.nan for block in costs]
         if np.isfinite(means).any():
-            found.append({"title": title, "values": means})
-    return found
+            views.append({"title": title, "values": means})
+    return views
 
 
 def _category(results: Results, number: int, room: int) -> dict[str, Any]:
     name = results.categories[number]
-    found: dict[str, Any] = {"name": one_line(name), "defects": _defects(results, number), "cells": [], "images": [], "curves": {}}
+    view: dict[str, Any] = {"name": one_line(name), "defects": _defects(results, number), "cells": [], "images": [], "curves": {}}
     for curve, block in results.curves.items():
         seeds = [block[v, number] for v in range(len(results.variants))]
-        found["curves"][curve] = [np.round(b.mean(axis=0), 4) if np.isfinite(b).all() else None for b in seeds]
+        view["curves"][curve] = [np.round(b.mean(axis=0), 4) if np.isfinite(b).all() else None for b in seeds]
     seed, cells = results.shown(name)
     if any(cells.values()):
-        found["seed"] = seed
-        found["cells"] = [_cell(cell) if cell else None for cell in cells.values()]
-        found["images"] = _images(results, cells, room)
-    return found
+        view["seed"] = seed
+        view["cells"] = [_cell(cell) if cell else None for cell in cells.values()]
+        view["images"] = _images(results, cells, room)
+    return view
 
 
 def _defects(results: Results, number: int) -> list[dict[str, Any]]:
@@ -230,18 +230,18 @@ def _defects(results: Results, number: int) -> list[dict[str, Any]]:
 def _cell(cell: CellResult) -> dict[str, Any]:
     """Return a cell's counts at the kept thresholds of both axes, its own thresholds and its training curve."""
     record = cell.record
-    found: dict[str, Any] = {"axes": {}, "marks": {}, "training": _thinned(record.training_curve)}
+    view: dict[str, Any] = {"axes": {}, "marks": {}, "training": _thinned(record.training_curve)}
     with opened(cell) as arrays:
         if "positives" not in arrays:
-            return found
+            return view
         normal = arrays["positives"] == 0
-        found |= {"positives": arrays["positives"].sum(), "negatives": arrays["negatives"].sum(), "good": normal.sum()}
+        view |= {"positives": arrays["positives"].sum(), "negatives": arrays["negatives"].sum(), "good": normal.sum()}
         ends = arrays["thresholds_value"][[0, -1]] if "thresholds_value" in arrays else np.full(2, math.nan)
         for axis, grid in AXES.items():
             if f"tp_{axis}" not in arrays:
                 continue
             tp, fp = (arrays[f"{kind}_{axis}"][:, : len(grid)] for kind in ("tp", "fp"))
-            found["axes"][axis] = {
+            view["axes"][axis] = {
                 "t": arrays[f"thresholds_{axis}"][: len(grid)],
                 "tp": tp.sum(axis=0, dtype=np.int64),
                 "fp": fp.sum(axis=0, dtype=np.int64),
@@ -255,8 +255,8 @@ def _cell(cell: CellResult) -> dict[str, Any]:
             "value": (threshold - ends[0]) / (ends[1] - ends[0]) if ends[1] > ends[0] else math.nan,
             "rate": cell.value(f"normal_fpr_{which}"),
         }
-        found["marks"][which] = {"t": threshold, "at": at} | {n: cell.value(f"{n}_{which}") for n in AT_MARK}
-    return found
+        view["marks"][which] = {"t": threshold, "at": at} | {n: cell.value(f"{n}_{which}") for n in AT_MARK}
+    return view
 
 
 def _thinned(curve: Sequence[Sequence[float]]) -> list[list[float]]:
@@ -279,17 +279,17 @@ def _images(results: Results, cells: Mapping[str, CellResult | None], room: int)
     columns = [Column.read(variant, cell) for variant, cell in cells.items()]
     thresholds = [_thresholds(cell) for cell in cells.values()]
     order = [*(chosen := choose(items, columns)), *_interleaved(items, chosen)]
-    found: list[dict[str, Any]] = []
+    views: list[dict[str, Any]] = []
     with np.load(path, allow_pickle=False) as previews:
         for i in order:
             if f"image/{i}" not in previews:
                 continue
             picture = _picture(i, items[i], previews, columns, thresholds)
             room -= len(json.dumps(picture["pictures"]))
-            if room < 0 and found:
+            if room < 0 and views:
                 break
-            found.append(picture)
-    return found
+            views.append(picture)
+    return views
 
 
 def _interleaved(items: Sequence[Sequence[str]], left_out: Mapping[int, Any]) -> list[int]:
@@ -309,10 +309,10 @@ def _thresholds(cell: CellResult | None) -> dict[str, np.ndarray]:
         return {}
     own = np.array([cell.value(f"threshold_{which}") for which in ("oracle", "deployable")], np.float32)
     with opened(cell) as arrays:
-        kept = {axis: arrays[f"thresholds_{axis}"] for axis in AXES if f"thresholds_{axis}" in arrays}
-    if "rate" in kept:
-        kept["rate"] = kept["rate"][: len(RATE_CURVE)][::-1]
-    return {name: np.nan_to_num(t, nan=np.inf, posinf=np.inf).astype(np.float32) for name, t in kept.items()} | {"own": own}
+        thresholds = {axis: arrays[f"thresholds_{axis}"] for axis in AXES if f"thresholds_{axis}" in arrays}
+    if "rate" in thresholds:
+        thresholds["rate"] = thresholds["rate"][: len(RATE_CURVE)][::-1]
+    return {name: np.nan_to_num(t, nan=np.inf, posinf=np.inf).astype(np.float32) for name, t in thresholds.items()} | {"own": own}
 
 
 def _picture(
@@ -367,14 +367,14 @@ def _uri(image: Image.Image, kind: str, **options: Any) -> str:
 
 def _provenance(results: Results) -> list[dict[str, Any]]:
     """Return of every cell how it came about, or why it is missing."""
-    found = []
+    lines = []
     for row in results.run.rows:
         entry: dict[str, Any] = {"variant": one_line(row.variant), "category": one_line(row.category), "seed": row.seed}
         if row.result is None:
-            found.append(entry | {"status": row.status, "error": one_line(row.error)})
+            lines.append(entry | {"status": row.status, "error": one_line(row.error)})
             continue
         record = row.result.record
-        found.append(
+        lines.append(
             entry
             | {
                 "status": "done",
@@ -390,4 +390,4 @@ def _provenance(results: Results) -> list[dict[str, Any]]:
                 "maps": one_line(record.maps.folder if record.maps else ""),
             }
         )
-    return found
+    return lines

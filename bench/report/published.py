@@ -14,7 +14,7 @@ from anoseg_bench.report.results import Results
 from anoseg_bench.report.tables import cell_text, dataset_of, table_notes
 
 
-def _found(results: Results, method: str, metric: str) -> dict[str, Published]:
+def _published_of(results: Results, method: str, metric: str) -> dict[str, Published]:
     """Return the numbers of a published method by category, none where the run is on another dataset."""
     if results.run.info.get("dataset") != DATASET:
         return {}
@@ -23,8 +23,8 @@ def _found(results: Results, method: str, metric: str) -> dict[str, Published]:
 
 def beside(results: Results, name: str, methods: Sequence[str]) -> dict[str, dict[str, Published]]:
     """Return the numbers of a metric on the run's categories, by published method and category; those without any are left out."""
-    found = {m: {c: p for c, p in _found(results, m, name).items() if c in results.categories} for m in methods}
-    return {method: numbers for method, numbers in found.items() if numbers}
+    published = {m: {c: p for c, p in _published_of(results, m, name).items() if c in results.categories} for m in methods}
+    return {method: numbers for method, numbers in published.items() if numbers}
 
 
 def sources(columns: dict[str, dict[str, Published]]) -> list[str]:
@@ -35,8 +35,8 @@ def sources(columns: dict[str, dict[str, Published]]) -> list[str]:
     return [
         own,
         *(
-            f"{one_line(method)}: published, {one_line('; '.join(dict.fromkeys(p.source for p in found.values())))}."
-            for method, found in columns.items()
+            f"{one_line(method)}: published, {one_line('; '.join(dict.fromkeys(p.source for p in published.values())))}."
+            for method, published in columns.items()
         ),
     ]
 
@@ -49,7 +49,7 @@ def with_published(results: Results, name: str, table: Table, methods: Sequence[
     members = _members(results)
     lines = [
         Line(
-            [*line.cells, *(TableCell(mean_text(found, members[line.cells[0].text])) for found in columns.values())],
+            [*line.cells, *(TableCell(mean_text(published, members[line.cells[0].text])) for published in columns.values())],
             line.group,
             line.rule,
         )
@@ -66,9 +66,9 @@ def _members(results: Results) -> dict[str, list[str]]:
     return members | {"mean": results.categories}
 
 
-def mean_text(found: dict[str, Published], categories: Sequence[str]) -> str:
+def mean_text(published: dict[str, Published], categories: Sequence[str]) -> str:
     """Return the mean over categories as text, a dash with n/N where some are not published."""
-    values = [found[c].percent for c in categories if c in found]
+    values = [published[c].percent for c in categories if c in published]
     if len(values) < len(categories):
         return DASH if not values or len(categories) == 1 else f"{DASH} ({len(values)}/{len(categories)})"
     return f"{sum(values) / len(values):.1f}"
@@ -85,7 +85,7 @@ def reproduction_table(results: Results) -> Table | None:
             continue
         name, differs = entry.published
         for wanted in tabled():
-            for category, there in _found(results, name, wanted).items():
+            for category, there in _published_of(results, name, wanted).items():
                 if category not in results.categories:
                     continue
                 ours = results.numbers(wanted, [results.categories.index(category)])[v]

@@ -82,14 +82,14 @@ def write_text(path: Path, text: str) -> Path:
 
 def _with_headings(table: Table) -> list[tuple[str, Line | None]]:
     """Return the lines with a heading (a name and no line) where a group begins, if there are groups."""
-    found: list[tuple[str, Line | None]] = []
+    lines: list[tuple[str, Line | None]] = []
     group = ""
     for line in table.lines:
         if line.group and line.group != group:
-            found.append((line.group, None))
+            lines.append((line.group, None))
         group = line.group
-        found.append(("", line))
-    return found
+        lines.append(("", line))
+    return lines
 
 
 def escape_latex(text: str, breakable: bool = False) -> str:

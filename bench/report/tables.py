@@ -119,8 +119,8 @@ def _cost_columns(results: Results, headings: Sequence[str]) -> dict[str, list[T
 
 
 def _devices(results: Results) -> str:
-    found = dict.fromkeys(result.record.provenance.machine for _, result in results.done)
-    return "; ".join(found) or "unknown devices"
+    machines = dict.fromkeys(result.record.provenance.machine for _, result in results.done)
+    return "; ".join(machines) or "unknown devices"
 
 
 def cost_table(results: Results) -> Table:
@@ -269,10 +269,10 @@ def defect_table(results: Results, category: str, file: str) -> Table | None:
 
 def _regions(results: Results, category: str) -> str:
     for row, result in results.done:
-        found = result.record.regions
-        if row.category == category and found.number:
-            sizes = [f"{size:,.0f}" for size in (found.smallest, found.median, found.largest)]
-            return f" Defective regions: {found.number}, of {sizes[0]} to {sizes[2]} pixels (median {sizes[1]})."
+        regions = result.record.regions
+        if row.category == category and regions.number:
+            sizes = [f"{size:,.0f}" for size in (regions.smallest, regions.median, regions.largest)]
+            return f" Defective regions: {regions.number}, of {sizes[0]} to {sizes[2]} pixels (median {sizes[1]})."
     return ""
 
 

@@ -86,8 +86,8 @@ class CellResult:
 
     def satisfies(self, maps: bool, model: bool) -> bool:
         """Whether it has all that a run asks for: numbers of these metrics, the maps, the model."""
-        kept = (not maps or (self.folder / "maps").is_dir()) and (not model or (self.folder / MODEL).is_file())
-        return self.record.is_evaluated and kept
+        complete = (not maps or (self.folder / "maps").is_dir()) and (not model or (self.folder / MODEL).is_file())
+        return self.record.is_evaluated and complete
 
     def value(self, name: str) -> float:
         """Return a number of the evaluation, NaN where it is undefined."""
@@ -144,9 +144,9 @@ class Store:
             if record.method != method:
                 raise ValueError(f"it is of the method '{record.method}'")
             for name, size in record.files.items():
-                found = (folder / name).stat().st_size
-                if found != size:
-                    raise ValueError(f"'{name}' has {found} of {size} bytes")
+                stored_size = (folder / name).stat().st_size
+                if stored_size != size:
+                    raise ValueError(f"'{name}' has {stored_size} of {size} bytes")
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))

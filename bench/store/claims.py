@@ -100,8 +100,8 @@ def is_gone(holder: Holder) -> bool:
 
 def latest(folder: Path, cell: str) -> tuple[int, Path | None]:
     """Return the highest fence of a cell and its file; (0, None) where nobody claims it."""
-    found = [(int(path.suffix[1:]), path) for path in folder.glob(f"{cell}.*") if path.suffix[1:].isdecimal()]
-    return max(found, default=(0, None))
+    claims = [(int(path.suffix[1:]), path) for path in folder.glob(f"{cell}.*") if path.suffix[1:].isdecimal()]
+    return max(claims, default=(0, None))
 
 
 def read(path: Path) -> Holder | None:
@@ -200,8 +200,8 @@ class Claim:
         folder.mkdir(parents=True, exist_ok=True)
         fence, old = latest(folder, cell)
         if old is not None:  # compared and replaced under the same number, so that no claim made meanwhile is stolen
-            found = state(old, read(old))
-            if found != stale and watch.stale(cell) != found:
+            current = state(old, read(old))
+            if current != stale and watch.stale(cell) != current:
                 return None
         holder = Holder(uuid.uuid4().hex, this_host(), os.getpid(), start_of(os.getpid()) or "", time.time(), interval)
         claim = cls(folder, cell, fence + 1, holder)
@@ -306,6 +306,6 @@ def left_by(folder: Path, cell: str, pid: int | None = None) -> Path | None:
 
 def claimed_cells(folder: Path) -> dict[str, Holder]:
     """Return the claims there are, living or not, by cell."""
-    found = {path.name.rpartition(".")[0] for path in folder.glob("*") if path.suffix[1:].isdecimal()}
-    holders = {cell: latest(folder, cell)[1] for cell in found}
+    cells = {path.name.rpartition(".")[0] for path in folder.glob("*") if path.suffix[1:].isdecimal()}
+    holders = {cell: latest(folder, cell)[1] for cell in cells}
     return {cell: holder for cell, path in holders.items() if path is not None and (holder := read(path)) is not None}

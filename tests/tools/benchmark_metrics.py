@@ -129,10 +129,10 @@ REFERENCES = ("sklearn_auroc", "sklearn_ap", "mvtec_pro")
 def memory(key: str) -> float:
     """Return VmRSS or VmHWM of this process in MB, NaN where there is no /proc."""
     try:
-        found = re.search(rf"{key}:\s+(\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))
+        line = re.search(rf"{key}:\s+(\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))
     except OSError:
-        found = None
-    return int(found[1]) / 1024 if found else float("nan")
+        line = None
+    return int(line[1]) / 1024 if line else float("nan")
 
 
 def measure(job: str, number: int, size: int, repeats: int) -> None:
@@ -177,18 +177,18 @@ def table(header: list[str], rows: list[list[str]]) -> None:
 
 def comparison(number: int, size: int, repeats: int) -> None:
     """Print all packages on the same maps."""
-    found = {"ours": run("ours", number, size, repeats)} | {job: run(job, number, size, repeats) for job in OTHERS}
-    own = found["ours"]
+    jobs = {"ours": run("ours", number, size, repeats)} | {job: run(job, number, size, repeats) for job in OTHERS}
+    own = jobs["ours"]
     assert own is not None
     rows = []
-    for job, one in found.items():
+    for job, one in jobs.items():
         name = "this suite, all numbers, exact" if job == "ours" else OTHERS[job][2]
         if one is None:
             rows.append([name, "not installed", *[""] * (len(SHOWN) + 2)])
             continue
         values = [f"{one['values'][n]:.7f}" if n in one["values"] else "" for n in SHOWN]
         rows.append([name, f"{one['seconds']:.2f}", f"{one['seconds'] / own['seconds']:.1f}", f"{one['peak']:,.0f}", *values])
-    together = sum(found[job]["seconds"] for job in REFERENCES if found[job])  # type: ignore[index]
+    together = sum(jobs[job]["seconds"] for job in REFERENCES if jobs[job])  # type: ignore[index]
     rows.append(["scikit-learn + MVTec's PRO", f"{together:.2f}", f"{together / own['seconds']:.1f}", *[""] * 5])
     print(f"**{number} maps of {size}x{size}, {number * size**2:,} pixels, exact**\n")
     table(["", "seconds", "ratio", "peak MB", "AUROC", "AP", "AUPRO@0.3", "AUPIMO"], rows)

@@ -168,17 +168,17 @@ def main() -> None:
             size = variant.config.image_size
             images, normals = (torch.stack([resize(i.load_image(), size) for i in items]) for items in (train, held_out))
             pixels = normals.permute(0, 2, 3, 1).contiguous().numpy()
-            elsewhere = [c for c in dataset.categories() if c != category] or [category]
+            sources = [c for c in dataset.categories() if c != category] or [category]
             others = np.stack(
-                [resize(i.load_image(), size).permute(1, 2, 0).numpy() for c in elsewhere for i in dataset.load(c).train[:10]]
+                [resize(i.load_image(), size).permute(1, 2, 0).numpy() for c in sources for i in dataset.load(c).train[:10]]
             )
             marred, masks, kinds = validation_set(pixels, others, arguments.per_kind, seed=7)
             method = METHODS[variant.method].load()(variant.config, seed=arguments.seed, device=arguments.device)
             method.fit(images)
-            clean, found = method.predict(normals), method.predict(torch.from_numpy(marred).permute(0, 3, 1, 2).contiguous())
-            maps = torch.cat([found.maps, clean.maps]).numpy()
+            clean, defective = method.predict(normals), method.predict(torch.from_numpy(marred).permute(0, 3, 1, 2).contiguous())
+            maps = torch.cat([defective.maps, clean.maps]).numpy()
             truth = np.concatenate([masks, np.zeros(clean.maps.shape, bool)])
-            scores = [p.scores if p.scores is not None else p.maps.flatten(1).amax(1) for p in (found, clean)]
+            scores = [p.scores if p.scores is not None else p.maps.flatten(1).amax(1) for p in (defective, clean)]
             values = evaluate(
                 list(maps), list(truth), torch.cat(scores).numpy(), list(clean.maps.numpy()), scores[1].numpy(), method.probability
             ).values

@@ -34,16 +34,16 @@ SHARES, WINDOWS = (0.0003, 0.001, 0.003, 0.01, 0.03), (3, 7, 15)
 
 def candidates(method: Method, images: torch.Tensor) -> dict[str, np.ndarray]:
     """Return image scores by name, each (N,), of images uint8 (N, 3, S, S)."""
-    found = [method.predict(batch) for batch in images.split(method.config.batch_size)]
-    maps = torch.cat([prediction.maps for prediction in found])
+    predictions = [method.predict(batch) for batch in images.split(method.config.batch_size)]
+    maps = torch.cat([prediction.maps for prediction in predictions])
     scores = {"maximum": maps.flatten(1).amax(1).numpy()}
     scores |= {f"top {100 * share:g} %": top_mean(maps[:, None], share).numpy() for share in SHARES}
     side = maps.shape[-1] / 128
     for window in WINDOWS:
         size = round(window * side) | 1
         scores[f"window {window} of 128"] = np.array([cv2.blur(m, (size, size)).max() for m in maps.numpy()])
-    if "detector" in found[0].other_scores:
-        scores["detector"] = torch.cat([prediction.other_scores["detector"] for prediction in found]).numpy()
+    if "detector" in predictions[0].other_scores:
+        scores["detector"] = torch.cat([prediction.other_scores["detector"] for prediction in predictions]).numpy()
         scores["detector, top"] = (scores["detector"] + scores[f"top {100 * TOP:g} %"]) / 2
     return scores
 
@@ -60,15 +60,15 @@ def rows_of(run: Run, dataset: Dataset, device: str, per_kind: int) -> list[dict
         _, held_out = hold_out(dataset.load(row.category), result.record.identity.trained["holdout"], row.seed)
         normals = torch.stack([resize(item.load_image(), size) for item in held_out])
         pixels = normals.permute(0, 2, 3, 1).contiguous().numpy()
-        elsewhere = [c for c in dataset.categories() if c != row.category] or [row.category]
+        sources = [c for c in dataset.categories() if c != row.category] or [row.category]
         others = np.stack(
-            [resize(i.load_image(), size).permute(1, 2, 0).numpy() for c in elsewhere for i in dataset.load(c).train[:10]]
+            [resize(i.load_image(), size).permute(1, 2, 0).numpy() for c in sources for i in dataset.load(c).train[:10]]
         )
         marred, _, _ = validation_set(pixels, others, per_kind, seed=7)
-        clean, found = (candidates(method, x) for x in (normals, torch.from_numpy(marred).permute(0, 3, 1, 2).contiguous()))
+        clean, defective = (candidates(method, x) for x in (normals, torch.from_numpy(marred).permute(0, 3, 1, 2).contiguous()))
         exposed = [candidates(method, (normals.float() * gain).round().clamp(0, 255).byte()) for gain in (0.9, 1.1)]
         for name in clean:
-            truth = np.repeat([0, 1], [len(clean[name]), len(found[name])])
+            truth = np.repeat([0, 1], [len(clean[name]), len(defective[name])])
             middle, width = np.median(clean[name]), np.subtract(*np.percentile(clean[name], [75, 25]))
             rows.append(
                 {
@@ -76,7 +76,7 @@ def rows_of(run: Run, dataset: Dataset, device: str, per_kind: int) -> list[dict
                     "category": row.category,
                     "seed": row.seed,
                     "score": name,
-                    "auroc": 100 * roc_auc_score(truth, np.concatenate([clean[name], found[name]])),
+                    "auroc": 100 * roc_auc_score(truth, np.concatenate([clean[name], defective[name]])),
                     "shift": max(abs(float(np.median(e[name]) - middle)) for e in exposed) / max(width, 1e-12),
                 }
             )
