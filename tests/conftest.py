@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: one core each, as threads that wait for others spin
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from anoseg_bench.methods import METHODS
 from tests.helpers import Command, make_category
-
-if "PYTEST_XDIST_WORKER" in os.environ:  # one core for each process of the suite; threads that wait for others would spin
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a background job ignores Ctrl-C, and so would the commands it starts
     signal.signal(signal.SIGINT, signal.default_int_handler)
