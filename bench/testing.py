@@ -32,6 +32,7 @@ from anoseg_bench.datasets.base import Category, Dataset, Item
 from anoseg_bench.errors import BenchError, MethodError, describe
 from anoseg_bench.methods import METHODS
 from anoseg_bench.methods.base import Method, MethodConfig, Prediction
+from anoseg_bench.variants import files_of, validated
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -382,10 +383,12 @@ def check_method(
     Raises
     ------
     UsageError
-        If `method` cannot be found, or lacks what is abstract.
+        If `method` cannot be found, or lacks what is abstract, or has no such settings.
     """
     cls = METHODS[METHODS.one(method)].load() if isinstance(method, str) else method
-    case = MethodCase(cls, settings or {}, learns)
+    given = dict(settings or {})
+    config = validated(lambda values: cls.Config.of_profile("demo", values), cls.__name__, cls.Config, given)
+    case = MethodCase(cls, given | files_of(config), learns)
     return [outcome_of(check, case) for check in METHOD_CHECKS]
 
 
@@ -464,27 +467,29 @@ def check_dataset(
 ) -> list[CheckResult]:
     """Check a dataset adapter against the contract, on the data under `root`; parameters and results as of `check_method`."""
     cls = DATASETS[DATASETS.one(dataset)].load() if isinstance(dataset, str) else dataset
-    config = cls.Config(**(settings or {}))
-    return [outcome_of(check, lambda: cls(Path(root) if root else None, config)) for check in DATASET_CHECKS]
+    config = validated(lambda values: cls.Config(**values), cls.__name__, cls.Config, dict(settings or {}))
+    folder = Path(root).absolute() if root else None
+    return [outcome_of(check, lambda: cls(folder, config)) for check in DATASET_CHECKS]
 
 
 # --- both ---------------------------------------------------------------------------------------------------------------
 
 
 def outcome_of(check: Callable[[Any], None], subject: Any) -> CheckResult:
-    """Run one check; whatever the code under check raises, an exit among it, is its outcome."""
+    """Run one check in an empty folder; whatever the code under check raises, an exit among it, is its outcome."""
     about = (check.__doc__ or "").split("\n")[0]
     name = check.__name__.removeprefix("check_").replace("_", " ")
-    folder = Path.cwd()
-    try:
-        check(subject)
-    except BrokenError as error:
-        return CheckResult(name, about, str(error))
-    except (Exception, SystemExit) as error:  # somebody else's code, which may raise anything
-        return CheckResult(name, about, f"{place_of(error)}.")
-    finally:
-        with contextlib.suppress(OSError):
-            os.chdir(folder)
+    before = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        try:
+            check(subject)
+        except BrokenError as error:
+            return CheckResult(name, about, str(error))
+        except (Exception, SystemExit) as error:  # somebody else's code, which may raise anything
+            return CheckResult(name, about, f"{place_of(error)}.")
+        finally:
+            os.chdir(before)
     return CheckResult(name, about)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from anoseg_bench import check_method
 from anoseg_bench.datasets import DATASETS
+from anoseg_bench.errors import UsageError
 from anoseg_bench.methods import METHODS
 from anoseg_bench.testing import DATASET_CHECKS, METHOD_CHECKS, MethodCase, check_dataset
 from tests import wrong_methods
@@ -40,8 +41,10 @@ def test_methods(name, check):
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_each_fault_is_named_by_its_check(name):
+def test_each_fault_is_named_by_its_check(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     results = {result.name: result for result in check_method(getattr(wrong_methods, name))}
+    assert Path.cwd() == tmp_path and not list(tmp_path.iterdir())
     check, message = WRONG[name]
     assert len(results) == len(METHOD_CHECKS) and not results[check].passed
     assert message in results[check].problem
@@ -56,6 +59,13 @@ def test_what_is_missing_is_named_when_planning(bench, widget):
     assert bench.run(widget, "--dry-run", methods=spec) == 2
     assert "lacks _predict, load_state, state" in bench.err and bench.err.count("\n") == 1
     assert bench("check", spec) == 2 and "lacks _predict" in bench.err
+
+
+def test_settings_are_checked_once_and_may_name_files_of_this_folder(bench):
+    with pytest.raises(UsageError, match=r"Unknown key 'Right\.speed'"):
+        check_method(wrong_methods.Right, {"speed": 2})
+    with pytest.raises(UsageError, match=r"expected a file, but there is none at 'w\.safetensors'"):
+        check_method("gradcam", {"weights": "w.safetensors"})
 
 
 def test_the_command_lists_every_check(bench, tmp_path):
