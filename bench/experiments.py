@@ -27,9 +27,9 @@ class Experiment:
 
 #: What the rules of AnoSeg's recipe give way to where they are off: the same for every category.
 RULES = ("foreground", "foreground_weight=1", "largest_area=0.33", "turns=false", "visible=10", "exposure=0.1")
-#: What is added to AnoSeg rung by rung, from pasted rectangles alone: a name and the switches that go on, or what takes their place
-#: below that rung.
-LADDER: Sequence[tuple[str, tuple[str, ...]]] = (
+#: What is added to AnoSeg step by step, from pasted rectangles alone: a name and the switches that go on, or what takes their place
+#: below that step.
+ABLATION: Sequence[tuple[str, tuple[str, ...]]] = (
     ("paste only", ()),
     ("+ hard augmentation", ("hard_augmentation",)),
     ("+ adversarial, masked reconstruction", ("adversarial", "reconstruction")),
@@ -53,23 +53,23 @@ LADDER: Sequence[tuple[str, tuple[str, ...]]] = (
 )
 
 
-#: The rungs with all that is known of the paper and nothing of ours, and with all of both.
-PAPER, ALL = 3, len(LADDER) - 1
+#: The steps with all that is known of the paper and nothing of ours, and with all of both.
+PAPER, ALL = 3, len(ABLATION) - 1
 
 
-def standing_on(rung: int, label: str) -> str:
-    """Return AnoSeg on a rung of `LADDER`, as a variant: all switches above it are off."""
-    off = [switch if "=" in switch else f"{switch}=false" for _, switches in LADDER[rung + 1 :] for switch in switches]
+def at_step(step: int, label: str) -> str:
+    """Return AnoSeg at a step of `ABLATION`, as a variant: all switches above it are off."""
+    off = [switch if "=" in switch else f"{switch}=false" for _, switches in ABLATION[step + 1 :] for switch in switches]
     return f"anoseg[{''.join(f'{switch},' for switch in off)}label={label.replace(',', ' and')}]"
 
 
 EXPERIMENTS = {
     "ablation": Experiment(
-        "how much does each part contribute?", ",".join(standing_on(rung, name) for rung, (name, _) in enumerate(LADDER))
+        "how much does each part contribute?", ",".join(at_step(step, name) for step, (name, _) in enumerate(ABLATION))
     ),
     "parts": Experiment(
         "what do the paper's parts give alone, and all of ours with them?",
-        ",".join([standing_on(0, "paste only"), standing_on(PAPER, "the paper's parts"), standing_on(ALL, "all with ours")]),
+        ",".join([at_step(0, "paste only"), at_step(PAPER, "the paper's parts"), at_step(ALL, "all with ours")]),
     ),
     "coordinates": Experiment(
         "how much do coordinates help where position decides?",

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from anoseg_bench.evaluation.cost import multiply_adds, peak_memory
-from anoseg_bench.experiments import ALL, EXPERIMENTS, LADDER, PAPER
+from anoseg_bench.experiments import ABLATION, ALL, EXPERIMENTS, PAPER
 from anoseg_bench.methods.base import Method, MethodConfig, Prediction
 from anoseg_bench.report.compose import write_report
 from anoseg_bench.report.experiments import experiment_report, joined
@@ -48,23 +48,23 @@ def in_order(run: Run):
     return fabricate
 
 
-def test_each_rung_adds_what_it_says_and_the_last_is_the_method_as_it_is():
+def test_each_step_adds_what_it_says_and_the_last_is_the_method_as_it_is():
     variants = parse_methods(EXPERIMENTS["ablation"].methods, "quick", {})
-    assert len(variants) == len(LADDER)
+    assert len(variants) == len(ABLATION)
     dumps = [variant.config.model_dump() for variant in variants]
     assert {name for name, value in dumps[0].items() if value is True} == {"detector", "detector_map"}
-    for (before, after), (_, switches) in zip(itertools.pairwise(dumps), LADDER[1:], strict=True):
+    for (before, after), (_, switches) in zip(itertools.pairwise(dumps), ABLATION[1:], strict=True):
         assert {name for name in after if after[name] != before[name]} == {switch.partition("=")[0] for switch in switches}
     assert variants[-1].config == parse_methods("anoseg", "quick", {})[0].config
     assert {name for name, value in dumps[-1].items() if value is False} == {"detector_in_score"}
 
 
-def test_the_papers_parts_stand_on_the_last_rung_without_ours():
+def test_the_papers_parts_are_the_last_step_without_ours():
     paste, paper, all_parts = parse_methods(EXPERIMENTS["parts"].methods, "quick", {})
     on = {name for name, value in paper.config.model_dump().items() if value is True}
     assert on == {"hard_augmentation", "adversarial", "reconstruction", "coord", "detector", "detector_map"}
     assert (paper.config.anomaly_weight, paper.config.smoothing, paper.config.foreground_weight) == (1, 0, 1)
-    assert ["(ours)" in name for name, _ in LADDER] == [False] * (PAPER + 1) + [True] * (ALL - PAPER)
+    assert ["(ours)" in name for name, _ in ABLATION] == [False] * (PAPER + 1) + [True] * (ALL - PAPER)
     assert paste.config == parse_methods(EXPERIMENTS["ablation"].methods, "quick", {})[0].config
     assert all_parts.config == parse_methods("anoseg", "quick", {})[0].config
 

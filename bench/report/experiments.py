@@ -45,7 +45,7 @@ _ABLATION = ["pixel_auroc", "iou_max", "iou_0.5", "iou_deployable", "image_auroc
 
 
 def _ablation(results: Results) -> ExperimentReport:
-    """Return metrics rung by rung, means over categories; each rung has all that stands above it."""
+    """Return metrics step by step, means over categories; each step has all that stands above it."""
     everything = list(range(len(results.categories)))
     numbers = {name: results.numbers(name, everything) for name in _ABLATION}
     columns = {metric(name).title: cells(numbers[name], results.allow_partial) for name in _ABLATION}
@@ -66,10 +66,10 @@ def _ablation(results: Results) -> ExperimentReport:
     table = Table(
         f"experiment_{results.run.info['experiment']}", title, header, lines, table_notes(results, lines, own, _ABLATION, True)
     )
-    return ExperimentReport(table, _rungs(results, numbers))
+    return ExperimentReport(table, _steps_figure(results, numbers))
 
 
-def _rungs(results: Results, numbers: dict[str, list[Number]]) -> Figure:
+def _steps_figure(results: Results, numbers: dict[str, list[Number]]) -> Figure:
     height = 1.6 + 0.3 * len(results.variants)
     figure, ax = axes(title_of(results, "Ablation: each row adds a part to those above it"), "percent, mean over categories", "")
     figure.set_size_inches(7.5, height)
