@@ -15,20 +15,12 @@ from anoseg_bench.commands.common import Parser, program
 from anoseg_bench.errors import BenchError, describe
 from anoseg_bench.registry import nearest
 
-#: The sub-commands, each a module of `anoseg_bench.commands` with `HELP`, `add_arguments` and `main`; the first is the default.
+#: The sub-commands, each a module of `anoseg_bench.commands` with `USAGE`, `HELP`, `add_arguments` and `main`; the first is the default.
 COMMANDS = ("run", "status", "list", "report", "score", "predict", "preview", "check")
 
 EPILOG = """\
 commands (the default is run; COMMAND --help tells its options):
-  run [options]          run methods on a dataset and report
-  status results/NAME    where its cells stand, also while another command works at it
-  list                   methods, datasets, categories found, profiles
-  report results/NAME    tables and plots again from what is stored, nothing trained
-  score --maps DIR       the same numbers for maps that any other tool saved
-  predict --run results/NAME --method METHOD --category NAME IMAGES... --out DIR
-                         maps, overlays and decisions of a model that --keep-models kept
-  preview METHOD         a gallery of the synthetic anomalies that a method learns from
-  check file.py:Class    whether a method or a dataset of yours keeps its contract
+{commands}
 
 examples:
   {program} --methods anoseg,ae_recon --category all
@@ -36,15 +28,22 @@ examples:
 """
 
 
+def _line(name: str, usage: str, about: str) -> str:
+    typed = f"  {name} {usage}"
+    return f"{typed:<25}{about}" if len(typed) < 25 else f"{typed}\n{'':<25}{about}"
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     top = Parser(prog=program().split()[-1])
     sub = top.add_subparsers(dest="command", metavar="{" + ",".join(COMMANDS) + "}")
-    for name in COMMANDS:
-        command = importlib.import_module(f"anoseg_bench.commands.{name}")
+    modules = {name: importlib.import_module(f"anoseg_bench.commands.{name}") for name in COMMANDS}
+    lines = "\n".join(_line(name, command.USAGE, command.HELP) for name, command in modules.items())
+    for name, command in modules.items():
         one = sub.add_parser(name, help=command.HELP, description=command.HELP)
         if name == COMMANDS[0]:
-            one.epilog, one.formatter_class = EPILOG.format(program=program()), argparse.RawDescriptionHelpFormatter
+            one.formatter_class = argparse.RawDescriptionHelpFormatter
+            one.epilog = EPILOG.format(commands=lines, program=program())
         command.add_arguments(one)
     return top
 
@@ -81,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        print("stopped; finished cells are kept: the same command goes on from there", file=sys.stderr)
+        print("stopped; finished cells are kept: run the same command again to continue", file=sys.stderr)
         return stopped
     except (BenchError, OSError) as error:
         if arguments.verbose:

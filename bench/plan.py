@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import to_jsonable_python
+
 from anoseg_bench.datasets import DATASETS
 from anoseg_bench.errors import UsageError
 from anoseg_bench.experiments import find_experiment
@@ -29,7 +31,7 @@ from anoseg_bench.validation import (
     parse_seeds,
     parse_shard,
 )
-from anoseg_bench.variants import Variant, files_of, match_methods, parse_methods, read_settings, unused_settings
+from anoseg_bench.variants import Variant, content_of, map_paths, match_methods, parse_methods, read_settings, unused_settings
 
 if TYPE_CHECKING:
     from anoseg_bench.datasets.base import Dataset
@@ -63,11 +65,10 @@ class Cell:
     @cached_property
     def trained(self) -> dict[str, Any]:
         """What the maps depend on; threads, machine and source are provenance."""
-        files = files_of(self.variant.config)
-        content = {key: hashlib.sha256(path.read_bytes()).hexdigest() for key, path in files.items()}
+        config = map_paths(self.variant.config.model_dump(), content_of)  # wherever a file lies, what it holds counts
         trained = {
             "method": self.variant.method,
-            "config": self.variant.config.model_dump(mode="json") | content,  # wherever a file lies, what it holds counts
+            "config": to_jsonable_python(config),
             "version": self.variant.config.version,
             "dataset": self.dataset,
             "category": self.category,
@@ -120,7 +121,7 @@ class Plan:
     save_maps, keep_models : bool
         Whether all maps, and what the methods learned, are kept.
     rerun : str
-        A key of `validation.RERUN`.
+        A key of `options.RERUN`.
     shard : tuple of int
         (i, n): every n-th cell only, from the i-th.
     engine : str
@@ -177,9 +178,9 @@ class Plan:
         data_root: str | Path | None = None,
         category: str | Sequence[str] = "all",
         exclude: Sequence[str] = (),
-        seeds: str | Sequence[int] = (0,),
+        seeds: str | int | Sequence[int] = (0,),
         profile: str = "quick",
-        config: Path | None = None,
+        config: str | Path | None = None,
         settings: Sequence[str] | Mapping[str, Mapping[str, Any]] = (),
         holdout: float = 0.1,
         device: str = "auto",
@@ -208,7 +209,9 @@ class Plan:
             A question of the paper, in place of `methods`.
         category : str or sequence of str
             Names, or ``"all"``.
-        config : Path or None
+        seeds : str, int or sequence of int
+            Numbers, or text like ``"0,1,2"``.
+        config : path or None
             A YAML file of settings.
         settings : sequence of str, or mapping
             ``"method.key=value"``, or ``{method: {key: value}}``; they override those of `config`.
@@ -226,19 +229,20 @@ class Plan:
         UsageError
             If something is unknown, missing or out of its range: one line that says what, and what to do.
         """
-        if experiment and methods:
+        if experiment and methods is not None:
             raise UsageError("Expected methods or an experiment, but got both; leave one out.")
         if experiment:
             methods = find_experiment(experiment).methods
+        methods = DEFAULT_METHODS if methods is None else methods
         choose_profile(profile)
         _check_resources(holdout, workers, threads, timeout, memory, heartbeat)
         parsed_seeds, parsed_shard = parse_seeds(seeds), parse_shard(shard)
         seconds, rerun = parse_duration(timeout), parse_rerun(rerun)
         name = DATASETS.one(dataset)
-        match_methods(methods or DEFAULT_METHODS)  # a class of a file has a name from here on, for settings
-        known = read_settings(config, settings, name, METHODS)
+        match_methods(methods)  # a class of a file has a name from here on, for settings
+        known = read_settings(Path(config) if config else None, settings, name, METHODS)
         adapter = open_dataset(name, data_root, known)
-        variants = parse_methods(methods or DEFAULT_METHODS, profile, known)
+        variants = parse_methods(methods, profile, known)
         notes = tuple(
             f"the settings of {unused} have no effect, as --methods does not name it"
             for unused in unused_settings(known, name, variants, profile)

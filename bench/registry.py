@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from anoseg_bench.errors import UsageError
-from anoseg_bench.plugins import content_of_plugin, load_attribute
+from anoseg_bench.plugins import content_of_plugin, load_attribute, load_module
 
 T = TypeVar("T")
 
@@ -48,9 +48,11 @@ class Entry(Generic[T]):
         For what the command line named: the hash of the file, or the module, so that two files' classes of one name,
         or two versions of one file, are not taken for each other.
     published : tuple of str
-        For a method that follows a published one: its name in ``bench/published.csv``, and how this one's protocol differs.
+        For a method that follows a published one: its name in ``bench/report/published.csv``, and how this one's protocol differs.
     spec : str
         What the command line named, with the whole path of a file: so that another process finds it.
+    base : str
+        The class that it must be a subclass of, as ``"module:Class"``.
     """
 
     name: str
@@ -61,14 +63,41 @@ class Entry(Generic[T]):
     origin: str = ""
     published: tuple[str, str] | None = None
     spec: str = ""
+    base: str = ""
 
     def load(self) -> type[T]:
-        """Return the class, imported if it has not been."""
-        return load_attribute(self.target) if isinstance(self.target, str) else self.target
+        """Return the class, imported if it has not been.
+
+        Raises
+        ------
+        UsageError
+            If it cannot be imported, is no subclass of the `base`, or lacks what is abstract there.
+        """
+        cls = load_attribute(self.target) if isinstance(self.target, str) else self.target
+        what, base = f"'{self.spec or self.name}'", self.base.replace(":", ".")
+        if not (isinstance(cls, type) and issubclass(cls, load_attribute(self.base))):
+            raise UsageError(f"Expected {what} to be a subclass of {base}, but it is none.")
+        if missing := sorted(getattr(cls, "__abstractmethods__", ())):
+            raise UsageError(f"{what} lacks {', '.join(missing)}; see {base} for what each must do.")
+        return cls
+
+    @property
+    def is_of_script(self) -> bool:
+        """Whether the class is defined in the script that runs."""
+        return getattr(self.target, "__module__", "") == "__main__"
 
     def load_config(self) -> Any:
         """Return the configuration class, without the implementation's imports where it was registered apart."""
         return self.config if self.config is not None else self.load().Config  # type: ignore[attr-defined]
+
+
+def _is_same(one: Entry[Any], other: Entry[Any]) -> bool:
+    """Return whether two entries are one, or the class of one is that of the other, defined again by an edited file."""
+    if one == other:
+        return True
+    if isinstance(one.target, str) or isinstance(other.target, str):
+        return False
+    return (one.target.__module__, one.target.__qualname__) == (other.target.__module__, other.target.__qualname__)
 
 
 @dataclass
@@ -86,11 +115,14 @@ class Registry(Generic[T]):
         The package of which every module is imported before the first look-up, but those called ``_...``.
     group : str
         The entry-point group read before the first look-up.
+    base : str
+        The class that all are subclasses of, as ``"module:Class"``.
     """
 
     kind: str
     package: str
     group: str
+    base: str
     _entries: dict[str, Entry[T]] = field(default_factory=dict)
     _aliases: dict[str, str] = field(default_factory=dict)
     _discovered: bool = False
@@ -122,9 +154,10 @@ class Registry(Generic[T]):
         return decorate
 
     def _add(self, entry: Entry[T]) -> None:
+        entry = replace(entry, base=self.base)
         for name in (entry.name, *entry.aliases):
             owner = self._aliases.get(name, name)
-            if owner in self._entries and self._entries[owner] != entry:
+            if owner in self._entries and not _is_same(self._entries[owner], entry):
                 raise UsageError(
                     f"The {self.kind} name '{name}' is taken twice: by {self._entries[owner].target} and by "
                     f"{entry.target}; rename one of them."
@@ -135,14 +168,13 @@ class Registry(Generic[T]):
     def _discover(self) -> None:
         if self._discovered:
             return
-        self._discovered = True
         package = importlib.import_module(self.package)
         for module in pkgutil.iter_modules(package.__path__):
-            if module.name.startswith("_"):
-                continue
-            importlib.import_module(f"{self.package}.{module.name}")
+            if not module.name.startswith("_"):
+                load_module(f"{self.package}.{module.name}")
         for point in importlib.metadata.entry_points(group=self.group):
             self._add(Entry(point.name, point.value, summary=f"from the entry point {point.value}"))
+        self._discovered = True
 
     def names(self) -> list[str]:
         """Return the canonical names, sorted."""
@@ -200,17 +232,13 @@ class Registry(Generic[T]):
         The name is the one that the class was registered under by its own decorator, else the attribute's.
         """
         self._discover()
-        cls = load_attribute(spec)
-        if not hasattr(cls, "Config"):
-            raise UsageError(f"Expected a {self.kind} class ({self.package}.base), but '{spec}' is none.")
-        if missing := sorted(getattr(cls, "__abstractmethods__", ())):
-            raise UsageError(f"The {self.kind} '{spec}' lacks {', '.join(missing)}; see {self.package}.base for what each must do.")
+        cls: type[T] = Entry[T](spec, spec, base=self.base).load()
         where, _, name = spec.rpartition(":")
         file = Path(where).resolve() if where.endswith(".py") else None
         origin = content_of_plugin(file) if file else where
         own = next((entry for entry in self._entries.values() if entry.target is cls), None)
         if own is None:
-            own = Entry(name, cls, summary=_first_line(cls))
+            own = Entry(name, cls, summary=_first_line(cls), base=self.base)
             self._add(own)
         self._entries[own.name] = replace(own, origin=origin, spec=f"{file or where}:{name}")
         return own.name

@@ -14,10 +14,10 @@ With pytest, one test for each check:
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import random
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -29,10 +29,12 @@ import torch
 
 from anoseg_bench.datasets import DATASETS
 from anoseg_bench.datasets.base import Category, Dataset, Item
-from anoseg_bench.errors import BenchError, MethodError, describe
+from anoseg_bench.errors import MethodError
 from anoseg_bench.methods import METHODS
 from anoseg_bench.methods.base import Method, MethodConfig, Prediction
-from anoseg_bench.variants import files_of, validated
+from anoseg_bench.plugins import cause
+from anoseg_bench.validation import make_dataset
+from anoseg_bench.variants import validated
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -143,12 +145,16 @@ class MethodCase:
                 moved = Path.cwd() if Path.cwd() != Path(folder).resolve() else None
                 left = sorted(path.name for path in Path(folder).iterdir())
             finally:
+                gradients = torch.is_grad_enabled()
+                torch.set_grad_enabled(True)
                 os.chdir(before)
                 os.dup2(saved, 1)
                 os.close(saved)
             file.flush()
             file.seek(0)
-            return Observation(steps, after_fit, torch.equal(images, copy), state == random_states(), moved, left, file.read())
+            return Observation(
+                steps, after_fit, torch.equal(images, copy), state == random_states(), gradients, moved, left, file.read()
+            )
 
 
 @dataclass(frozen=True)
@@ -163,6 +169,8 @@ class Observation:
         Whether the images are as they were.
     kept_random_states : bool
         Whether the random states of the process are as they were.
+    kept_gradient_mode : bool
+        Whether gradients are still on.
     moved : Path or None
         The working folder, where it was changed.
     left : list of str
@@ -175,6 +183,7 @@ class Observation:
     kept_by_fit: bool
     kept_by_predict: bool
     kept_random_states: bool
+    kept_gradient_mode: bool
     moved: Path | None
     left: list[str]
     printed: str
@@ -187,7 +196,7 @@ def random_states() -> tuple:
 
 
 def check_class(case: MethodCase) -> None:
-    """The class is a subclass of `Method` with all that is abstract there, and a configuration of its own kind."""
+    """The class is a subclass of `Method`, writes its abstract methods, and its `Config` is a `MethodConfig`."""
     expect(issubclass(case.method, Method), "a subclass of anoseg_bench.Method", f"'{case.method.__name__}' is none")
     missing = sorted(getattr(case.method, "__abstractmethods__", ()))
     expect(not missing, "all abstract methods to be written", f"{', '.join(missing)} are missing")
@@ -201,22 +210,32 @@ def check_shape_and_range(case: MethodCase) -> None:
 
 
 def check_deterministic_training(case: MethodCase) -> None:
-    """The same seed gives the same maps, whatever the random state of the process is."""
+    """The same seed gives the same maps and scores, whatever the random state of the process is."""
     random.seed(99)
     np.random.seed(99)
     torch.manual_seed(99)
     other = case.make()
     other.fit(normal_images(10))
     images = normal_images(3, seed=1)
-    difference = (other.predict(images).maps - case.fitted.predict(images).maps).abs().max().item()
+    difference = largest_difference(other.predict(images), case.fitted.predict(images))
     expect(difference == 0, "two trainings with the same seed to give the same maps", f"they differ by up to {difference:.3g}")
 
 
 def check_deterministic_prediction(case: MethodCase) -> None:
-    """The same images get the same maps when they are predicted again."""
+    """The same images get the same maps and scores when they are predicted again."""
     images = normal_images(3, seed=1)
-    difference = (case.fitted.predict(images).maps - case.fitted.predict(images).maps).abs().max().item()
+    difference = largest_difference(case.fitted.predict(images), case.fitted.predict(images))
     expect(difference == 0, "the same maps for the same images", f"a second prediction differs by up to {difference:.3g}")
+
+
+def largest_difference(one: Prediction, other: Prediction) -> float:
+    """Return by how much maps and scores of two predictions differ at most; infinity where one has scores that the other lacks."""
+    if (one.scores is None) != (other.scores is None) or set(one.other_scores) != set(other.other_scores):
+        return float("inf")
+    pairs = [(one.maps, other.maps), *((one.other_scores[name], other.other_scores[name]) for name in one.other_scores)]
+    if one.scores is not None and other.scores is not None:
+        pairs.append((one.scores, other.scores))
+    return max((a - b).abs().max().item() for a, b in pairs)
 
 
 def check_random_state_untouched(case: MethodCase) -> None:
@@ -225,14 +244,17 @@ def check_random_state_untouched(case: MethodCase) -> None:
 
 
 def check_batches(case: MethodCase) -> None:
-    """The map of an image does not depend on the images beside it: a short last batch, one image alone."""
+    """Maps and scores of an image do not depend on the images beside it: a short last batch, one image alone."""
     images = normal_images(5, seed=2)  # batches of 4 and 1
     whole = case.fitted.predict(images)
     for i in range(len(images)):
-        alone = case.fitted.predict(images[i : i + 1]).maps[0]
-        same = torch.allclose(alone, whole.maps[i], rtol=1e-3, atol=1e-5)
-        difference = (alone - whole.maps[i]).abs().max().item()
-        expect(same, "the map of an image alone to be that in a batch", f"image {i} differs by up to {difference:.3g}")
+        alone = case.fitted.predict(images[i : i + 1])
+        for what, one, all_ in (("map", alone.maps, whole.maps), ("score", alone.scores, whole.scores)):
+            if one is None or all_ is None:
+                continue
+            difference = (one[0] - all_[i]).abs().max().item()
+            same = torch.allclose(one[0], all_[i], rtol=1e-3, atol=1e-5)
+            expect(same, f"the {what} of an image alone to be that in a batch", f"image {i} differs by up to {difference:.3g}")
 
 
 def check_few_training_images(case: MethodCase) -> None:
@@ -243,7 +265,7 @@ def check_few_training_images(case: MethodCase) -> None:
             method.fit(normal_images(number))
             method.predict(normal_images(1, seed=4))
         except (MethodError, ValueError, RuntimeError, IndexError, ArithmeticError) as error:
-            raise BrokenError(f"Expected {number} training images to be enough, but {place_of(error)}.") from error
+            raise BrokenError(f"Expected {number} training images to be enough, but {cause(error)}.") from error
 
 
 def check_input_unchanged(case: MethodCase) -> None:
@@ -264,18 +286,23 @@ def check_bad_input(case: MethodCase) -> None:
 
 
 def check_progress(case: MethodCase) -> None:
-    """What training reports of its progress, if anything, counts steps up to the total."""
+    """Training reports its progress, where the configuration has steps; reports count up to the total."""
     seen = case.observed.steps
+    trains = bool(budget(case.method.Config, 1, 1))
+    expect(bool(seen) or not trains, "progress(step, steps, loss) to be called", "it was not")
     wrong = next((f"({step}, {steps}) was reported" for step, steps in seen if not 0 < step <= steps), "")
     expect(not wrong, "progress(step, steps, loss) with 0 < step <= steps", wrong)
     expect(not seen or seen[-1][0] == seen[-1][1], "the last report to be of the last step", f"it was {seen[-1:]}")
 
 
 def check_gradients(case: MethodCase) -> None:
-    """Gradients are allowed in predict and not required: maps come back without them."""
+    """Gradients are allowed and not required: the maps are the same under `torch.no_grad`, and fit does not turn them off."""
+    expect(case.observed.kept_gradient_mode, "gradients to be on after fit and predict, as before", "they are off")
     images = normal_images(2, seed=3)
-    maps = case.fitted.predict(images).maps
-    expect(not maps.requires_grad, "maps without gradients", "they require some")
+    expected = case.fitted.predict(images)
+    with torch.no_grad():
+        difference = largest_difference(case.fitted.predict(images), expected)
+    expect(difference == 0, "the same maps under torch.no_grad", f"they differ by up to {difference:.3g}")
 
 
 def check_state_of_tensors(case: MethodCase) -> None:
@@ -295,15 +322,10 @@ def check_state_reloads(case: MethodCase) -> None:
     expected = case.fitted.predict(images)
     with tempfile.TemporaryDirectory() as folder:
         case.fitted.save(Path(folder) / "state.safetensors")
-        other = case.make(seed=8)
+        other = case.make()
         other.load(Path(folder) / "state.safetensors")
-        got = other.predict(images)
-    difference = (got.maps - expected.maps).abs().max().item()
-    expect(difference == 0, "a reloaded method to give the same maps", f"they differ by up to {difference:.3g}")
-    same = (got.scores is None) == (expected.scores is None)
-    if same and got.scores is not None and expected.scores is not None:
-        same = torch.equal(got.scores, expected.scores)
-    expect(same, "a reloaded method to give the same scores", "they differ")
+        difference = largest_difference(other.predict(images), expected)
+    expect(difference == 0, "a reloaded method to give the same maps and scores", f"they differ by up to {difference:.3g}")
 
 
 def check_leaves_no_files(case: MethodCase) -> None:
@@ -320,7 +342,7 @@ def check_silent(case: MethodCase) -> None:
 
 
 def check_higher_is_more_anomalous(case: MethodCase) -> None:
-    """After a short training, a block of foreign bright noise is hotter than the same pixels of a normal image."""
+    """After a short training, a block of bright noise scores higher than the same pixels of a normal image."""
     if not case.learns:
         return
     method = case.make(steps=150, batch=8)
@@ -388,7 +410,7 @@ def check_method(
     cls = METHODS[METHODS.one(method)].load() if isinstance(method, str) else method
     given = dict(settings or {})
     config = validated(lambda values: cls.Config.of_profile("demo", values), cls.__name__, cls.Config, given)
-    case = MethodCase(cls, given | files_of(config), learns)
+    case = MethodCase(cls, {key: value for key, value in config if key in given}, learns)
     return [outcome_of(check, case) for check in METHOD_CHECKS]
 
 
@@ -453,9 +475,13 @@ def _check_arrays_of(item: Item) -> None:
 def check_apart(make: MakeDataset) -> None:
     """No image is in training as well as in the test."""
     for category in _each(make):
-        train = {item.load_image().tobytes(): item.name for item in category.train}
-        both = next((item for item in category.test if item.load_image().tobytes() in train), None)
+        train = {_digest(item) for item in category.train}
+        both = next((item for item in category.test if _digest(item) in train), None)
         expect(both is None, f"test images of '{category.name}' that are not trained on", f"'{both and both.name}' is")
+
+
+def _digest(item: Item) -> str:
+    return hashlib.sha256(item.load_image().tobytes()).hexdigest()
 
 
 DatasetCheck = Callable[[MakeDataset], None]
@@ -467,9 +493,11 @@ def check_dataset(
 ) -> list[CheckResult]:
     """Check a dataset adapter against the contract, on the data under `root`; parameters and results as of `check_method`."""
     cls = DATASETS[DATASETS.one(dataset)].load() if isinstance(dataset, str) else dataset
-    config = validated(lambda values: cls.Config(**values), cls.__name__, cls.Config, dict(settings or {}))
+    make_dataset(
+        cls, cls.__name__, root, settings or {}
+    )  # what is wrong with the folder or the settings is no fault of the adapter
     folder = Path(root).absolute() if root else None
-    return [outcome_of(check, lambda: cls(folder, config)) for check in DATASET_CHECKS]
+    return [outcome_of(check, lambda: make_dataset(cls, cls.__name__, folder, settings or {})) for check in DATASET_CHECKS]
 
 
 # --- both ---------------------------------------------------------------------------------------------------------------
@@ -487,19 +515,10 @@ def outcome_of(check: Callable[[Any], None], subject: Any) -> CheckResult:
         except BrokenError as error:
             return CheckResult(name, about, str(error))
         except (Exception, SystemExit) as error:  # somebody else's code, which may raise anything
-            return CheckResult(name, about, f"{place_of(error)}.")
+            return CheckResult(name, about, f"{cause(error)}.")
         finally:
             os.chdir(before)
     return CheckResult(name, about)
-
-
-def place_of(error: BaseException) -> str:
-    """Return what was raised, and where in the code under check, as one line."""
-    what = f"it called sys.exit({error.code!r})" if isinstance(error, SystemExit) else describe(error)  # type: ignore[arg-type]
-    if isinstance(error, BenchError):
-        return what.rstrip(".")
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{what.rstrip('.')} ({frame.filename}, line {frame.lineno})"
 
 
 __all__ = [

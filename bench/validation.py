@@ -5,22 +5,18 @@ from __future__ import annotations
 import os
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from anoseg_bench.datasets import DATASETS
 from anoseg_bench.datasets.base import Dataset
 from anoseg_bench.errors import UsageError
+from anoseg_bench.options import PROFILES, RERUN
+from anoseg_bench.plugins import somebodys_code
 from anoseg_bench.registry import nearest
 from anoseg_bench.store.cells import MANIFEST, STORE_NAME
-from anoseg_bench.variants import PROFILES, Settings, split_list, validated
-
-RERUN = {
-    "missing": "what has no result, failed ones too (default)",
-    "failed": "only what failed before",
-    "stale": "also what other code of its method made",
-    "all": "everything",
-}
+from anoseg_bench.variants import Settings, split_list, validated
 
 
 def choose_profile(name: str) -> str:
@@ -45,19 +41,33 @@ def open_dataset(name: str, data_root: str | Path | None, settings: Settings) ->
     UsageError
         If an option is wrong, or a real dataset has no root.
     """
-    cls = DATASETS[name].load()
-    config = validated(lambda options: cls.Config(**options), name, cls.Config, settings.get(name, {}))
+    return make_dataset(DATASETS[name].load(), name, data_root, settings.get(name, {}))
+
+
+def make_dataset(cls: type[Dataset], name: str, data_root: str | Path | None, options: Mapping[str, Any]) -> Dataset:
+    """Return an adapter of a class; parameters and errors as of `open_dataset`."""
+    config = validated(lambda given: cls.Config(**given), name, cls.Config, dict(options))
     if not cls.needs_root:
         if data_root is not None:
             raise UsageError(f"The dataset '{name}' takes no --data-root; name the dataset of that folder with --dataset.")
-        return cls(None, config)
+        return _made(cls, name, None, config)
     given = data_root or os.environ.get("BENCH_DATA_ROOT")
     if not given:
         raise UsageError(f"The dataset '{name}' needs its folder: give --data-root DIR or set BENCH_DATA_ROOT.")
     root = Path(given)
     if not root.is_dir():
         raise UsageError(f"Expected the folder of '{name}' at '{root}', but there is none; correct --data-root.")
-    return cls(root, config)
+    return _made(cls, name, root.absolute(), config)
+
+
+def _made(cls: type[Dataset], name: str, root: Path | None, config: Any) -> Dataset:
+    with somebodys_code(f"The dataset '{name}'"):
+        dataset = cls(root, config)
+        if not isinstance(getattr(dataset, "label", None), str):
+            raise UsageError(
+                f"The dataset '{name}' has no `label`, the name that tables show; see anoseg_bench.datasets.base.Dataset."
+            )
+        return dataset
 
 
 def choose_categories(dataset: Dataset, wanted: str | Sequence[str]) -> list[str]:
@@ -68,7 +78,8 @@ def choose_categories(dataset: Dataset, wanted: str | Sequence[str]) -> list[str
     UsageError
         If one is not there, or the dataset has none.
     """
-    existing = dataset.categories()
+    with somebodys_code(f"The dataset '{dataset.label}'"):
+        existing = dataset.categories()
     if not existing:
         raise UsageError(f"Expected in '{dataset.root}' {dataset.layout}, but found none; correct --data-root.")
     if wanted == "all":
@@ -152,7 +163,7 @@ def _is_own(name: str) -> bool:
     return name == "logs" or name.startswith(".tmp-")
 
 
-def parse_seeds(seeds: str | Sequence[int]) -> list[int]:
+def parse_seeds(seeds: str | int | Sequence[int]) -> list[int]:
     """Return seeds, of ``--seeds`` or as numbers, each once.
 
     Raises
@@ -160,7 +171,7 @@ def parse_seeds(seeds: str | Sequence[int]) -> list[int]:
     UsageError
         If one is no whole number from 0 to 2^32 - 1.
     """
-    parts = split_list(seeds) if isinstance(seeds, str) else [str(seed) for seed in seeds]
+    parts = split_list(str(seeds)) if isinstance(seeds, str | int) else [str(seed) for seed in seeds]
     if not parts or not all(part.isdecimal() and int(part) < 2**32 for part in parts):
         raise UsageError(f"Expected whole numbers from 0 to 2^32 - 1 in --seeds, separated by commas, but got '{seeds}'.")
     return list(dict.fromkeys(int(part) for part in parts))

@@ -7,7 +7,7 @@ import hashlib
 import importlib.util
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,17 +19,10 @@ from pydantic import BaseModel, ValidationError
 from anoseg_bench import methods
 from anoseg_bench.errors import UsageError
 from anoseg_bench.methods import METHODS
-from anoseg_bench.plugins import files_of_plugin
 from anoseg_bench.registry import Registry, nearest
 
 if TYPE_CHECKING:
     from anoseg_bench.methods.base import MethodConfig
-
-PROFILES = {
-    "demo": "12 s per method and category on 2 cores, 64 px: to see that everything works",
-    "quick": "about a minute per method and category on 2 cores, 128 px (AnoSeg 96): to explore",
-    "full": "256 px and whole schedules: for results to publish",
-}
 
 Settings = dict[str, dict[str, Any]]
 
@@ -43,26 +36,29 @@ class Variant:
     config: MethodConfig
 
 
-@cache
 def source_hash(method: str) -> str:
-    """Return the hash of the code of a method: its module or package, and what it shares with other methods.
+    """Return the hash of the code of a method as it was imported: its module or package, and what it shares with other methods.
 
     A stored cell made by other code may be stale; whether results changed is what a configuration's ``version`` says.
     """
+    return _source_hash(method, METHODS[method].origin)
+
+
+@cache
+def _source_hash(method: str, origin: str) -> str:
     package = Path(methods.__file__).parent
     shared = [package / "base.py", *sorted(package.glob("_[!_]*.py"))]
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(origin.encode())
     for path in [*_code_of(method, package), *shared]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
 
 def _code_of(method: str, package: Path) -> list[Path]:
-    """Return the files of a method's code, but for what it shares with others."""
+    """Return the files of a method's code, but for what it shares with others, and for a plug-in's, which are its origin."""
     entry = METHODS[method]
-    named = entry.spec.rpartition(":")[0]
-    if named.endswith(".py"):
-        return files_of_plugin(Path(named))
+    if entry.spec.rpartition(":")[0].endswith(".py"):
+        return []
     module = entry.target.partition(":")[0] if isinstance(entry.target, str) else entry.target.__module__
     spec = sys.modules[module].__spec__ if module in sys.modules else importlib.util.find_spec(module)
     file = Path(getattr(spec, "origin", None) or str(getattr(sys.modules.get(module), "__file__", "")))
@@ -82,9 +78,35 @@ def split_list(text: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def files_of(config: BaseModel) -> dict[str, Path]:
-    """Return the files that a configuration names."""
-    return {key: value for key, value in config if isinstance(value, Path)}
+def map_paths(value: Any, change: Callable[[Path], Any]) -> Any:
+    """Return a value with every path in it changed, also in lists, dictionaries and models."""
+    if isinstance(value, Path):
+        return change(value)
+    if isinstance(value, BaseModel):
+        return value.model_copy(update={key: map_paths(inner, change) for key, inner in value})
+    if isinstance(value, Mapping):
+        return {key: map_paths(inner, change) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set):
+        return type(value)(map_paths(inner, change) for inner in value)
+    return value
+
+
+def content_of(path: Path) -> str:
+    """Return the hash of a file, or of all files of a folder with their names in it."""
+    if path.is_file():
+        status = path.stat()
+        return _content_of(path, status.st_size, status.st_mtime_ns)
+    lines = [f"{file.relative_to(path).as_posix()}:{content_of(file)}" for file in sorted(path.rglob("*")) if file.is_file()]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+@cache
+def _content_of(path: Path, size: int, changed: int) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def parse_value(text: str) -> Any:
@@ -155,18 +177,20 @@ def validated(make: Any, name: str, config: type[BaseModel], overrides: dict[str
             raise UsageError(f"Unknown key '{name}.{key}'. {nearest(key, config.model_fields)}")
         kind = config.model_fields[key].annotation
         if isinstance(value, bool) and bool not in (kind, *get_args(kind)):
-            raise UsageError(f"Wrong value for '{name}.{key}': Input should be no truth value, but got {value}.")
+            raise UsageError(f"Wrong value for '{name}.{key}': Input should not be true or false, but got {value}.")
     try:
         made = make(overrides)
-        files = files_of(made)
-        for key, path in files.items():
-            if not path.is_file():
-                raise UsageError(f"Wrong value for '{name}.{key}': expected a file, but there is none at '{path}'.")
-        return made.model_copy(update={key: path.absolute() for key, path in files.items()}) if files else made
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise UsageError(f"Wrong value for '{name}.{key}': {first['msg']}, but got {first['input']!r}.") from error
+
+    def absolute(key: str, path: Path) -> Path:
+        if not path.exists():
+            raise UsageError(f"Wrong value for '{name}.{key}': expected a file or a folder, but there is none at '{path}'.")
+        return path.absolute()
+
+    return made.model_copy(update={key: map_paths(value, functools.partial(absolute, key)) for key, value in made})
 
 
 def match_methods(methods: str | Sequence[str]) -> list[tuple[list[str], dict[str, Any]]]:

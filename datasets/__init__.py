@@ -1,5 +1,5 @@
-"""Dataset adapters, each a module of this package; imported from the repository root and never installed."""
+"""Dataset adapters, each a module of this package."""
 
 from anoseg_bench.registry import Registry
 
-DATASETS: Registry = Registry(kind="dataset", package="anoseg_bench.datasets", group="anoseg_bench.datasets")
+DATASETS: Registry = Registry("dataset", "anoseg_bench.datasets", "anoseg_bench.datasets", "anoseg_bench.datasets.base:Dataset")

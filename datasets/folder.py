@@ -9,7 +9,7 @@ from pydantic import Field
 from anoseg_bench.datasets import DATASETS
 from anoseg_bench.datasets.base import Category, Dataset, DatasetConfig, Item, split_off
 from anoseg_bench.datasets.images import list_images
-from anoseg_bench.datasets.mvtec import normal_items, pair_masks, unique_names
+from anoseg_bench.datasets.layouts import normal_items, pair_masks, unique_names
 from anoseg_bench.errors import DataError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from anoseg_bench.errors import DataError
 
@@ -21,16 +21,17 @@ def list_images(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in EXTENSIONS and not p.name.startswith("."))
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path) -> tuple[Image.Image, str | None]:
+    """Return a picture as its EXIF tag says that it is to be turned, and the format of its file."""
     try:
-        image = Image.open(path)
-        image.load()
+        stored = Image.open(path)
+        file_format, image = stored.format, ImageOps.exif_transpose(stored)
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
         reason = "not a whole image" if not isinstance(error, FileNotFoundError) else "not there"
         raise DataError(
             f"Expected a readable image ({', '.join(EXTENSIONS)}), but '{path}' is {reason} ({error}); copy it again or remove it."
         ) from error
-    return image
+    return image, file_format
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -47,7 +48,7 @@ def read_image(path: Path) -> np.ndarray:
     DataError
         If the file cannot be read, or holds values of a type without a range (float).
     """
-    image = _open(path)
+    image, _ = _open(path)
     if image.mode in ("I;16", "I;16L", "I;16B", "I;16N", "I"):
         wide = np.asarray(image)
         if wide.min() < 0 or wide.max() > 65535:
@@ -74,8 +75,8 @@ def read_mask(path: Path) -> np.ndarray:
     DataError
         If the file cannot be read.
     """
-    image = _open(path)
-    if image.format == "JPEG":
+    image, file_format = _open(path)
+    if file_format == "JPEG":
         grey = np.asarray(image.convert("L"))
         return grey > grey.max() / 2
     if image.mode in ("P", "PA", "RGBA", "LA", "CMYK", "YCbCr"):

@@ -1,5 +1,5 @@
-"""Methods, each a module or a package of this package; imported from the repository root and never installed."""
+"""Methods, each a module or a package of this package."""
 
 from anoseg_bench.registry import Registry
 
-METHODS: Registry = Registry(kind="method", package="anoseg_bench.methods", group="anoseg_bench.methods")
+METHODS: Registry = Registry("method", "anoseg_bench.methods", "anoseg_bench.methods", "anoseg_bench.methods.base:Method")

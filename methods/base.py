@@ -191,7 +191,7 @@ class Method(abc.ABC):
         self._check_images(images)
         parts = []
         for batch in images.split(self.config.batch_size):
-            with isolated_random_state(self.seed, self.device):
+            with isolated_random_state(self.seed, self.device), torch.enable_grad():
                 part = self._predict(batch.to(self.device))
             self._check_prediction(part, len(batch))
             parts.append(part)

@@ -474,7 +474,7 @@ def test_weights_are_told_apart_by_content(bench, tmp_path):
 def test_more_wrong_usage(bench, widget, tmp_path):
     assert "--dataset" in usage_error(bench, "--data-root", widget, "--methods", "random")
     assert "got nothing" in usage_error(bench, widget, "--category", "")
-    assert "no truth value" in usage_error(bench, widget, "--set", "anoseg.images_seen=true", methods="anoseg")
+    assert "should not be true or false" in usage_error(bench, widget, "--set", "anoseg.images_seen=true", methods="anoseg")
     assert "finite" in usage_error(bench, widget, "--set", "anoseg.learning_rate=.inf", methods="anoseg")
     assert "Unknown key 'gradcam.typo'" in usage_error(bench, widget, "--set", "gradcam.typo=1")
     assert "--seeds" in usage_error(bench, widget, "--seeds", "99999999999999999999")

@@ -156,7 +156,7 @@ def test_killed_and_resumed(place, undisturbed, victim):
         assert process.returncode == 1 and "SIGKILL" in output
         assert sorted(row["status"] for row in place.rows().values()) == ["done", "done", "done", "failed"], output
     elif victim == "ctrl-c":
-        assert process.returncode == 130 and "the same command goes on from there" in output, output
+        assert process.returncode == 130 and "run the same command again to continue" in output, output
         assert place.left() == []
     finished = place.cells()
     assert all(name in undisturbed for name in finished)
@@ -193,7 +193,7 @@ def test_a_worker_stopped_past_its_heartbeat_is_taken_over_and_fenced(place, und
     worker = place.workers()[0]
     os.kill(worker, signal.SIGSTOP)
     code, output = place.run(*beat, seconds=1.0, out="second")
-    assert code == 0 and "another command is at it" in output, output
+    assert code == 0 and "another command is running it" in output, output
     accepted = next(place.store.glob("Faulty-*/cell.json"))
     before = accepted.stat().st_mtime_ns
     os.kill(worker, signal.SIGCONT)

@@ -13,14 +13,13 @@ import pytest
 from anoseg_bench.errors import UsageError
 from anoseg_bench.methods import METHODS
 from anoseg_bench.registry import Registry
-from anoseg_bench.variants import source_hash
 from tests.helpers import ROOT, checkout_python
 
 
 @pytest.fixture
 def registry(monkeypatch) -> Registry:
     """A registry with a package that has no modules of its own."""
-    new: Registry = Registry("method", "tests", "none.such")
+    new: Registry = Registry("method", "tests", "none.such", "anoseg_bench.methods.base:Method")
     monkeypatch.setattr(new, "_discovered", True)
     new.register("ae_l", "somewhere:A", aliases=("old_l",))
     new.register("ae_s", "somewhere:B")
@@ -84,7 +83,7 @@ def test_a_file_on_the_command_line(tmp_path, bench, widget):
     assert "Plain" in bench.out and "named[batch_size=2]" in bench.out
 
 
-def test_an_edited_file_is_not_taken_for_the_old_one(tmp_path, bench, widget, monkeypatch):
+def test_an_edited_file_is_not_taken_for_the_old_one(tmp_path, bench, widget):
     """The stored cell of a plug-in is used again only while its file is the same; its settings are known in time."""
     file = tmp_path / "mine.py"
     cases = [
@@ -92,15 +91,8 @@ def test_an_edited_file_is_not_taken_for_the_old_one(tmp_path, bench, widget, mo
     ]
     for name, text, status in [*cases, ("Named", PLUGIN, "cached")]:
         file.write_text(text)
-        with monkeypatch.context() as patch:
-            patch.setattr(METHODS, "_entries", dict(METHODS._entries))
-            source_hash.cache_clear()  # as in a process of its own, which each command is
-            code = bench.run(
-                widget, "--out", "r", "--set", f"{'named' if name == 'Named' else name}.batch_size=2", methods=f"{file}:{name}"
-            )
-            assert code == 0, bench.err
-        for module in [module for module in sys.modules if module.startswith("_bench_plugin_")]:
-            del sys.modules[module]
+        setting = f"{'named' if name == 'Named' else name}.batch_size=2"
+        assert bench.run(widget, "--out", "r", "--set", setting, methods=f"{file}:{name}") == 0, bench.err
         assert [c["status"] for c in json.loads((bench.folder / "r" / "run.json").read_text())["cells"]] == [status]
 
 
@@ -111,14 +103,16 @@ def test_a_spec_that_leads_nowhere(spec, registry):
 
 
 def test_entry_points(tmp_path, monkeypatch):
-    (tmp_path / "their_method.py").write_text("class Theirs:\n    Config = None\n")
+    (tmp_path / "their_method.py").write_text(
+        "from anoseg_bench import Method\nclass Theirs(Method):\n    _fit = _predict = state = load_state = None\n"
+    )
     info = tmp_path / "theirs-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[a.group]\ntheirs = their_method:Theirs\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     importlib.invalidate_caches()
-    new: Registry = Registry("method", "tests", "a.group")
+    new: Registry = Registry("method", "tests", "a.group", "anoseg_bench.methods.base:Method")
     monkeypatch.setattr("pkgutil.iter_modules", lambda path: [])
     assert new.names() == ["theirs"]
     assert new["theirs"].load().__name__ == "Theirs"

@@ -69,7 +69,7 @@ def test_a_cell_of_other_code_is_named_and_renewed_on_request(bench, widget):
     record = json.loads(path.read_text())
     path.write_text(json.dumps(record | {"source": "of yesterday"}))
     assert bench.run(widget, "--out", "r") == 0
-    assert statuses(bench) == ["cached"] and "1 stored cells were made by other code of pixel_stats" in bench.err
+    assert statuses(bench) == ["cached"] and "1 stored cells were made with different code of pixel_stats" in bench.err
     assert bench.run(widget, "--out", "r", "--rerun", "stale") == 0
     assert statuses(bench) == ["done"] and json.loads(path.read_text())["source"] == record["source"]
     assert bench.run(widget, "--out", "r", "--rerun", "stale") == 0

@@ -228,7 +228,7 @@ def test_what_a_run_says_in_words(run):
     low, high = sorted(shares, key=lambda category: (shares[category], category))
     assert f"from {100 * shares[low]:.1f} ({low}) to {100 * shares[high]:.1f} ({high})" in text
     leader = text.split("Pixel AUROC: ")[1].split()[0]
-    loses = f"Where {leader} loses in Pixel AUROC: "
+    loses = f"{leader} is behind in Pixel AUROC on "
     assert loses in text and ("nut" if leader == "strong" else "wood") in text.split(loses)[1]
 
 

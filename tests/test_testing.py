@@ -30,6 +30,9 @@ WRONG = {
     "Moving": ("leaves no files", "it is '/' after fit and predict"),
     "Chatty": ("silent", "it printed 'epoch 1'"),
     "Quitting": ("shape and range", "it called sys.exit('no GPU')"),
+    "GradientsOff": ("gradients", "they are off"),
+    "BatchScores": ("batches", "the score of an image alone to be that in a batch"),
+    "Mute": ("progress", "it was not"),
     "Inverted": ("higher is more anomalous", "a block of noise has"),
 }
 
@@ -64,7 +67,7 @@ def test_what_is_missing_is_named_when_planning(bench, widget):
 def test_settings_are_checked_once_and_may_name_files_of_this_folder(bench):
     with pytest.raises(UsageError, match=r"Unknown key 'Right\.speed'"):
         check_method(wrong_methods.Right, {"speed": 2})
-    with pytest.raises(UsageError, match=r"expected a file, but there is none at 'w\.safetensors'"):
+    with pytest.raises(UsageError, match=r"expected a file or a folder, but there is none at 'w\.safetensors'"):
         check_method("gradcam", {"weights": "w.safetensors"})
 
 

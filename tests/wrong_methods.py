@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from anoseg_bench.methods.base import Method, Prediction
+from anoseg_bench.methods.base import Method, Prediction, TrainedConfig
 
 
 class Right(Method):
@@ -146,3 +146,33 @@ class Inverted(Right):
 
     def _predict(self, images):
         return Prediction(255 - super()._predict(images).maps)
+
+
+class GradientsOff(Right):
+    """Turns gradients off for the whole process."""
+
+    def _fit(self, images, progress):
+        super()._fit(images, progress)
+        torch.set_grad_enabled(False)
+
+
+class BatchScores(Right):
+    """Scores depend on the other images of the batch."""
+
+    def _predict(self, images):
+        maps = super()._predict(images).maps
+        scores = maps.flatten(1).mean(1)
+        return Prediction(maps, scores / scores.max())
+
+
+class StepsConfig(TrainedConfig):
+    """Configuration of Mute."""
+
+
+class Mute(Right):
+    """Has steps and reports none."""
+
+    Config = StepsConfig
+
+    def _fit(self, images, progress):
+        super()._fit(images, lambda *_: None)

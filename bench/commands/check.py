@@ -7,7 +7,7 @@ from pathlib import Path
 
 from anoseg_bench.commands.common import add_verbosity, console_of
 
-HELP = "whether a method or a dataset of yours keeps its contract"
+USAGE, HELP = "file.py:Class", "check that your method or dataset meets its contract"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", help="file.py:Class, module:Class, or a name of `list`")
     parser.add_argument("--data-root", type=Path, help="of a dataset: the folder of its data")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; repeatable")
-    parser.add_argument("--floor", action="store_true", help="the method tells nothing apart, like noise: leave that check out")
+    parser.add_argument("--floor", action="store_true", help="for a method that detects nothing, like noise: skip that check")
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -76,11 +76,12 @@ def finish(current: Run, arguments: argparse.Namespace, out: Console, anew: bool
     from anoseg_bench.report.published_values import choose_published
     from anoseg_bench.store.cells import MANIFEST
 
-    if not any(row.result for row in current.rows):
-        out.error("no cell has a result, so there is nothing to report")
-        return name_missing(current, out)
     allow_partial, published = arguments.allow_partial, choose_published(arguments.published)
     cache = report_cache(current, [allow_partial, published])
+    if not any(row.result for row in current.rows):
+        out.error("no cell has a result, so there is nothing to report")
+        cache.remove()
+        return name_missing(current, out)
     if anew or not cache.is_current():
         from anoseg_bench.report.compose import console_table, write_report
 
@@ -99,7 +100,7 @@ def finish(current: Run, arguments: argparse.Namespace, out: Console, anew: bool
         names = sorted(file.name for file in cache.files if file.parent == folder)
         shown = ", ".join(names[:6]) + (f", ... ({len(names)} files)" if len(names) > 6 else "")
         out.result(f"  {shown_path(folder)}: {shown or MANIFEST}")
-    out.result(f"To look at, in a browser: {shown_path(current.path / PAGE)}")
+    out.result(f"Open in a browser: {shown_path(current.path / PAGE)}")
     return name_missing(current, out)
 
 
@@ -109,7 +110,7 @@ def name_missing(current: Run, out: Console) -> int:
     if not missing:
         return 0
     failed = sum(row.status == "failed" for row in missing)
-    out.error(f"{failed} of {len(current.rows)} cells failed, {len(missing) - failed} were not run to their end:")
+    out.error(f"{failed} of {len(current.rows)} cells failed, {len(missing) - failed} did not finish:")
     for reason in dict.fromkeys(row.error for row in missing):
         out.error(f"  {', '.join(row.title for row in missing if row.error == reason)}: {reason}")
     return 1

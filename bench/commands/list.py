@@ -6,7 +6,7 @@ import argparse
 
 from anoseg_bench.commands.common import add_data, add_verbosity, console_of
 
-HELP = "methods, datasets, categories found, profiles"
+USAGE, HELP = "", "methods, datasets, categories found, profiles"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,8 +21,9 @@ def main(arguments: argparse.Namespace) -> int:
     from anoseg_bench.errors import DataError
     from anoseg_bench.experiments import EXPERIMENTS
     from anoseg_bench.methods import METHODS
+    from anoseg_bench.options import PROFILES
     from anoseg_bench.validation import open_dataset
-    from anoseg_bench.variants import PROFILES, read_settings
+    from anoseg_bench.variants import read_settings
 
     out = console_of(arguments)
     for title, registry in (("Methods", METHODS), ("Datasets", DATASETS)):

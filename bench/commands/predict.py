@@ -7,7 +7,8 @@ from pathlib import Path
 
 from anoseg_bench.commands.common import add_verbosity, console_of
 
-HELP = "use a kept model on images"
+USAGE = "--run results/NAME --method METHOD --category NAME IMAGES... --out DIR"
+HELP = "maps, overlays and decisions of a model that --keep-models kept"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path, required=True, metavar="RUN", help="a run that was made with --keep-models")
     parser.add_argument("--method", required=True, help="its name in the run's tables")
     parser.add_argument("--category", required=True, help="the category that it was trained on")
-    parser.add_argument("--seed", type=int, help="which, where the run has several (default: the first)")
+    parser.add_argument("--seed", type=int, help="which seed, if the run has several (default: the first)")
     parser.add_argument("--plugin", action="append", default=[], metavar="file.py:Class", help="where a method of yours is defined")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for maps/, overlays/ and predictions.csv")

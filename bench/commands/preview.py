@@ -8,7 +8,7 @@ from typing import Any
 
 from anoseg_bench.commands.common import add_data, add_images, add_verbosity, console_of
 
-HELP = "synthetic anomalies that a method learns from"
+USAGE, HELP = "METHOD", "a gallery of the synthetic anomalies that a method learns from"
 #: What the pictures of `preview` show.
 LEARNED = "synthetic anomalies to learn from. Below each image its mask: white anomalous, grey left out of the loss"
 FOREGROUND = "normal images. Below each what is taken for its foreground, in white"

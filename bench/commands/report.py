@@ -7,7 +7,7 @@ from pathlib import Path
 
 from anoseg_bench.commands.common import add_report, add_verbosity, console_of, finish
 
-HELP = "tables and plots again from what is stored"
+USAGE, HELP = "results/NAME", "tables and plots again from what is stored, nothing trained"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

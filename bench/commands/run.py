@@ -7,9 +7,11 @@ import shlex
 from pathlib import Path
 
 from anoseg_bench.commands.common import add_data, add_images, add_report, add_verbosity, console_of, finish, name_missing, program
+from anoseg_bench.experiments import EXPERIMENTS
+from anoseg_bench.options import RERUN
 from anoseg_bench.store.claims import BEAT
 
-HELP = "run methods on a dataset and report (the default)"
+USAGE, HELP = "[options]", "run methods on a dataset and report (the default)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,8 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: anoseg, the autoencoders, gradcam and the floors)",
     )
     what.add_argument(
-        "--experiment", metavar="NAME", help="a question of the paper, with its variants, table and figure: ablation, "
-        "parts, coordinates, detection or robustness")  # fmt: skip
+        "--experiment",
+        metavar="NAME",
+        help=f"a question of the paper, with its variants, table and figure: {', '.join(EXPERIMENTS)}",
+    )
     parser.add_argument("--seeds", default="0", help="separated by commas (default: 0)")
     parser.add_argument("--profile", default="quick", help="demo, quick (default) or full; see `list`")
     parser.add_argument(
@@ -45,8 +49,7 @@ def _add_how(how: argparse._ArgumentGroup) -> None:
     how.add_argument("--threads", type=int, metavar="N", help="threads of each cell (default: the cores divided among the workers)")
     how.add_argument("--timeout", metavar="TIME", help="end a cell that takes longer: seconds, or like 90s, 30m, 2h")
     how.add_argument("--memory", type=float, metavar="GIB", help="limit of the address space of each cell")
-    how.add_argument("--rerun", default="missing", metavar="WHAT", help="missing: what has no result, failed ones too (default); "
-                     "failed: only these; stale: also what other code of its method made; all")  # fmt: skip
+    how.add_argument("--rerun", default="missing", metavar="WHAT", help="; ".join(f"{k}: {v}" for k, v in RERUN.items()))
     how.add_argument("--shard", metavar="I/N", help="run every N-th cell only, from the I-th: for job arrays on a shared folder")
     how.add_argument("--dry-run", action="store_true", help="show the cells, which are stored, and how long the rest should take")
     how.add_argument("--keep-models", action="store_true", help="keep what methods learned, for `predict`; a cell stored without "
@@ -55,9 +58,9 @@ def _add_how(how: argparse._ArgumentGroup) -> None:
     how.add_argument(
         "--ray-address", metavar="ADDRESS", help="a running Ray cluster: auto, or its address (default: start one here)"
     )
-    how.add_argument("--gpus-per-cell", type=float, default=1.0, metavar="SHARE", help="of a GPU, with ray on cuda (default: 1)")
-    how.add_argument("--heartbeat", type=float, default=BEAT, metavar="SECONDS", help="between two signs of life of a cell "
-                     "(default: %(default)s); one without for 60 of these is taken over")  # fmt: skip
+    how.add_argument("--gpus-per-cell", type=float, default=1.0, metavar="SHARE", help="GPUs per cell, ray on cuda (default: 1)")
+    how.add_argument("--heartbeat", type=float, default=BEAT, metavar="SECONDS", help="time between two heartbeats of a cell "
+                     "(default: %(default)s); a cell silent for 60 of these is taken over")  # fmt: skip
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from anoseg_bench.evaluation.inspection import Inspection
     from anoseg_bench.store.cells import Row, Run
 
-HELP = "score maps that any tool saved"
+USAGE, HELP = "--maps DIR", "the same numbers for maps that any other tool saved"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add(parser)
     parser.description = (
         "Score maps with the suite of a run: float TIFF, npy, npz, PNG of 16 bit; named like the images (test/crack/003.tiff, or "
-        "less of it where that is plain), in one folder per category or in one for all; brought to the size of their image."
+        "a unique ending of it), in one folder per category or one for all; resized to their image."
     )
     parser.add_argument("--maps", type=Path, required=True, metavar="DIR", help="folder of maps; those of normal images that are "
                        "not in the test set (train/good/...) give thresholds: they must not have been trained on")  # fmt: skip
@@ -123,7 +123,7 @@ def run_of_its_own(arguments: argparse.Namespace, dataset: Dataset, name: str, s
     """Return a new run for scored maps; one of trained methods is never written over."""
     from anoseg_bench.errors import UsageError
     from anoseg_bench.store.cells import MANIFEST, Run, slug
-    from anoseg_bench.store.provenance import commit
+    from anoseg_bench.store.provenance import revision
     from anoseg_bench.validation import choose_folder, make_folder
 
     path = choose_folder(arguments.out or Path("results") / slug(f"scored-{name}"))
@@ -136,7 +136,7 @@ def run_of_its_own(arguments: argparse.Namespace, dataset: Dataset, name: str, s
         "profile": None,
         "synthetic": dataset.root is None,
         "seeds": [seed],
-        "commit": commit()[0],
+        "commit": revision(),
     }
     return Run(path, info)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from anoseg_bench.store.cells import Row, Run
     from anoseg_bench.store.claims import Holder, Watch
 
-HELP = "where the cells of a run stand"
+USAGE, HELP = "results/NAME", "state of its cells (method, category, seed), also during a run"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

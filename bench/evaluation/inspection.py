@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from anoseg_bench.console import Console
 from anoseg_bench.errors import DataError, UsageError, describe
+from anoseg_bench.plugins import cause
 from anoseg_bench.store.cells import to_json, write_atomically
 
 if TYPE_CHECKING:
@@ -90,9 +91,14 @@ def inspect_all(
         progress = functools.partial(out.progress, category, "reading")
         try:
             inspected[category] = inspect(dataset, category, cache, exclude, progress)
+        except UsageError:
+            raise
         except (DataError, OSError) as error:
             inspected[category] = describe(error)
-            out.error(f"{category}: {describe(error)}")
+        except (Exception, SystemExit) as error:  # an adapter, which may be anybody's, costs its category only
+            inspected[category] = f"The dataset '{dataset.label}' failed at '{category}': {cause(error)}."
+        if isinstance(problem := inspected[category], str):
+            out.error(f"{category}: {problem}")
     sound = [result for result in inspected.values() if isinstance(result, Inspection)]
     unused = set(exclude) - {pattern for result in sound for pattern in result.excluded.values()}
     if unused and len(sound) == len(inspected):

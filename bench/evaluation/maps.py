@@ -150,8 +150,8 @@ class NameMatcher:
 
     Parameters
     ----------
-    found : sequence of str
-        NameMatcher of files, without extension, ``/`` between folders.
+    names : sequence of str
+        Names of files, without extension, ``/`` between folders.
     what : str
         For messages: ``"map"``.
     """

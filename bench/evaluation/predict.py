@@ -111,7 +111,7 @@ def find_images(given: list[Path]) -> list[Path]:
 
 @dataclass(frozen=True)
 class PredictedImage:
-    """What a model says of one image; the thresholds are NaN where no held-out images gave any."""
+    """What a model says of one image: its map, float32 at the model's size, and its score."""
 
     path: Path
     shape: tuple[int, int]

@@ -1,4 +1,4 @@
-"""The loop that takes a run's waiting cells through an engine: what is stored, claimed elsewhere, timed out, failed, done."""
+"""The loop that takes a run's waiting cells through an engine: what is stored, claimed by others, timed out, failed, done."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Observer(Protocol):
         """Tell how far it is."""
 
     def claimed_by_another(self, row: Row, holder: Holder | None) -> None:
-        """Tell that another command is at it, whose result will be taken."""
+        """Tell that another command is running it, whose result will be taken."""
 
     def ended(self, row: Row, seconds: float, trace: str) -> None:
         """Tell what came of it."""
@@ -144,7 +144,7 @@ class Execution:
         return self.run.store.folder(row.method, row.key).is_dir()
 
     def _leave_to_another(self, row: Row, job: Job) -> None:
-        row.settle("running", "another command is at it")
+        row.settle("running", "another command is running it")
         self.observer.claimed_by_another(row, self.watch.holder(job.cell))
         self.claimed_by_others.append((row, job))
 
@@ -166,7 +166,7 @@ class Execution:
 
     def _settle(self, running: _Running, outcome: Outcome, seconds: float) -> None:
         row, job = running.row, running.job
-        if outcome.status == "elsewhere":
+        if outcome.status == "claimed":
             self._leave_to_another(row, job)
             return
         if outcome.status == "failed" and not outcome.trace and not job.replace and self._take_stored(row, job, "done", seconds):

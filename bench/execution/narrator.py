@@ -16,6 +16,7 @@ class Narrator:
 
     def __init__(self, current: Run, out: Console, slots: int = 1) -> None:
         self.current, self.out, self.slots = current, out, max(1, slots)
+        self.reasons: set[str] = set()
         self.took: dict[str, list[float]] = defaultdict(list)
         self.number = {id(row): n for n, row in enumerate(sorted(current.rows, key=lambda row: row.category), 1)}
 
@@ -33,14 +34,15 @@ class Narrator:
     def claimed_by_another(self, row: Row, holder: Holder | None) -> None:
         """Tell that another command is at it."""
         who = f" (process {holder.pid} on {holder.host.split()[0]})" if holder else ""
-        self.out.line(f"{self._title(row)}: another command is at it{who}; its result will be taken")
+        self.out.line(f"{self._title(row)}: another command is running it{who}; its result will be used")
 
     def ended(self, row: Row, seconds: float, trace: str) -> None:
         """Tell what came of it."""
         title = self._title(row)
         self.out.close(title)
         if row.result is None:
-            self.out.error(f"{title}: failed: {row.error}")
+            self.out.error(f"{title}: failed{f': {row.error}' if row.error not in self.reasons else ', for a reason given above'}")
+            self.reasons.add(row.error)
             if trace and self.out.verbosity > 0:
                 self.out.error(trace)
             if (log := self.current.log_of(row)).exists():

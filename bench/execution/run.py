@@ -13,7 +13,7 @@ from anoseg_bench.execution.schedule import Decision, forecast, job_of, modules_
 from anoseg_bench.formatting import counted
 from anoseg_bench.plan import Plan
 from anoseg_bench.store.cells import Row, Run
-from anoseg_bench.store.provenance import commit
+from anoseg_bench.store.provenance import revision
 from anoseg_bench.validation import make_folder
 
 
@@ -25,7 +25,7 @@ def describe_plan(plan: Plan) -> str:
 
 
 def decide(plan: Plan, run: Run, out: Console) -> list[Decision]:
-    """Inspect the images of a plan, decide about its cells, and make the rows of its run; nothing else changes.
+    """Inspect the images of a plan, and decide about its cells; only the hashes of the images are stored.
 
     Raises
     ------
@@ -38,13 +38,12 @@ def decide(plan: Plan, run: Run, out: Console) -> list[Decision]:
     stale = [decision for decision in decisions if decision.stale]
     if stale and plan.rerun not in ("stale", "all"):
         names = ", ".join(sorted({decision.variant.label for decision in stale}))
-        out.error(f"note: {len(stale)} stored cells were made by other code of {names} than it has now; --rerun stale renews them")
+        out.error(f"note: {len(stale)} stored cells were made with different code of {names}; --rerun stale recomputes them")
     return decisions
 
 
 def new_run(plan: Plan) -> Run:
     """Return the run of a plan, without rows."""
-    revision, dirty = commit()
     info = {
         "command": plan.command or "a plan made in Python",
         "profile": plan.profile,
@@ -53,7 +52,7 @@ def new_run(plan: Plan) -> Run:
         "holdout": plan.holdout,
         "seeds": list(plan.seeds),
         "device": plan.device,
-        "commit": revision and revision + " with uncommitted changes" * dirty,
+        "commit": revision(),
         "experiment": plan.experiment,
     }
     return Run(plan.out, info)
@@ -82,7 +81,7 @@ def run_plan(plan: Plan, out: Console | None = None) -> Run:
     Parameters
     ----------
     out : Console or None
-        Where to tell how it goes; None for nowhere.
+        Where to tell how it goes; None for errors only.
 
     Raises
     ------
@@ -98,7 +97,7 @@ def run_plan(plan: Plan, out: Console | None = None) -> Run:
     rows = rows_of(plan, decisions)
     run.rows = [row for row, _ in rows]
     for row, decision in rows:
-        if decision.damaged:
+        if decision.damaged and decision.action == "run":
             aside = run.store.set_aside(row.method, row.key)
             out.error(f"{row.title}: {decision.damaged} It was set aside as '{aside}', and runs again.")
     run.save()
@@ -118,7 +117,7 @@ def run_plan(plan: Plan, out: Console | None = None) -> Run:
 
 
 def show_plan(plan: Plan, out: Console) -> int:
-    """Print what would be done about each cell, and how long it should take; changes nothing. Returns the exit code."""
+    """Print what would be done about each cell, and how long it should take; runs nothing. Returns the exit code."""
     check_engine(plan.engine)
     run = new_run(plan)
     decisions = decide(plan, run, out)

@@ -196,8 +196,8 @@ def forecast(decisions: Sequence[Decision], store: Store, slots: int) -> str:
         else:
             unknown += 1
     if not todo:
-        return "nothing is left to run"
+        return "nothing to run"
     total = max(sum(seconds) / max(1, slots), max(seconds, default=0.0))
     words = f"about {duration(total)} with {slots} at once, as stored cells of the same configuration took" if seconds else ""
-    blind = f"{unknown} of {len(todo)} cells have no stored one of their configuration to learn from" if unknown else ""
+    blind = f"no estimate for {unknown} of {len(todo)}: no cell of the same configuration is stored yet" if unknown else ""
     return "; ".join(part for part in (words, blind) if part)

@@ -92,8 +92,8 @@ class Outcome:
 
     Attributes
     ----------
-    status : {"done", "cached", "failed", "elsewhere"}
-        "cached": it was stored when the worker had claimed it; "elsewhere": another process is at it.
+    status : {"done", "cached", "failed", "claimed"}
+        "cached": it was stored when the worker had claimed it; "claimed": another process runs it.
     error : str
         Why it failed, in one line.
     trace : str
@@ -136,7 +136,7 @@ def execute(job: Job) -> Outcome:
     store = Store(Path(job.store))
     claim = Claim.take(job.watch, job.cell, job.stale, job.beat)
     if claim is None:
-        return Outcome("elsewhere")
+        return Outcome("claimed")
     together = [1]
 
     def count() -> None:
@@ -149,7 +149,7 @@ def execute(job: Job) -> Outcome:
         try:
             return _run(job, store, claim, lambda: together[0])
         except FencedError:
-            return Outcome("elsewhere")
+            return Outcome("claimed")
         except (Exception, SystemExit) as error:  # the boundary of a cell: whatever a method does costs its cell only
             reason = f"it called sys.exit({error})" if isinstance(error, SystemExit) else describe(error)
             outcome = Outcome("failed", reason, traceback.format_exc())

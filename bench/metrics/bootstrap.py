@@ -81,7 +81,7 @@ def resampled_defect(
 
     Parameters
     ----------
-    kept, weights
+    per_image, weights
         As in `resampled`.
     members : numpy.ndarray
         bool, (M,): the images of that type.

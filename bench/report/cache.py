@@ -47,6 +47,14 @@ class ReportCache:
         names = [path.relative_to(self.run).as_posix() for path in files]
         write_atomically(self.run / NAME, to_json({"made_from": self.made_from, "files": names, "text": text}))
 
+    def remove(self) -> None:
+        """Remove the report that is there: of an earlier command, where the last one has nothing to report."""
+        for path in [*self.files, self.run / NAME]:
+            path.unlink(missing_ok=True)
+        for folder in sorted({path.parent for path in self.files} - {self.run}, reverse=True):
+            if not any(folder.iterdir()):
+                folder.rmdir()
+
 
 def report_cache(run: Run, options: list[Any]) -> ReportCache:
     """Return what is known of the report in a run's folder."""

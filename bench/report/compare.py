@@ -16,7 +16,7 @@ import scikit_posthocs
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
-from anoseg_bench.formatting import one_line
+from anoseg_bench.formatting import counted, one_line
 from anoseg_bench.metrics import metric
 from anoseg_bench.report.plots import COLOURS
 from anoseg_bench.report.render import DASH, Line, Table, TableCell
@@ -83,9 +83,9 @@ def comparison_table(results: Results) -> Table:
     needed = 0
     for name in MAIN:
         numbers = results.numbers(name, members)
-        sure = results.intervals.of(name, members)
+        samples = results.intervals.of(name, members)
         means = [n.mean if n.complete else math.nan for n in numbers]
-        if sure is None or np.isfinite(means).sum() < 2:
+        if samples is None or np.isfinite(means).sum() < 2:
             continue
         best = int(np.nanargmax(means))
         test = test_over_categories(results.metrics[name].mean(axis=2))
@@ -93,7 +93,7 @@ def comparison_table(results: Results) -> Table:
         for v, variant in enumerate(results.variants):
             if not math.isfinite(means[v]):
                 continue
-            interval = sure.difference(v, best)
+            interval = samples.difference(v, best)
             rank = f"{test.ranks[test.variants.index(v)]:.2f}" if v in test.variants else DASH
             known = test.p is not None and v in test.variants and best in test.variants
             p = float(test.p[test.variants.index(v), test.variants.index(best)]) if known and test.p is not None else math.nan
@@ -115,7 +115,7 @@ def comparison_table(results: Results) -> Table:
     )
     own = [f"Difference to the best, and its 95 % interval on the same resamples. Rank: the average over categories. {tested}"]
     header = ["method", "mean", "rank", "difference", "95 % interval", "p over categories"]
-    title = f"Comparison on {dataset_of(results)}: means over {count} {'category' if count == 1 else 'categories'} (%)"
+    title = f"Comparison on {dataset_of(results)}: means over {counted(count, 'category', 'categories')} (%)"
     return Table("comparison", title, header, lines, table_notes(results, lines, own, MAIN))
 
 

@@ -26,13 +26,13 @@ __all__ = ["console_table", "write_report"]
 _KINDS = {"tables": ("*.tex", "*.md", "*.csv"), "plots": ("*.pdf", "*.png"), "maps": ("gallery_*.png",)}
 
 
-def all_tables(results: Results, published: Sequence[str], said: experiments.ExperimentReport | None) -> list[Table]:
+def all_tables(results: Results, published: Sequence[str], experiment: experiments.ExperimentReport | None) -> list[Table]:
     """Return the tables of a report, in order: a new one is an entry here."""
     names = FileNames()
     for taken in ("all", "summary", "comparison", "reproduction", "robustness", "cost"):
         names(taken)
     return [
-        *([said.table] if said else []),
+        *([experiment.table] if experiment else []),
         tables.summary_table(results),
         comparison_table(results),
         *filter(None, [reproduction_table(results)]),
@@ -62,8 +62,8 @@ def write_report(run: Run, *, allow_partial: bool = False, published: Sequence[s
         The files written, tables first.
     """
     results = Results(run, allow_partial)
-    said = experiments.experiment_report(results)
-    blocks = all_tables(results, published, said)
+    experiment = experiments.experiment_report(results)
+    blocks = all_tables(results, published, experiment)
     files = [path for table in blocks for path in table.write(run.path / "tables")]
     sentences = findings(results)
     files.append(write_text(run.path / "tables" / "all.tex", latex_document(blocks, sentences)))
@@ -75,8 +75,8 @@ def write_report(run: Run, *, allow_partial: bool = False, published: Sequence[s
         for name in tables.MAIN:
             if figure := rank_figure(results, name):
                 files += plots.save(figure, run.path / "plots", f"ranks_{name}")
-        if said and said.figure:
-            files += plots.save(said.figure, run.path / "plots", said.table.name)
+        if experiment and experiment.figure:
+            files += plots.save(experiment.figure, run.path / "plots", experiment.table.name)
         names = FileNames()
         files += [path for c in results.categories for path in write_gallery(results, c, run.path / "maps", names)]
     files.append(write_page(results, sentences, published))
@@ -93,11 +93,11 @@ def console_table(run: Run, *, allow_partial: bool = False) -> str:
     def fits(text: str) -> bool:
         return max(map(len, text.split("\n"))) <= room
 
-    said = experiments.experiment_report(results)
+    experiment = experiments.experiment_report(results)
     summaries = [tables.summary_table(results, tables.MAIN[:n]) for n in range(len(tables.MAIN), 1, -1)]
     summary = next((table for table in summaries if fits(console(table))), summaries[-1])
     blocks = ["\n".join(textwrap.fill(f"* {s}", room, subsequent_indent="  ") for s in findings(results))]
-    blocks += [said.table.title, console(said.table), ""] if said else []
+    blocks += [experiment.table.title, console(experiment.table), ""] if experiment else []
     blocks += [summary.title, console(summary)]
     if fits(detail := console(tables.compact_table(results))):
         blocks += ["Pixel AUROC / IoU-max (%)", detail]

@@ -27,9 +27,9 @@ def findings(results: Results) -> list[str]:
     sentences = [_led(results, name, best, everything) for name, best in leads.items() if best is not None]
     sentences += [*_losses(results, leader), _deployed(results, leader, everything), _cost(results, leader)]
     if results.run.info.get("synthetic"):
-        sentences.append("All this is on images drawn by this project, and says nothing about real ones.")
+        sentences.append("All images were drawn by this project; this says nothing about real ones.")
     if len(results.seeds) == 1:
-        sentences.append("One seed: how much another training would change is not known.")
+        sentences.append("One seed: how much results vary between trainings is not known.")
     return [sentence for sentence in sentences if sentence]
 
 
@@ -55,9 +55,9 @@ def _led(results: Results, name: str, best: int, members: list[int]) -> str:
     ties = [one_line(results.variants[v]) for v in others if numbers[v].tie or percent(means[v]) == percent(means[best])]
     if ties:
         return f"{head}, but cannot be told from {', '.join(ties)}."
-    sure = results.intervals.of(name, members)
-    gap = f"{head}, {100 * (means[best] - means[second]):.1f} points before {one_line(results.variants[second])}"
-    if sure is None or math.isnan((interval := sure.difference(best, second)).low):
+    samples = results.intervals.of(name, members)
+    gap = f"{head}, {100 * (means[best] - means[second]):.1f} points ahead of {one_line(results.variants[second])}"
+    if samples is None or math.isnan((interval := samples.difference(best, second)).low):
         return f"{gap}."
     return f"{gap} (95 % interval {100 * interval.low:.1f} to {100 * interval.high:.1f})."
 
@@ -70,19 +70,19 @@ def _losses(results: Results, leader: int) -> list[str]:
         titles = {"": one_line(category)} | {d: f"{one_line(d)} of {one_line(category)}" for d in results.defects(category)}
         for defect, words in titles.items():
             means = _means(results.numbers("pixel_auroc", [c], defect))
-            sure = results.intervals.of("pixel_auroc", [c], defect)
+            samples = results.intervals.of("pixel_auroc", [c], defect)
             if math.isnan(means[leader]):
                 continue
             if defect:
                 weakest.append((means[leader], words))
             best = int(np.nanargmax(means))
-            if best != leader and sure is not None and sure.difference(best, leader).low > 0:
+            if best != leader and samples is not None and samples.difference(best, leader).low > 0:
                 behind.append((means[best] - means[leader], words, best, means))
     behind.sort(key=lambda item: -item[0])
     names = [one_line(variant) for variant in results.variants]
     shown = [f"{words} ({percent(m[leader])} against {percent(m[best])} of {names[best]})" for _, words, best, m in behind]
     more = f", and {len(shown) - 4} more" if len(shown) > 4 else ""
-    lost = f"Where {name} loses in {title}: {', '.join(shown[:4])}{more}." if shown else ""
+    lost = f"{name} is behind in {title} on {', '.join(shown[:4])}{more}." if shown else ""
     weak = f"Its weakest defect type is {min(weakest)[1]} ({title} {percent(min(weakest)[0])})." if len(weakest) > 1 else ""
     none = f"No category and no defect type where another method is measurably better than {name} in {title}."
     return [lost or none, weak]
@@ -97,7 +97,7 @@ def _deployed(results: Results, leader: int, members: list[int]) -> str:
         mine = [result.record.reasons for row, result in results.done if row.variant == results.variants[leader]]
         reasons = (reason.get("image_threshold_deployable") for reason in mine)
         reason = next(filter(None, reasons), "unknown")
-        return f"{name} has no deployable threshold of images: {reason} (--holdout, or --normal-maps of scored maps)."
+        return f"{name} has no deployable image threshold: {reason} (raise --holdout; for scored maps, give --normal-maps)."
     rate, false = (results.numbers(n, some)[leader] for n in ("image_recall_deployable", "image_fpr_deployable"))
     few = f" (on {len(some)} of {len(members)} categories; the others have too few held-out images)"
     where = "" if len(some) == len(members) else few
@@ -113,7 +113,7 @@ def _deployed(results: Results, leader: int, members: list[int]) -> str:
         of = sorted((float(recall[c].mean()), one_line(results.categories[c])) for c in some)
         ends = " to ".join(f"{percent(share)} ({category})" for share, category in (of[0], of[-1]))
         detected += f" (mean over categories, from {ends})"
-    return f"At its deployable threshold of images, {name} would find {detected} and {alarm}{where}."
+    return f"At its deployable image threshold, {name} would find {detected} and {alarm}{where}."
 
 
 def _cost(results: Results, leader: int) -> str:

@@ -94,7 +94,7 @@ def origin(results: Results) -> list[str]:
     ]
     older = [(str(r.record.identity.metrics), row) for row, r in results.done if not r.record.is_evaluated]
     bounded = [("", row) for row, r in results.done if r.record.mode == "bounded"]
-    head = "Scored from saved maps, not trained here (that their normal images were not trained on is their owner's word)"
+    head = "Scored from saved maps, not trained here (whether their normal images were trained on cannot be checked)"
     sentences = {
         head: _by_reason(given, among),
         f"Evaluated by another version of the metrics than {VERSION}": _by_reason(older, among),

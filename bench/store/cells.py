@@ -176,7 +176,7 @@ class Store:
     def writing(self, method: str, key: str, claim: Claim | None = None, replace: bool = True) -> Iterator[Path]:
         """Give a temporary folder that becomes the cell's when the block ends well, and vanishes when it does not.
 
-        What a stopped process left half-written of the cell goes.
+        Anything a stopped process left half-written is removed.
 
         Parameters
         ----------

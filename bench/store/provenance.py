@@ -41,6 +41,12 @@ def commit() -> tuple[str | None, bool]:
     return name, bool(name) and bool(_git("status", "--porcelain"))
 
 
+def revision() -> str | None:
+    """Return the commit in words, as `Provenance.revision`; None outside of a checkout."""
+    name, dirty = commit()
+    return Provenance(commit=name, dirty=dirty).revision if name else None
+
+
 def provenance(device: str) -> Provenance:
     """Return the provenance of a cell computed now on `device`."""
     import torch

@@ -160,7 +160,7 @@ def run(job: str, number: int, size: int, repeats: int = 1) -> dict | None:
     """Measure a job in a process of its own; None where its package is missing."""
     if job in OTHERS and importlib.util.find_spec(OTHERS[job][1]) is None:
         return None
-    command = [sys.executable, "-m", "tests.benchmark_metrics", "--job", job, str(number), str(size), str(repeats)]
+    command = [sys.executable, "-m", "tests.tools.benchmark_metrics", "--job", job, str(number), str(size), str(repeats)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{job} failed:\n{done.stderr[-2000:]}")

@@ -10,14 +10,18 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from anoseg_bench import IMPORT_PATH
+from anoseg_bench.datasets import DATASETS
 from anoseg_bench.execution.engines import MODULES, Setup, Task
 from anoseg_bench.execution.worker import Job, Outcome, execute, execute_logged
+from anoseg_bench.methods import METHODS
 from anoseg_bench.store.cells import Store
 
 _PR_SET_PDEATHSIG = 1
@@ -59,7 +63,8 @@ class _Process:
         self.job, self.slots, self.gpu = job, slots, gpu
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_child, args=(theirs, job, gpu), name=job.title)
-        self.process.start()
+        with _script_hidden(job):
+            self.process.start()
         theirs.close()
         self._outcome: Outcome | None = None
 
@@ -100,11 +105,32 @@ def _cause(code: int | None) -> str:
     return f"its process ended with exit code {code} before it had a result"
 
 
+@contextlib.contextmanager
+def _script_hidden(job: Job) -> Iterator[None]:
+    """Keep a new process from running the user's script again, which it would do first; only a class defined there needs that."""
+    main = sys.modules["__main__"]
+    if any(
+        name in registry.names() and registry[name].is_of_script
+        for registry, name in ((METHODS, job.method), (DATASETS, job.dataset))
+    ):
+        yield
+        return
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 class _Here:
-    """A task that ran in this process, for a debugger."""
+    """A task that ran in this process, for a debugger; the working folder is as before."""
 
     def __init__(self, job: Job) -> None:
-        self._outcome = execute(job)
+        folder = Path.cwd()
+        try:
+            self._outcome = execute(job)
+        finally:
+            os.chdir(folder)
 
     def outcome(self) -> Outcome:
         return self._outcome
