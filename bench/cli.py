@@ -15,7 +15,7 @@ from anoseg_bench.commands.common import Parser, program
 from anoseg_bench.errors import BenchError, describe
 from anoseg_bench.registry import nearest
 
-#: The sub-commands, each a module of `anoseg_bench.commands` with `USAGE`, `HELP`, `add_arguments` and `main`; the first is the default.
+#: The sub-commands, each a module of `commands` with `USAGE`, `HELP`, `add_arguments` and `main`; the first is the default.
 COMMANDS = ("run", "status", "list", "report", "score", "predict", "preview", "check")
 
 EPILOG = """\

@@ -345,7 +345,7 @@ def check_higher_is_more_anomalous(case: MethodCase) -> None:
     """After a short training, a block of bright noise scores higher than the same pixels of a normal image."""
     if not case.learns:
         return
-    method = case.make(steps=150, batch=8)
+    method = case.make(steps=60, batch=8)
     method.fit(normal_images(16))
     clean = normal_images(4, seed=7)
     marred = clean.clone()

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--experiment",
         metavar="NAME",
-        help=f"a question of the paper, with its variants, table and figure: {', '.join(EXPERIMENTS)}",
+        help=f"a question of the paper, with variants, table and figure: {', '.join(EXPERIMENTS)}",
     )
     parser.add_argument("--seeds", default="0", help="separated by commas (default: 0)")
     parser.add_argument("--profile", default="quick", help="demo, quick (default) or full; see `list`")
