@@ -242,7 +242,7 @@ ITEMS = [["test/good/0", "good"], ["test/good/1", "good"], *(["test/hole/" + str
 
 def add(run: Run, variant: str, category: str, value: float | None, seed: int = 0, **changes) -> None:
     """Add a finished cell of which every metric is `value`; None fails it."""
-    row = Row(variant, variant, run.info["dataset"], category, seed, key=f"{len(run.rows)}")
+    row = Row(variant, variant, run.info.dataset, category, seed, key=f"{len(run.rows)}")
     run.rows.append(row)
     if value is None:
         row.error = "out of memory in /some_path"
@@ -264,7 +264,7 @@ def add(run: Run, variant: str, category: str, value: float | None, seed: int = 
     record = {
         "method": variant,
         "config": {"image_size": 64},
-        "dataset": run.info["dataset"],
+        "dataset": run.info.dataset,
         "category": category,
         "group": None,
         "seed": seed,

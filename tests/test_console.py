@@ -28,7 +28,7 @@ def test_plain_lines_tell_the_time_left_of_a_stage(monkeypatch, capsys):
 
 def test_the_run_tells_the_time_left_once_each_method_was_timed(tmp_path, capsys):
     rows = [Row(m, m, "d", category, 0, key=f"{m} {category}") for category in "abc" for m in ("slow", "fast")]
-    told = Narrator(Run(tmp_path, {}, rows), Console(), slots=2)
+    told = Narrator(Run(tmp_path, rows=rows), Console(), slots=2)
     for row, seconds in zip(rows, (100.0, 20.0, 120.0, 30.0), strict=False):
         row.settle("done", "", SimpleNamespace(value=lambda name: 0.5, folder=tmp_path))
         told.ended(row, seconds, "")

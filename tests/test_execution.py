@@ -87,7 +87,7 @@ def test_a_task_that_starts_as_ctrl_c_comes_is_ended_too(tmp_path, number):
     before = {n: signal.signal(n, interrupt) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         with pytest.raises(KeyboardInterrupt):
-            Execution(Run(tmp_path / "r", {}, [row]), [(row, job)], engine, observer).go()
+            Execution(Run(tmp_path / "r", rows=[row]), [(row, job)], engine, observer).go()
         assert [task.killed for task in engine.tasks] == [True] and row.status == "waiting"
         assert signal.getsignal(number) is interrupt
     finally:

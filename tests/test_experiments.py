@@ -19,6 +19,7 @@ from anoseg_bench.report.compose import write_report
 from anoseg_bench.report.experiments import experiment_report, joined
 from anoseg_bench.report.results import Results
 from anoseg_bench.store.cells import Run
+from anoseg_bench.store.records import RunRecord
 from anoseg_bench.variants import parse_methods
 from tests.helpers import add
 
@@ -27,7 +28,7 @@ TINY = [f"--set=anoseg.{s}" for s in ("image_size=64", "images_seen=4", "width=4
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    info = {"profile": "quick", "dataset": "synthetic", "holdout": 0.1, "seeds": [0], "commit": "abc", "synthetic": True}
+    info = RunRecord(profile="quick", dataset="synthetic", holdout=0.1, seeds=[0], commit="abc", synthetic=True)
     return Run(tmp_path / "results" / "run", info)
 
 
@@ -36,7 +37,7 @@ def in_order(run: Run):
     """Return a function that fabricates a run of an experiment: its name, the values of its variants, changes of records."""
 
     def fabricate(experiment: str, cells: dict[str, float], **changes) -> Results:
-        run.info["experiment"] = experiment
+        run.info.experiment = experiment
         for variant, value in cells.items():
             add(run, variant, "bottle", value, **changes)
         return Results(Run.load(save(run)))

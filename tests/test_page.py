@@ -22,6 +22,7 @@ from anoseg_bench.report.page import page_data, write_page
 from anoseg_bench.report.published_values import published_numbers
 from anoseg_bench.report.results import Results
 from anoseg_bench.store.cells import Run
+from anoseg_bench.store.records import RunRecord
 from run_bench import main
 from tests.helpers import make_category, save, store
 
@@ -227,7 +228,7 @@ def test_the_page_says_what_the_tables_footnotes_say(opened: Opened):
 
 
 def test_published_numbers_stay_below_and_are_not_ranked(browser: Any, tmp_path: Path):
-    run = Run(tmp_path / "results" / "run", {"profile": "full", "dataset": "mvtec_ad", "holdout": 0.1, "seeds": [0]})
+    run = Run(tmp_path / "results" / "run", RunRecord(profile="full", dataset="mvtec_ad", holdout=0.1, seeds=[0]))
     for category in "bottle", "grid":
         for variant, skill in {"weak": 0.3, "strong": 1.0}.items():
             store(run, variant, category, skill)
@@ -328,7 +329,7 @@ def test_a_page_without_results_says_so(browser: Any, run: Path, tmp_path: Path)
     manifest = json.loads((run / "run.json").read_text())
     for row in manifest["cells"]:
         row.update(key="", status="failed", error="<b>no such image")
-    broken = Run(tmp_path / "r", manifest["info"], [*Run.load(run).rows])
+    broken = Run(tmp_path / "r", RunRecord(**manifest["info"]), [*Run.load(run).rows])
     for row in broken.rows:
         row.settle("failed", "<b>no such image")
     broken.path.mkdir()

@@ -62,5 +62,5 @@ def test_the_command_is_kept_as_it_was_given(widget, tmp_path, monkeypatch, caps
     monkeypatch.chdir(tmp_path)
     given = ["--dataset", "mvtec_layout", "--data-root", str(widget), "--methods", "random", "--profile", "demo", "--out", "a b/r"]
     assert main(given) == 0
-    assert Run.load(tmp_path / "a b" / "r").info["command"].endswith("--profile demo --out 'a b/r'")
+    assert Run.load(tmp_path / "a b" / "r").info.command.endswith("--profile demo --out 'a b/r'")
     capsys.readouterr()

@@ -14,12 +14,13 @@ from anoseg_bench.report.published_values import FILE, choose_published, publish
 from anoseg_bench.report.results import Results
 from anoseg_bench.report.tables import metric_table
 from anoseg_bench.store.cells import Run
+from anoseg_bench.store.records import RunRecord
 from tests.helpers import store
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    run = Run(tmp_path / "results" / "run", {"profile": "full", "dataset": "mvtec_ad", "holdout": 0.1, "seeds": [0]})
+    run = Run(tmp_path / "results" / "run", RunRecord(profile="full", dataset="mvtec_ad", holdout=0.1, seeds=[0]))
     for category in "bottle", "grid", "plate":
         for variant, skill in {"ae_ssim": 0.3, "gradcam": 0.1}.items():
             store(run, variant, category, skill)
@@ -66,7 +67,7 @@ def test_columns_are_as_printed_with_their_source_and_never_bold(run):
 
 def test_only_for_the_same_dataset_and_metric(run):
     assert shown(run, "iou_max", ["NSA logistic"]).header == metric_table(Results(run), "iou_max", "iou_max").header
-    run.info["dataset"] = "other"
+    run.info.dataset = "other"
     assert len(shown(run, "pixel_auroc", ["NSA logistic"]).header) == 3
     assert reproduction_table(Results(run)) is None
 

@@ -21,6 +21,7 @@ from anoseg_bench.report.render import Line, Table, TableCell, comma_separated, 
 from anoseg_bench.report.results import Number, Results, summarise
 from anoseg_bench.report.tables import cells, defect_table, metric_table, robustness_table, summary_table, threshold_table
 from anoseg_bench.store.cells import Run
+from anoseg_bench.store.records import RunRecord
 from tests.helpers import AT_BOTH, ITEMS, add
 
 NASTY = r"a_b & <c> $\q$ 50% #{~^}|`*"
@@ -28,7 +29,7 @@ NASTY = r"a_b & <c> $\q$ 50% #{~^}|`*"
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    info = {"profile": "quick", "dataset": "synthetic", "holdout": 0.1, "seeds": [0], "commit": "abc", "synthetic": True}
+    info = RunRecord(profile="quick", dataset="synthetic", holdout=0.1, seeds=[0], commit="abc", synthetic=True)
     return Run(tmp_path / "results" / "run", info)
 
 
@@ -294,7 +295,7 @@ def test_a_run_whose_cells_all_failed_still_has_a_report(run: Run) -> None:
     assert "summary.md" in {path.name for path in write_report(run)}
     assert "Failed: a, b: out of memory" in (run.path / "tables" / "summary.md").read_text(encoding="utf-8").replace("\\", "")
     assert "Failed: a, b" in console_table(run)
-    empty = Run(run.path.with_name("empty"), {})
+    empty = Run(run.path.with_name("empty"))
     assert write_report(empty) and console_table(empty)
 
 

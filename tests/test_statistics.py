@@ -18,6 +18,7 @@ from anoseg_bench.report.intervals import percentiles
 from anoseg_bench.report.results import Number, Results, intervals_frame
 from anoseg_bench.report.tables import metric_table
 from anoseg_bench.store.cells import Row, Run
+from anoseg_bench.store.records import RunRecord
 from tests.helpers import images, store
 
 
@@ -156,7 +157,7 @@ def test_too_few_categories_are_said_to_be():
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    return Run(tmp_path / "results" / "run", {"profile": "full", "dataset": "d", "holdout": 0.1, "seeds": [0]})
+    return Run(tmp_path / "results" / "run", RunRecord(profile="full", dataset="d", holdout=0.1, seeds=[0]))
 
 
 def test_tables_have_half_widths_and_ties(run):

@@ -91,10 +91,10 @@ def finish(current: Run, arguments: argparse.Namespace, out: Console, anew: bool
     out.result(cache.text)
     out.result()
     info = current.info
-    if info.get("synthetic"):
+    if info.synthetic:
         out.result("Dataset: the embedded synthetic set, made by this project; its numbers say nothing about real images.")
-    if info.get("profile") not in ("full", None):
-        out.result(f"Profile: {info['profile']}, for a first look; results to publish need --profile full.")
+    if info.profile not in ("full", None):
+        out.result(f"Profile: {info.profile}, for a first look; results to publish need --profile full.")
     out.result(f"Written to {shown_path(current.path)}:")
     for folder in sorted({file.parent for file in cache.files} | {current.path}):
         names = sorted(file.name for file in cache.files if file.parent == folder)

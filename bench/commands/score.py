@@ -57,8 +57,8 @@ def main(arguments: argparse.Namespace) -> int:
     earlier = Run.load(arguments.add_to) if arguments.add_to else None
     chosen = DATASETS.one(arguments.dataset)
     dataset = open_dataset(chosen, arguments.data_root, read_settings(arguments.config, arguments.set, chosen, METHODS))
-    if earlier and earlier.info["dataset"] != dataset.label:
-        raise UsageError(f"The run '{earlier.path}' is on {earlier.info['dataset']}, not on {dataset.label}; name it by --dataset.")
+    if earlier and earlier.info.dataset != dataset.label:
+        raise UsageError(f"The run '{earlier.path}' is on {earlier.info.dataset}, not on {dataset.label}; name it by --dataset.")
     categories = choose_categories(dataset, arguments.category)
     source = Source(arguments.maps, dataset.categories(), arguments.normal_maps, arguments.scores, arguments.probability)
     source.check(categories)
@@ -68,12 +68,12 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.seed is not None:
         parse_seeds(str(arguments.seed))
     noted = source.about(categories[0]).get("seed")
-    seed = next((s for s in (arguments.seed, noted, *(earlier.info["seeds"] if earlier else [])) if s is not None), 0)
+    seed = next((s for s in (arguments.seed, noted, *(earlier.info.seeds if earlier else [])) if s is not None), 0)
     current = earlier or run_of_its_own(arguments, dataset, name, seed)
     inspected = inspect_all(dataset, categories, current.store.root / "content", arguments.exclude, out)
     if earlier:
         check_same_test_sets(earlier, name, SCORED, seed, inspected)
-    current.info["excluded"] = excluded_of(inspected)
+    current.info.excluded = excluded_of(inspected)
     failed = 0
     for category, checked in inspected.items():
         row = Row(name, SCORED, dataset.label, category, seed, error=checked if isinstance(checked, str) else "")
@@ -124,20 +124,21 @@ def run_of_its_own(arguments: argparse.Namespace, dataset: Dataset, name: str, s
     from anoseg_bench.errors import UsageError
     from anoseg_bench.store.cells import MANIFEST, Run, slug
     from anoseg_bench.store.provenance import revision
+    from anoseg_bench.store.records import RunRecord
     from anoseg_bench.validation import choose_folder, make_folder
 
     path = choose_folder(arguments.out or Path("results") / slug(f"scored-{name}"))
     make_folder(path)
-    if (path / MANIFEST).exists() and "holdout" in Run.load(path).info:
+    if (path / MANIFEST).exists() and Run.load(path).info.holdout is not None:
         raise UsageError(f"'{path}' holds a run of methods; show the maps beside them with --add-to, or give another --out.")
-    info = {
-        "command": arguments.command_line,
-        "dataset": dataset.label,
-        "profile": None,
-        "synthetic": dataset.root is None,
-        "seeds": [seed],
-        "commit": revision(),
-    }
+    info = RunRecord(
+        command=arguments.command_line,
+        dataset=dataset.label,
+        profile=None,
+        synthetic=dataset.root is None,
+        seeds=[seed],
+        commit=revision(),
+    )
     return Run(path, info)
 
 
@@ -154,17 +155,15 @@ def check_same_test_sets(run: Run, name: str, scored: str, seed: int, inspected:
 
     if any(row.variant == name and row.method != scored for row in run.rows):
         raise UsageError(f"'{name}' is a method of the run '{run.path}'; give the maps another --name.")
-    if seed not in run.info["seeds"]:
-        raise UsageError(
-            f"The run '{run.path}' has the seeds {run.info['seeds']}, not {seed}; give the maps one of them by --seed."
-        )
+    if seed not in run.info.seeds:
+        raise UsageError(f"The run '{run.path}' has the seeds {run.info.seeds}, not {seed}; give the maps one of them by --seed.")
     for category, checked in inspected.items():
         rows = [row for row in run.rows if row.category == category]
         if not rows:
             raise UsageError(f"The run '{run.path}' has no category '{category}'; name those that it has by --category.")
         contents = {row.result.record.content for row in rows if row.result}
         if isinstance(checked, Inspection) and contents and checked.content not in contents:
-            left = f"; it left out {', '.join(run.info['excluded'])}" if run.info.get("excluded") else ""
+            left = f"; it left out {', '.join(run.info.excluded)}" if run.info.excluded else ""
             raise UsageError(
                 f"The images of '{category}' are not those of the run '{run.path}'{left}. Give the same --data-root and --exclude."
             )

@@ -14,6 +14,7 @@ from anoseg_bench.formatting import counted
 from anoseg_bench.plan import Plan
 from anoseg_bench.store.cells import Row, Run
 from anoseg_bench.store.provenance import revision
+from anoseg_bench.store.records import RunRecord
 from anoseg_bench.validation import make_folder
 
 
@@ -33,7 +34,7 @@ def decide(plan: Plan, run: Run, out: Console) -> list[Decision]:
         If a pattern of what to leave out matches no image.
     """
     inspected = inspect_all(plan.dataset, plan.categories, run.store.root / "content", plan.exclude, out)
-    run.info["excluded"] = excluded_of(inspected)
+    run.info.excluded = excluded_of(inspected)
     decisions = resolve(plan, inspected, run.store)
     stale = [decision for decision in decisions if decision.stale]
     if stale and plan.rerun not in ("stale", "all"):
@@ -44,17 +45,17 @@ def decide(plan: Plan, run: Run, out: Console) -> list[Decision]:
 
 def new_run(plan: Plan) -> Run:
     """Return the run of a plan, without rows."""
-    info = {
-        "command": plan.command or "a plan made in Python",
-        "profile": plan.profile,
-        "dataset": plan.dataset.label,
-        "synthetic": plan.is_synthetic,
-        "holdout": plan.holdout,
-        "seeds": list(plan.seeds),
-        "device": plan.device,
-        "commit": revision(),
-        "experiment": plan.experiment,
-    }
+    info = RunRecord(
+        command=plan.command or "a plan made in Python",
+        profile=plan.profile,
+        dataset=plan.dataset.label,
+        synthetic=plan.is_synthetic,
+        holdout=plan.holdout,
+        seeds=list(plan.seeds),
+        device=plan.device,
+        commit=revision(),
+        experiment=plan.experiment,
+    )
     return Run(plan.out, info)
 
 

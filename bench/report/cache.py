@@ -70,7 +70,7 @@ def report_cache(run: Run, options: list[Any]) -> ReportCache:
 
 def _digest(run: Run, options: list[Any]) -> str:
     """Return the hash of all that a report depends on."""
-    info = {name: value for name, value in run.info.items() if name != "command"}
+    info = run.info.model_dump(exclude={"command"})
     rows = [
         [r.variant, r.method, r.dataset, r.category, r.seed, r.key, r.error]
         + ([(r.result.folder / "cell.json").stat().st_mtime_ns] if r.result else [])

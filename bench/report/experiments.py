@@ -31,7 +31,7 @@ class ExperimentReport:
 
 def experiment_report(results: Results) -> ExperimentReport | None:
     """Return the table and the figure of the run's experiment; None where it is none."""
-    name = results.run.info.get("experiment")
+    name = results.run.info.experiment
     return _REPORTS[name](results) if name in _REPORTS else None
 
 
@@ -64,7 +64,7 @@ def _ablation(results: Results) -> ExperimentReport:
     header = ["variant", *columns, "gain, pixel AUROC", "gain, IoU-max"]
     title = f"Ablation of AnoSeg on {dataset_of(results)}: means over {len(everything)} categories (%)"
     table = Table(
-        f"experiment_{results.run.info['experiment']}", title, header, lines, table_notes(results, lines, own, _ABLATION, True)
+        f"experiment_{results.run.info.experiment}", title, header, lines, table_notes(results, lines, own, _ABLATION, True)
     )
     return ExperimentReport(table, _steps_figure(results, numbers))
 

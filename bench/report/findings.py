@@ -26,7 +26,7 @@ def findings(results: Results) -> list[str]:
         return [f"No comparison: {done} of {len(results.run.rows)} cells have a result, and none of the methods is complete."]
     sentences = [_led(results, name, best, everything) for name, best in leads.items() if best is not None]
     sentences += [*_losses(results, leader), _deployed(results, leader, everything), _cost(results, leader)]
-    if results.run.info.get("synthetic"):
+    if results.run.info.synthetic:
         sentences.append("All images were drawn by this project; this says nothing about real ones.")
     if len(results.seeds) == 1:
         sentences.append("One seed: how much results vary between trainings is not known.")

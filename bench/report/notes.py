@@ -43,9 +43,9 @@ def _by_reason(cells: Iterable[tuple[str, Row]], among: Sequence[Row]) -> list[s
 
 def protocol(results: Results) -> str:
     """Return how the numbers are made."""
-    holdout = results.run.info.get("holdout")
+    holdout = results.run.info.holdout
     share = f"{100 * holdout:.3g} % of the normal training images, or validation images where there are" if holdout else "none"
-    share = share if "holdout" in results.run.info else "the images outside the test set for which there are maps"
+    share = share if holdout is not None else "the images outside the test set for which there are maps"
     return (
         "Protocol: pixels are pooled within a category, then categories are averaged without weights; a pixel is positive "
         "where score ≥ threshold; oracle thresholds are the best on the test set, an upper bound; held out for deployable "
@@ -56,7 +56,6 @@ def protocol(results: Results) -> str:
 def setup(results: Results) -> str:
     """Return dataset, profile, image sizes, seeds and commits."""
     info = results.run.info
-    profile = info.get("profile", "unknown")  # None where nothing was trained
     sizes: dict[str, list[str]] = defaultdict(list)
     commits: dict[str, None] = {}
     for row, result in results.done:
@@ -66,13 +65,17 @@ def setup(results: Results) -> str:
         commits[result.record.provenance.revision] = None
     shown = [size if len(sizes) == 1 else f"{size} ({', '.join(names)})" for size, names in sizes.items()]
     parts = [
-        f"dataset {one_line(info.get('dataset', 'unknown'))}"
-        + (" (the embedded synthetic images, not a public benchmark)" if info.get("synthetic") else ""),
-        *([f"profile {profile}" + ("" if profile == "full" else " (only full is meant for publication)")] if profile else []),
-        *([f"left out: {', '.join(map(one_line, info['excluded']))}"] if info.get("excluded") else []),
+        f"dataset {one_line(info.dataset)}"
+        + (" (the embedded synthetic images, not a public benchmark)" if info.synthetic else ""),
+        *(
+            [f"profile {info.profile}" + ("" if info.profile == "full" else " (only full is meant for publication)")]
+            if info.profile
+            else []
+        ),
+        *([f"left out: {', '.join(map(one_line, info.excluded))}"] if info.excluded else []),
         *(["image size " + ", ".join(shown)] if shown else []),
         f"{'seed' if len(results.seeds) == 1 else 'seeds'} {', '.join(map(str, results.seeds))}",
-        f"commit {', '.join(commits) or info.get('commit') or 'unknown'}",
+        f"commit {', '.join(commits) or info.commit or 'unknown'}",
     ]
     return f"Setup: {'; '.join(parts)}."
 

@@ -81,14 +81,14 @@ def write_page(results: Results, sentences: Sequence[str], published: Sequence[s
     own = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style)]
     info = results.run.info
     size = f"{counted(len(results.variants), 'method')}, {counted(len(results.categories), 'category', 'categories')}"
-    title = f"{one_line(info.get('dataset', 'unknown'))}: {size}"
+    title = f"{one_line(info.dataset)}: {size}"
     page = Template((HERE / "page.html").read_text(encoding="utf-8")).substitute(
         policy=f"default-src 'none'; img-src data: blob:; script-src 'sha256-{own[0]}'; style-src 'sha256-{own[1]}'",
         title=html.escape(title),
         setup=html.escape(notes.setup(results)),
         protocol=html.escape(notes.protocol(results)),
         sentences="\n".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences),
-        command=html.escape(str(info.get("command", "unknown"))),
+        command=html.escape(info.command),
         style=style,
         script=script,
         data=content,

@@ -54,8 +54,7 @@ def title_of(results: Results, what: str) -> str:
     """Return a figure's title, with dataset, profile and seeds."""
     info = results.run.info
     seeds = f"{len(results.seeds)} seeds" if len(results.seeds) > 1 else f"seed {results.seeds[0]}"
-    profile = info.get("profile", "unknown")
-    text = f"{what}\n{one_line(info.get('dataset', ''))}, {f'profile {profile}, ' if profile else ''}{seeds}"
+    text = f"{what}\n{one_line(info.dataset)}, {f'profile {info.profile}, ' if info.profile else ''}{seeds}"
     return "\n".join("\n".join(textwrap.wrap(line, 90)) for line in text.split("\n"))
 
 

@@ -16,7 +16,7 @@ from anoseg_bench.report.tables import cell_text, dataset_of, table_notes
 
 def _published_of(results: Results, method: str, metric: str) -> dict[str, Published]:
     """Return the numbers of a published method by category, none where the run is on another dataset."""
-    if results.run.info.get("dataset") != DATASET:
+    if results.run.info.dataset != DATASET:
         return {}
     return {row.category: row for row in published_numbers() if (row.method, row.metric) == (method, metric)}
 

@@ -62,7 +62,7 @@ def cell_text(number: Number, allow_partial: bool, form: Form = percent) -> str:
 
 def dataset_of(results: Results) -> str:
     """Return the dataset's name."""
-    return one_line(results.run.info.get("dataset", "unknown"))
+    return one_line(results.run.info.dataset)
 
 
 def small_percent(value: float) -> str:

@@ -28,7 +28,7 @@ from pydantic import ValidationError
 
 from anoseg_bench.errors import BenchError, UsageError
 from anoseg_bench.store.claims import Claim, claimed_cells, latest, left_by
-from anoseg_bench.store.records import CellRecord
+from anoseg_bench.store.records import OLDEST, CellRecord, RunRecord
 
 STORE_NAME = ".cells"
 MANIFEST = "run.json"
@@ -347,19 +347,19 @@ class Run:
 
     Attributes
     ----------
-    info : dict
-        ``command``, ``profile``, ``dataset``, ``holdout``, ``seeds``, ``device``, ``commit``, ``synthetic``, ``excluded``.
+    info : RunRecord
+        How it was asked for.
     """
 
     path: Path
-    info: dict[str, Any] = field(default_factory=dict)
+    info: RunRecord = field(default_factory=RunRecord)
     rows: list[Row] = field(default_factory=list)
 
     def save(self) -> None:
         """Write the manifest."""
         names = [f.name for f in fields(Row) if f.name != "result"]
         rows = [{name: getattr(row, name) for name in names} for row in self.rows]
-        write_atomically(self.path / MANIFEST, to_json({"info": self.info, "cells": rows}))
+        write_atomically(self.path / MANIFEST, to_json({"info": self.info.model_dump(), "cells": rows}))
 
     @classmethod
     def load(cls, path: Path) -> Run:
@@ -373,7 +373,7 @@ class Run:
         try:
             manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
             rows = [Row(**cell) for cell in manifest["cells"]]
-            run = cls(path, {"profile": "unknown", "synthetic": False, **manifest["info"]}, rows)
+            run = cls(path, RunRecord(**{"schema_version": OLDEST} | manifest["info"]), rows)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UsageError(f"Expected a run in '{path}', but there is no {MANIFEST}; give the folder of a run.") from error
         except (ValueError, KeyError, TypeError) as error:

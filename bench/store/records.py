@@ -179,3 +179,35 @@ class CellRecord(Made):
     def is_evaluated(self) -> bool:
         """Whether this version of the metrics made the numbers."""
         return self.identity.metrics == METRICS_VERSION
+
+
+class RunRecord(Record, frozen=False):
+    """How a run was asked for: the head of its manifest.
+
+    Attributes
+    ----------
+    command : str
+        The command line.
+    profile : str or None
+        None where nothing was trained: of scored maps.
+    synthetic : bool
+        Whether the images are those that this project draws.
+    holdout : float or None
+        Share of the training images held out for thresholds; None for scored maps.
+    commit : str or None
+        The commit of the checkout that ran, in words.
+    excluded : list of str
+        Images that were left out.
+    """
+
+    schema_version: Annotated[int, Field(ge=OLDEST, le=SCHEMA)] = SCHEMA
+    command: str = "unknown"
+    profile: str | None = "unknown"
+    dataset: str = "unknown"
+    synthetic: bool = False
+    holdout: float | None = None
+    seeds: list[int] = []
+    device: str = "unknown"
+    commit: str | None = None
+    experiment: str | None = None
+    excluded: list[str] = []
