@@ -46,7 +46,7 @@ class Spy(Method):
 
 @pytest.fixture
 def spy(monkeypatch):
-    monkeypatch.setitem(METHODS._entries, "spy", METHODS["random"].__class__("spy", Spy))
+    monkeypatch.setitem(METHODS._entries, "spy", replace(METHODS["random"], name="spy", target=Spy, config=None))
     for seen in SEEN.values():
         seen.clear()
     return Variant("spy", "spy", MethodConfig(image_size=64, batch_size=3))
@@ -186,3 +186,9 @@ def test_real_images(real_data, tmp_path):
         assert item.load_mask(image.shape[:2]).any() != item.is_good
     assert len(category.train) == 381 and len(shapes) > 5
     assert set(MVTecLayout(real_data / "mvtec_ad").categories()) == {"bottle", "grid", "transistor"}
+
+
+def test_a_cell_in_this_process_leaves_the_threads_of_torch(bench, widget):
+    before = torch.get_num_threads()
+    assert bench.run(widget, "--out", "r", "--workers", "0", "--threads", str(before + 1)) == 0
+    assert torch.get_num_threads() == before

@@ -125,7 +125,7 @@ def test_a_stored_run_imports_neither_torch_nor_matplotlib_and_writes_nothing_ag
 
 def test_dry_run(bench, widget):
     assert bench.run(widget, "--out", "r", "--dry-run", methods="pixel_stats,random") == 0
-    assert bench.out.count("to run") == 3 and "2 of 2 cells have no stored one" in bench.out
+    assert bench.out.count("to run") == 3 and "no estimate for 2 of 2" in bench.out
     assert not [*bench.folder.rglob("cell.json")] and not (bench.folder / "r" / "run.json").exists()
     assert bench.run(widget, "--out", "r") == 0
     assert bench.run(widget, "--out", "r", "--dry-run", "--seeds", "0,1", "--workers", "2", methods="pixel_stats,random") == 0
@@ -140,7 +140,7 @@ def test_dry_run(bench, widget):
         "widget random0": "run",
         "widget random1": "run",
     }
-    assert "3 of 4 cells to run: about 0 s with 2 at once" in bench.out and "2 of 3 cells have no stored one" in bench.out
+    assert "3 of 4 cells to run: about 0 s with 2 at once" in bench.out and "no estimate for 2 of 3" in bench.out
 
 
 def test_what_is_out_of_range(bench, widget):

@@ -226,7 +226,9 @@ def test_what_a_run_says_in_words(run):
     text = " ".join(findings(Results(run)))
     assert "Pixel AUROC: strong leads with" in text or "Pixel AUROC: weak leads with" in text
     assert "false alarms per 1,000 good parts" in text and "2 min per category" in text and "One seed" in text
-    shares = {row.category: row.result.value("image_recall_deployable") for row in run.rows if f"of images, {row.variant}" in text}
+    shares = {
+        row.category: row.result.value("image_recall_deployable") for row in run.rows if f"image threshold, {row.variant}" in text
+    }
     low, high = sorted(shares, key=lambda category: (shares[category], category))
     assert f"from {100 * shares[low]:.1f} ({low}) to {100 * shares[high]:.1f} ({high})" in text
     leader = text.split("Pixel AUROC: ")[1].split()[0]
@@ -249,7 +251,7 @@ def test_a_method_without_a_threshold_of_images_says_what_would_give_one(run):
     names = ("image_threshold_deployable", "image_recall_deployable", "image_fpr_deployable")
     record.values.update(dict.fromkeys(names, math.nan))
     record.reasons["image_threshold_deployable"] = "needs 19 held-out normal images, but there are 3"
-    assert any("but there are 3 (--holdout" in sentence for sentence in findings(Results(run)))
+    assert any("but there are 3 (raise --holdout" in sentence for sentence in findings(Results(run)))
 
 
 def test_methods_of_one_skill_are_not_told_apart_in_words(run):

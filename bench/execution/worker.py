@@ -168,19 +168,30 @@ def _run(job: Job, store: Store, claim: Claim, concurrency: Callable[[], int]) -
         return Outcome("cached")
     store.note_failure(job.cell, None)
     claim.progress("loading", 0, 0)
-    import torch
     from threadpoolctl import threadpool_limits
 
     from anoseg_bench.evaluation.cell import Keep, evaluate_again, run_cell
 
-    torch.set_num_threads(job.threads)
     cell, inspection = rebuild(job)
     keep = Keep(job.save_maps, job.keep_model, job.replace or there is not None, claim)
-    with threadpool_limits(job.threads):
+    with threads_of_torch(job.threads), threadpool_limits(job.threads):
         anew = job.replace or there is None or there.record.is_evaluated
         if anew or there is None or not evaluate_again(cell, inspection.category, store, there, claim.progress, keep):
             run_cell(cell, inspection.category, store, claim.progress, keep, concurrency)
     return Outcome("done")
+
+
+@contextlib.contextmanager
+def threads_of_torch(number: int) -> Iterator[None]:
+    """Let torch use so many threads in the block; after it as many as before, where the process goes on."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def execute_logged(job: Job) -> Outcome:
