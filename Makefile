@@ -26,7 +26,7 @@ test: setup
 	$(PY) -m pytest
 
 docs: setup .typing
-	$(VENV)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 
 check: setup .typing
 	$(VENV)/bin/ruff check .
