@@ -155,7 +155,11 @@ def cause(error: BaseException) -> str:
         return what.rstrip(".")
     if isinstance(error, SyntaxError) and error.filename:
         return f"{what.rstrip('.')} ({error.filename}, line {error.lineno})"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(("<", __file__))]
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(("<", __file__, importlib.__file__))
+    ]
     own = [frame for frame in frames if not frame.filename.startswith(_LIBRARIES)] or frames
     return f"{what.rstrip('.')} ({own[-1].filename}, line {own[-1].lineno})" if own else what.rstrip(".")
 
