@@ -31,7 +31,16 @@ from anoseg_bench.validation import (
     parse_seeds,
     parse_shard,
 )
-from anoseg_bench.variants import Variant, content_of, map_paths, match_methods, parse_methods, read_settings, unused_settings
+from anoseg_bench.variants import (
+    Variant,
+    content_of,
+    in_order,
+    map_paths,
+    match_methods,
+    parse_methods,
+    read_settings,
+    unused_settings,
+)
 
 if TYPE_CHECKING:
     from anoseg_bench.datasets.base import Dataset
@@ -68,7 +77,7 @@ class Cell:
         config = map_paths(self.variant.config.model_dump(), content_of)  # wherever a file lies, what it holds counts
         trained = {
             "method": self.variant.method,
-            "config": to_jsonable_python(config),
+            "config": to_jsonable_python(in_order(config)),
             "version": self.variant.config.version,
             "dataset": self.dataset,
             "category": self.category,

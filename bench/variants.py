@@ -86,9 +86,18 @@ def map_paths(value: Any, change: Callable[[Path], Any]) -> Any:
         return value.model_copy(update={key: map_paths(inner, change) for key, inner in value})
     if isinstance(value, Mapping):
         return {key: map_paths(inner, change) for key, inner in value.items()}
-    if isinstance(value, list | tuple | set):
+    if isinstance(value, list | tuple | set | frozenset):
         return type(value)(map_paths(inner, change) for inner in value)
     return value
+
+
+def in_order(value: Any) -> Any:
+    """Return plain data with every set in it as a sorted list: their order differs from process to process."""
+    if isinstance(value, Mapping):
+        return {key: in_order(inner) for key, inner in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted(map(in_order, value), key=repr)
+    return [in_order(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def content_of(path: Path) -> str:

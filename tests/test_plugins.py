@@ -147,6 +147,7 @@ def test_a_report_of_an_earlier_command_goes_where_the_last_has_nothing_to_repor
 CONFIG = """
 class Config(MethodConfig):
     many: list[Path] = []
+    names: frozenset[str] = frozenset("abcdef")
     folder: Path | None = None
 
 
@@ -174,6 +175,7 @@ def test_the_content_of_files_and_folders_that_a_configuration_names_counts(benc
     for file in files:
         file.write_bytes(b"1")
     keys = [key()]
+    assert bench.run(widget, "--out", "r", "--workers", "1", methods=f"{tmp_path / 'theirs.py'}:Theirs") == 0, bench.err
     for file in files:
         file.write_bytes(b"22")
         keys.append(key())
