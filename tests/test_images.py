@@ -94,3 +94,15 @@ def test_broken_files(tmp_path, read):
     for name in ("cut.png", "text.png", "absent.png"):
         with pytest.raises(DataError, match=name):
             read(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tif"])
+def test_pictures_and_masks_are_turned_as_their_tag_says(tmp_path, name):
+    lying = np.zeros((40, 60, 3), np.uint8)
+    lying[:10, :20] = 255  # above left; a viewer shows it above right
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(lying).save(tmp_path / name, exif=exif, **({"quality": 95} if name == "a.jpg" else {}))
+    assert read_image(tmp_path / name).shape == (60, 40, 3)
+    mask = read_mask(tmp_path / name)
+    assert mask.shape == (60, 40) and mask[:20, 30:].mean() > 0.9 and not mask[22:].any()
