@@ -493,11 +493,8 @@ def check_dataset(
 ) -> list[CheckResult]:
     """Check a dataset adapter against the contract, on the data under `root`; parameters and results as of `check_method`."""
     cls = DATASETS[DATASETS.one(dataset)].load() if isinstance(dataset, str) else dataset
-    make_dataset(
-        cls, cls.__name__, root, settings or {}
-    )  # what is wrong with the folder or the settings is no fault of the adapter
-    folder = Path(root).absolute() if root else None
-    return [outcome_of(check, lambda: make_dataset(cls, cls.__name__, folder, settings or {})) for check in DATASET_CHECKS]
+    root = make_dataset(cls, cls.__name__, root, settings or {}).root  # raises where the folder or a setting is wrong
+    return [outcome_of(check, lambda: make_dataset(cls, cls.__name__, root, settings or {})) for check in DATASET_CHECKS]
 
 
 # --- both ---------------------------------------------------------------------------------------------------------------

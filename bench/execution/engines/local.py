@@ -109,10 +109,8 @@ def _cause(code: int | None) -> str:
 def _script_hidden(job: Job) -> Iterator[None]:
     """Keep a new process from running the user's script again, which it would do first; only a class defined there needs that."""
     main = sys.modules["__main__"]
-    if any(
-        name in registry.names() and registry[name].is_of_script
-        for registry, name in ((METHODS, job.method), (DATASETS, job.dataset))
-    ):
+    entries = [registry[name] for registry, name in ((METHODS, job.method), (DATASETS, job.dataset)) if name in registry.names()]
+    if any(entry.is_of_script for entry in entries):
         yield
         return
     sys.modules["__main__"] = ModuleType("__main__")
