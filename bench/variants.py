@@ -47,7 +47,7 @@ def source_hash(method: str) -> str:
 @cache
 def _source_hash(method: str, origin: str) -> str:
     package = Path(methods.__file__).parent
-    shared = [package / "base.py", *sorted(package.glob("_[!_]*.py"))]
+    shared = [package / "base.py", package / "backbones.py", *sorted(package.glob("_[!_]*.py"))]
     digest = hashlib.sha256(origin.encode())
     for path in [*_code_of(method, package), *shared]:
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")

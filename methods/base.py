@@ -19,11 +19,11 @@ from anoseg_bench.errors import MethodError
 if TYPE_CHECKING:
     import torch
 
-#: Called by a training loop as ``progress(step, steps, loss)``; what it shows is the harness's business.
-Progress = Callable[[int, int, float], None]
+#: Called by a training as ``progress(step, steps, loss)``, the loss None where there is none; what it shows is up to the harness.
+Progress = Callable[[int, int, float | None], None]
 
 
-def no_progress(step: int, steps: int, loss: float) -> None:
+def no_progress(step: int, steps: int, loss: float | None) -> None:
     """Show nothing."""
 
 
@@ -49,6 +49,10 @@ class MethodConfig(BaseModel):
 
     def deviations(self) -> str | None:
         """Return how the training deviates from the published schedule, for the tables' footnotes."""
+        return None
+
+    def pretrained(self) -> str | None:
+        """Return which weights, trained on other images, the method rests on, for the tables' footnotes; None for none."""
         return None
 
 

@@ -155,8 +155,8 @@ def run_cell(
     method: Method = METHODS[cell.variant.method].load()(config, seed=cell.seed, device=cell.device)
     curve: list[tuple[int, float]] = []
 
-    def training(step: int, steps: int, loss: float) -> None:
-        curve.append((step, loss))
+    def training(step: int, steps: int, loss: float | None) -> None:
+        curve.extend([(step, loss)] if loss is not None else [])
         progress("train", step, steps, loss)
 
     images = torch.stack([resize(item.load_image(), config.image_size) for item in train])
@@ -173,6 +173,7 @@ def run_cell(
         method=cell.variant.method,
         config=config.model_dump(mode="json"),
         deviations=config.deviations(),
+        pretrained=config.pretrained(),
         dataset=cell.dataset,
         seed=cell.seed,
         content=cell.content,

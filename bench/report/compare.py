@@ -16,7 +16,7 @@ import scikit_posthocs
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
 
-from anoseg_bench.formatting import counted, one_line
+from anoseg_bench.formatting import counted
 from anoseg_bench.metrics import metric
 from anoseg_bench.report.plots import COLOURS
 from anoseg_bench.report.render import DASH, Line, Table, TableCell
@@ -90,7 +90,7 @@ def comparison_table(results: Results) -> Table:
         best = int(np.nanargmax(means))
         test = test_over_categories(results.metrics[name].mean(axis=2))
         needed = max(needed, test.needed)
-        for v, variant in enumerate(results.variants):
+        for v in range(len(results.variants)):
             if not math.isfinite(means[v]):
                 continue
             interval = samples.difference(v, best)
@@ -99,7 +99,7 @@ def comparison_table(results: Results) -> Table:
             p = float(test.p[test.variants.index(v), test.variants.index(best)]) if known and test.p is not None else math.nan
             told = DASH if not math.isfinite(interval.low) else f"{100 * interval.low:+.1f} .. {100 * interval.high:+.1f}"
             row = [
-                TableCell(one_line(variant)),
+                TableCell(results.titles[v]),
                 TableCell(percent(means[v]), v == best),
                 TableCell(rank),
                 TableCell("best" if v == best else f"{100 * (means[v] - means[best]):+.1f}"),
@@ -124,7 +124,7 @@ def rank_figure(results: Results, name: str) -> Figure | None:
     test = test_over_categories(results.metrics[name].mean(axis=2))
     if test.p is None or len(test.variants) < 3:
         return None
-    names = [one_line(results.variants[v]) for v in test.variants]
+    names = [results.titles[v] for v in test.variants]
     figure = Figure(figsize=(7.5, 1.2 + 0.3 * len(names)), layout="constrained")
     ax = figure.subplots()
     p = pd.DataFrame(test.p, index=names, columns=names)

@@ -53,12 +53,12 @@ def _ablation(results: Results) -> ExperimentReport:
     lines = [
         Line(
             [
-                TableCell(one_line(variant)),
+                TableCell(title),
                 *(column[i] for column in columns.values()),
                 *(TableCell(_difference(gain[i])) for gain in gains.values()),
             ]
         )
-        for i, variant in enumerate(results.variants)
+        for i, title in enumerate(results.titles)
     ]
     own = ["Cumulative: each row adds to all rows above it. Gain: against the row above. (ours): not from the paper."]
     header = ["variant", *columns, "gain, pixel AUROC", "gain, IoU-max"]
@@ -81,7 +81,7 @@ def _steps_figure(results: Results, numbers: dict[str, list[Number]]) -> Figure:
         handles.append(
             ax.errorbar(values, places, xerr=spreads, color=COLOURS[i], marker=MARKERS[i], markersize=6, linewidth=1, capsize=2)
         )
-    ax.set_yticks(places, [one_line(v) for v in results.variants], fontsize=8)
+    ax.set_yticks(places, results.titles, fontsize=8)
     ax.invert_yaxis()
     ax.set_xlim(0, 100)
     legend(figure, handles, [metric(name).title for name in _ABLATION])
@@ -122,7 +122,7 @@ def _coordinates(results: Results) -> ExperimentReport:
         label = f"{one_line(results.categories[category])}: {one_line(defect)}"
         lines.append(Line([TableCell(label), *row], group))
         shown.append((label, positional, _of_defect(results, category, defect, "pixel_auroc")))
-    heads = [*(one_line(v) for v in results.variants), *(["gain"] if len(results.variants) == 2 else [])]
+    heads = [*results.titles, *(["gain"] if len(results.variants) == 2 else [])]
     header = ["defect type", *(f"{title}, {head}" for title in _BY_DEFECT.values() for head in heads)]
     own = [
         "Each defect type against all normal pixels or images of its category. Position decides: a normal part in a wrong place, "
@@ -151,7 +151,7 @@ def _dumbbells(results: Results, shown: Sequence[tuple[str, bool, list[Number]]]
     for text, (_, positional, _) in zip(ax.get_yticklabels(), shown, strict=True):
         text.set_fontweight("bold" if positional else "normal")
     ax.invert_yaxis()
-    legend(figure, handles, results.variants)
+    legend(figure, handles, results.titles)
     return figure
 
 
@@ -256,7 +256,7 @@ def _robustness(results: Results) -> ExperimentReport:
     lines = []
     for title, where in members:
         block = [cells(results.numbers(name, where), results.allow_partial, best=name not in WIDTHS) for name in columns]
-        lines += [Line([TableCell(one_line(v)), *(column[i] for column in block)], title) for i, v in enumerate(results.variants)]
+        lines += [Line([TableCell(shown), *(column[i] for column in block)], title) for i, shown in enumerate(results.titles)]
     own = [
         "Mean IoU over thresholds on the map's value 0..1 and on log10 of the false-positive rate on normal images, 1e-5..1e-1. "
         "Width: the share of the axis on which IoU ≥ 0.9 IoU-max."

@@ -47,16 +47,16 @@ def _led(results: Results, name: str, best: int, members: list[int]) -> str:
     numbers = results.numbers(name, members)
     means = _means(numbers)
     half = f" ± {percent(numbers[best].half)}" if math.isfinite(numbers[best].half) else ""
-    head = f"{metric(name).title}: {one_line(results.variants[best])} leads with {percent(means[best])}{half}"
+    head = f"{metric(name).title}: {results.titles[best]} leads with {percent(means[best])}{half}"
     others = [v for v in range(len(means)) if v != best and math.isfinite(means[v])]
     if not others:
-        return f"{metric(name).title}: {one_line(results.variants[best])} has {percent(means[best])}{half}."
+        return f"{metric(name).title}: {results.titles[best]} has {percent(means[best])}{half}."
     second = max(others, key=lambda v: means[v])
-    ties = [one_line(results.variants[v]) for v in others if numbers[v].tie or percent(means[v]) == percent(means[best])]
+    ties = [results.titles[v] for v in others if numbers[v].tie or percent(means[v]) == percent(means[best])]
     if ties:
         return f"{head}, but cannot be told from {', '.join(ties)}."
     samples = results.intervals.of(name, members)
-    gap = f"{head}, {100 * (means[best] - means[second]):.1f} points ahead of {one_line(results.variants[second])}"
+    gap = f"{head}, {100 * (means[best] - means[second]):.1f} points ahead of {results.titles[second]}"
     if samples is None or math.isnan((interval := samples.difference(best, second)).low):
         return f"{gap}."
     return f"{gap} (95 % interval {100 * interval.low:.1f} to {100 * interval.high:.1f})."
@@ -64,7 +64,7 @@ def _led(results: Results, name: str, best: int, members: list[int]) -> str:
 
 def _losses(results: Results, leader: int) -> list[str]:
     """Return where the leader is measurably behind another method: categories, and defect types."""
-    name, title = one_line(results.variants[leader]), metric("pixel_auroc").title
+    name, title = results.titles[leader], metric("pixel_auroc").title
     behind, weakest = [], []
     for c, category in enumerate(results.categories):
         titles = {"": one_line(category)} | {d: f"{one_line(d)} of {one_line(category)}" for d in results.defects(category)}
@@ -79,7 +79,7 @@ def _losses(results: Results, leader: int) -> list[str]:
             if best != leader and samples is not None and samples.difference(best, leader).low > 0:
                 behind.append((means[best] - means[leader], words, best, means))
     behind.sort(key=lambda item: -item[0])
-    names = [one_line(variant) for variant in results.variants]
+    names = results.titles
     shown = [f"{words} ({percent(m[leader])} against {percent(m[best])} of {names[best]})" for _, words, best, m in behind]
     more = f", and {len(shown) - 4} more" if len(shown) > 4 else ""
     lost = f"{name} is behind in {title} on {', '.join(shown[:4])}{more}." if shown else ""
@@ -90,7 +90,7 @@ def _losses(results: Results, leader: int) -> list[str]:
 
 def _deployed(results: Results, leader: int, members: list[int]) -> str:
     """Return what the deployable threshold of images would do, over the categories that have one."""
-    name = one_line(results.variants[leader])
+    name = results.titles[leader]
     recall, alarms = results.values("image_recall_deployable")[leader], results.values("image_fpr_deployable")[leader]
     some = [c for c in members if np.isfinite(recall[c]).all() and np.isfinite(alarms[c]).all()]
     if not some:

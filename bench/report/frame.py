@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from anoseg_bench.datasets.base import GOOD
+from anoseg_bench.formatting import one_line
 from anoseg_bench.metrics import FPR_GRID, RATE_CURVE, RECALL_GRID, VALUE_GRID, tabled
 from anoseg_bench.store.cells import CellResult, Row, Run, slug
 
@@ -25,6 +26,8 @@ COSTS = [
     ("peak memory in training (MiB)", "train_peak_mib", 1),
     ("peak memory in prediction (MiB)", "predict_peak_mib", 1),
 ]
+#: Marks what rests on weights trained on other images.
+MARK = "†"
 GRIDS = {"iou": VALUE_GRID, "iou_fpr": RATE_CURVE, "roc": FPR_GRID, "pro": FPR_GRID, "precision": RECALL_GRID}
 
 
@@ -77,7 +80,18 @@ class RunCells:
         self.variants = list(dict.fromkeys(row.variant for row in run.rows))
         self.categories = list(dict.fromkeys(row.category for row in run.rows))
         self.seeds = list(dict.fromkeys(row.seed for row in run.rows))
+        #: The variants as shown: marked where they rest on weights trained on other images.
+        self.titles = [one_line(v) + MARK * bool(self.pretrained.get(v)) for v in self.variants]
         self._rows = {(row.variant, row.category, row.seed): row for row in run.rows}
+
+    @cached_property
+    def pretrained(self) -> dict[str, list[str]]:
+        """Which weights, trained on other images, the variants rest on; those that rest on none are left out."""
+        weights: dict[str, dict[str, None]] = {}
+        for row, result in self.done:
+            if result.record.pretrained:
+                weights.setdefault(row.variant, {})[one_line(result.record.pretrained)] = None
+        return {variant: list(used) for variant, used in weights.items()}
 
     @property
     def frame(self) -> pd.DataFrame:

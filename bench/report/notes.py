@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from anoseg_bench.formatting import one_line
 from anoseg_bench.metrics import VERSION, metric
+from anoseg_bench.report.frame import MARK
 from anoseg_bench.report.results import Results
 from anoseg_bench.store.cells import Row
 
@@ -85,6 +86,13 @@ def deviations(results: Results) -> list[str]:
     cells = [(one_line(r.record.deviations), row) for row, r in results.done if r.record.deviations]
     entries = _by_reason(cells, [row for row, _ in results.done])
     return [f"Training differs from the published: {'; '.join(entries)}."] if entries else []
+
+
+def pretrained(results: Results) -> list[str]:
+    """Return which variants rest on weights trained on other images, and on which."""
+    cells = [(one_line(r.record.pretrained), row) for row, r in results.done if r.record.pretrained]
+    entries = _by_reason(cells, [row for row, _ in results.done])
+    return [f"{MARK} rests on weights trained on other images: {'; '.join(entries)}."] if entries else []
 
 
 def origin(results: Results) -> list[str]:

@@ -103,7 +103,7 @@ def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]
     several = [("", everything)] if len(everything) != 1 else []
     beside_them = {name: beside(results, name, published) for name in SUMMARY}
     return {
-        "variants": [one_line(variant) for variant in results.variants],
+        "variants": results.titles,
         "scaled": [variant in results.scaled for variant in results.variants],
         "colours": COLOURS,
         "heat": _heat(),
@@ -124,6 +124,7 @@ def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]
             *notes.scaled(results),
             *notes.origin(results),
             *notes.deviations(results),
+            *notes.pretrained(results),
             *notes.undefined(results, SUMMARY),
             *notes.failures(results),
             *dict.fromkeys(note for columns in beside_them.values() for note in sources(columns)),

@@ -72,7 +72,7 @@ def _draw_curves(results: Results, ax: Axes, x: np.ndarray, block: np.ndarray, p
     for i, variant in enumerate(results.variants):
         cells = block[i]
         complete = np.isfinite(cells).all(axis=-1)
-        label = f"{variant}{' *' if percent and variant in results.scaled else ''}"
+        label = f"{results.titles[i]}{' *' if percent and variant in results.scaled else ''}"
         if not complete.any() or not (complete.all() or results.allow_partial):
             label += f": no mean ({complete.sum()}/{complete.size})" if complete.any() else ": –"
             handles.append(ax.plot([], [], **_style(i))[0])
@@ -236,7 +236,7 @@ def bar_figure(results: Results, name: str) -> Figure:
         ax.set_ylabel("percent")
         ax.grid(axis="y", color="0.9")
         ax.set_axisbelow(True)
-    legend(figure, [bars for bars in axes[0].containers if isinstance(bars, BarContainer)], results.variants)
+    legend(figure, [bars for bars in axes[0].containers if isinstance(bars, BarContainer)], results.titles)
     return figure
 
 

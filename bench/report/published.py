@@ -96,7 +96,7 @@ def reproduction_table(results: Results) -> Table | None:
                     TableCell(cell_text(ours, results.allow_partial)),
                     TableCell(DASH if math.isnan(gap) else f"{gap:+.1f}"),
                 ]
-                lines.append(Line(row, f"{one_line(variant)} after {name}, {metric(wanted).title}"))
+                lines.append(Line(row, f"{results.titles[v]} after {name}, {metric(wanted).title}"))
                 notes[f"{name}: published in {one_line(there.source)}. Known differences of {one_line(variant)}: {differs}."] = None
     if not lines:
         return None

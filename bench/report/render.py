@@ -27,6 +27,7 @@ _LATEX = {
         "×": r"$\times$",
         "…": r"\dots{}",
         "·": r"$\cdot$",
+        "†": r"\dag{}",
     },
 }
 _PREAMBLE = [

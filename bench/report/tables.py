@@ -23,6 +23,8 @@ MAIN = names_shown("main")
 SUMMARY = names_shown("main", "summary")
 #: Numbers at a threshold: of which the best is bold, and the others.
 AT_THRESHOLD = {"iou": "IoU", "f1": "F1", "precision": "precision", "recall": "recall", "fpr": "false-positive rate"}
+#: The column that says which weights a method begins with.
+WEIGHTS = "weights"
 WIDTHS = ("iou_width", "iou_width_fpr")
 
 
@@ -82,6 +84,7 @@ def table_notes(
         notes.setup(results),
         *notes.origin(results),
         *notes.deviations(results),
+        *notes.pretrained(results),
         *notes.undefined(results, undefined),
         *notes.failures(results),
     ]
@@ -103,7 +106,7 @@ def metric_table(results: Results, name: str, file: str) -> Table:
     return Table(
         file,
         f"{shown.title} (%) on {dataset_of(results)}",
-        ["category", *map(one_line, results.variants)],
+        ["category", *results.titles],
         lines,
         table_notes(results, lines, [f"{shown.title}: {shown.definition}."], [name], name in notes.ON_VALUE_AXIS),
     )
@@ -118,6 +121,13 @@ def _cost_columns(results: Results, headings: Sequence[str]) -> dict[str, list[T
     return {heading: cells(column, results.allow_partial, plain_number, best=False) for heading, column in numbers.items()}
 
 
+def weights_column(results: Results) -> list[TableCell]:
+    """Return whether each variant rests on weights that were trained on other images, or begins with random ones."""
+    unknown = {row.variant for row, result in results.done if result.record.maps}  # made by another tool
+    words = {v: DASH if v in unknown else "pretrained" if v in results.pretrained else "from scratch" for v in results.variants}
+    return [TableCell(word) for word in words.values()]
+
+
 def _devices(results: Results) -> str:
     machines = dict.fromkeys(result.record.provenance.machine for _, result in results.done)
     return "; ".join(machines) or "unknown devices"
@@ -125,16 +135,14 @@ def _devices(results: Results) -> str:
 
 def cost_table(results: Results) -> Table:
     """Return what training and prediction cost, means over cells: variants by costs."""
-    columns = _cost_columns(results, [heading for heading, _, _ in COSTS])
-    lines = [
-        Line([TableCell(one_line(variant)), *(column[i] for column in columns.values())])
-        for i, variant in enumerate(results.variants)
-    ]
+    columns = {WEIGHTS: weights_column(results)} | _cost_columns(results, [heading for heading, _, _ in COSTS])
+    lines = [Line([TableCell(title), *(column[i] for column in columns.values())]) for i, title in enumerate(results.titles)]
     own = [
         f"Per cell, on {_devices(results)}. Images/s: the method alone, in batches, without reading and resizing files. "
         "Multiply-adds: convolutions and matrix products of one prediction. Peak memory: on CUDA what torch has allocated, else "
         "the whole process, with torch itself and the images; a dash where the system does not tell.",
         notes.setup(results),
+        *notes.pretrained(results),
         *notes.failures(results),
     ]
     title = f"Cost on {dataset_of(results)}: means over {_count(results)}"
@@ -146,10 +154,8 @@ def summary_table(results: Results, names: Sequence[str] | None = None) -> Table
     names = [name for name in results.metrics if name in (SUMMARY if names is None else names)]
     columns = {metric(name).title: _means(results, name) for name in names}
     columns |= _cost_columns(results, ["training (s)", "images/s in prediction"])
-    lines = [
-        Line([TableCell(one_line(variant)), *(column[i] for column in columns.values())])
-        for i, variant in enumerate(results.variants)
-    ]
+    columns = {WEIGHTS: weights_column(results)} | columns if results.pretrained else columns
+    lines = [Line([TableCell(title), *(column[i] for column in columns.values())]) for i, title in enumerate(results.titles)]
     return Table(
         "summary",
         f"Means over {_count(results)} of {dataset_of(results)} (%), and times",
@@ -191,8 +197,8 @@ def threshold_table(results: Results, members: list[int], what: str, file: str) 
                 columns.append(cells(numbers, results.allow_partial, form, best=number in ("iou", "f1")))
             undefined += [f"{prefix}threshold_{which}", f"{prefix}precision_{which}"]
             lines += [
-                Line([TableCell(one_line(variant)), *(column[i] for column in columns)], f"{whose}, {threshold}")
-                for i, variant in enumerate(results.variants)
+                Line([TableCell(title), *(column[i] for column in columns)], f"{whose}, {threshold}")
+                for i, title in enumerate(results.titles)
             ]
     own = [
         "Deployable thresholds keep to what a user has: pixels, the smallest with a false-positive rate of at most 1e-3 on "
@@ -215,10 +221,7 @@ def robustness_table(results: Results) -> Table:
     for mean, width in zip(("iou_mean", "iou_mean_fpr"), WIDTHS, strict=True):
         columns[metric(mean).title] = _means(results, mean)
         columns[metric(width).title] = _means(results, width, best=False)
-    lines = [
-        Line([TableCell(one_line(variant)), *(column[i] for column in columns.values())])
-        for i, variant in enumerate(results.variants)
-    ]
+    lines = [Line([TableCell(title), *(column[i] for column in columns.values())]) for i, title in enumerate(results.titles)]
     own = [
         "Mean IoU over thresholds on two axes: the map's value 0..1, and log10 of the false-positive rate on pixels of normal "
         "images, 1e-5..1e-1, which no rescaling of the map changes. Width: the share of the axis on which IoU ≥ 0.9 IoU-max; "
@@ -253,7 +256,7 @@ def defect_table(results: Results, category: str, file: str) -> Table | None:
     return Table(
         file,
         f"{one_line(category)} of {dataset_of(results)} by defect type (%)",
-        ["defect type", "images", *map(one_line, results.variants)],
+        ["defect type", "images", *results.titles],
         lines,
         table_notes(
             results,
@@ -306,4 +309,4 @@ def compact_table(results: Results) -> Table:
         numbers = [[summarise(block) for block in results.metrics[name][:, [i]]] for name in ("pixel_auroc", "iou_max")]
         texts = [" / ".join(cell_text(n, results.allow_partial) for n in pair) for pair in zip(*numbers, strict=True)]
         lines.append(Line([TableCell(one_line(category)), *map(TableCell, texts)]))
-    return Table("compact", "Pixel AUROC / IoU-max (%)", ["category", *map(one_line, results.variants)], lines)
+    return Table("compact", "Pixel AUROC / IoU-max (%)", ["category", *results.titles], lines)

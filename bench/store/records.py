@@ -112,6 +112,8 @@ class Made(Record):
         The complete configuration of the method; empty for maps of another tool.
     deviations : str or None
         How the training deviates from the published schedule.
+    pretrained : str or None
+        Which weights, trained on other images, the method rests on.
     content : str
         Hash of the category's images and masks.
     source : str or None
@@ -126,6 +128,7 @@ class Made(Record):
     method: str
     config: dict[str, Any] = {}
     deviations: str | None = None
+    pretrained: str | None = None
     dataset: str
     seed: int
     content: str = ""

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from anoseg_bench.methods import METHODS
+from anoseg_bench.methods.backbones import OptionalWeights, describe_weights
 from anoseg_bench.methods.base import TrainedConfig
 
 PUBLISHED_STEPS, PUBLISHED_VIEWS = 256 * 256, 64
@@ -23,11 +24,16 @@ class GradCAMConfig(TrainedConfig):
 
     backbone: str = Field("resnet18", description="a timm model")
     layer: str = Field("layer4", description="the module whose activations GradCAM weighs")
-    pretrained: bool = Field(False, description="start from timm's pretrained weights (downloaded by timm)")
-    weights: Path | None = Field(None, description="start from this safetensors file of a timm model")
+    weights: OptionalWeights = Field(
+        None, description="start from these: a file (.safetensors, .pth), auto (an installed package's, or timm's cache), timm"
+    )
     batch_size: int = Field(8, ge=1, description="normal images per training step, each in 3 views; images per prediction")
     steps: int | None = Field(800, ge=1, description="updates; takes the place of epochs and min_steps")
     learning_rate: float = Field(0.03, gt=0)
+
+    def pretrained(self) -> str | None:
+        """Return which weights the classifier starts from, for the tables' footnotes."""
+        return None if self.weights is None else describe_weights(self.backbone, Path(self.weights))
 
     def deviations(self) -> str | None:
         """Return how the schedule is shorter than the published one."""

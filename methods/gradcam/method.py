@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-import timm
 import torch
 import torch.nn.functional as F
 from pytorch_grad_cam import GradCAM
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from anoseg_bench.errors import MethodError
 from anoseg_bench.methods import base
 from anoseg_bench.methods._layers import batches
+from anoseg_bench.methods.backbones import create_model
 from anoseg_bench.methods.gradcam import GradCAMConfig
 from anoseg_bench.methods.gradcam.cutpaste import cutpaste, cutpaste_scar
 
@@ -45,37 +44,16 @@ class CutPasteGradCAM(base.Method):
 
     def _build(self, trained: bool) -> None:
         config = self.config
-        try:
-            self.net = timm.create_model(config.backbone, pretrained=config.pretrained and not trained, num_classes=3)
-        except RuntimeError as error:
-            raise MethodError(f"timm cannot make the backbone '{config.backbone}': {error}; see timm.list_models().") from error
-        if config.weights is not None and not trained:
-            self._load_weights()
+        self.net, mean, std = create_model(config.backbone, None if trained else config.weights, num_classes=3)
+        self.mean, self.std = (torch.tensor(v, device=self.device).view(3, 1, 1) for v in (mean, std))
         self.net.to(torch.device(self.device)).to(memory_format=torch.channels_last)
         modules = dict(self.net.named_modules())
         if config.layer not in modules:
             raise MethodError(f"'{config.backbone}' has no layer '{config.layer}'; set gradcam.layer to one of its modules.")
         self.layer = modules[config.layer]
 
-    def _load_weights(self) -> None:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        path = self.config.weights
-        try:
-            weights = load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise MethodError(f"Expected a safetensors file in gradcam.weights, but '{path}' cannot be read ({error}).") from error
-        own = self.net.state_dict()
-        fitting = {k: v for k, v in weights.items() if k in own and v.shape == own[k].shape}
-        missing = [k for k in own if k not in fitting and not k.startswith(("fc.", "head.", "classifier."))]
-        if missing:
-            raise MethodError(f"'{path}' does not fit '{self.config.backbone}': it lacks {missing[0]} and {len(missing) - 1} more.")
-        self.net.load_state_dict(fitting, strict=False)
-
     def _normalise(self, images: torch.Tensor) -> torch.Tensor:
-        mean, std = (torch.tensor(v, device=images.device).view(3, 1, 1) for v in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
-        return ((images - mean) / std).contiguous(memory_format=torch.channels_last)
+        return ((images * 255 - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
 
     def _fit(self, images: torch.Tensor, progress: base.Progress) -> None:
         config = self.config
@@ -112,11 +90,12 @@ class CutPasteGradCAM(base.Method):
         return base.Examples((torch.stack(views) * 255).round().byte(), torch.stack(masks))
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return the weights."""
-        return self.net.state_dict()
+        """Return the weights, and how the input is normalised."""
+        return self.net.state_dict() | {"input_mean": self.mean, "input_std": self.std}
 
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
-        """Take over the weights."""
+        """Take over the weights and the normalisation."""
         self._build(trained=True)
-        self.net.load_state_dict(state)
+        self.mean, self.std = (state[name].to(self.device) for name in ("input_mean", "input_std"))
+        self.net.load_state_dict({k: v for k, v in state.items() if not k.startswith("input_")})
         self.net.eval()

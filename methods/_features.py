@@ -1,0 +1,95 @@
+"""Feature maps of a frozen backbone, and how maps of distances become anomaly maps: what methods on pretrained features share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from anoseg_bench.errors import MethodError
+from anoseg_bench.methods.backbones import create_model
+
+
+class Features(nn.Module):
+    """The feature maps of a timm model at some strides, frozen.
+
+    Parameters
+    ----------
+    weights : path or None
+        None for random weights, which `load_state_dict` then replaces.
+    strides : sequence of int
+        Of the feature maps wanted, finest first.
+
+    Raises
+    ------
+    MethodError
+        If the model has no such feature map; the message says which it has.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, backbone: str, weights: Path | None, strides: Sequence[int]) -> None:
+        super().__init__()
+        known: Any = create_model(backbone, None, features_only=True)[0].feature_info
+        there = known.reduction()
+        if missing := [stride for stride in strides if stride not in there]:
+            have = ", ".join(map(str, dict.fromkeys(there)))
+            raise MethodError(f"'{backbone}' has no feature map of stride {missing[0]}; it has {have}.")
+        last = [max(i for i, stride in enumerate(there) if stride == wanted) for wanted in strides]
+        self.net, mean, std = create_model(backbone, weights, features_only=True, out_indices=tuple(last))
+        self.channels = [known.channels()[i] for i in last]
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Return feature maps (N, C, S / stride, S / stride) of images, uint8 (N, 3, S, S)."""
+        x = (images.float() - self.mean) / self.std
+        return self.net(x.contiguous(memory_format=torch.channels_last))
+
+
+class Smoothing(nn.Module):
+    """Brings maps of patches (N, h, w) to the size of images and smooths them by a Gaussian.
+
+    Both steps are linear and separable, so a map M becomes A M A', where the columns of A are what becomes of a single row.
+
+    Parameters
+    ----------
+    grid, size : int
+        Sides of what comes in and goes out.
+    sigma : float
+        Of the Gaussian, px; its window ends at 4 sigma.
+    mode : {"nearest", "bilinear"}
+        How maps are enlarged.
+    """
+
+    matrix: torch.Tensor
+
+    def __init__(self, grid: int, size: int, sigma: float, mode: str) -> None:
+        super().__init__()
+        rows = F.interpolate(torch.eye(grid)[:, None], size=size, mode="linear" if mode == "bilinear" else mode)  # (grid, 1, size)
+        if sigma > 0:
+            reach = min(int(4 * sigma + 0.5), size - 1)
+            kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
+            rows = F.conv1d(F.pad(rows, (reach, reach), mode="reflect"), (kernel / kernel.sum()).view(1, 1, -1))
+        self.register_buffer("matrix", rows[:, 0].T.contiguous(), persistent=False)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Return maps (N, size, size) for maps (N, grid, grid)."""
+        return self.matrix @ maps @ self.matrix.T
+
+
+def prefixed(name: str, module: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the tensors of a module under ``name.``, for a method's `state`."""
+    return {f"{name}.{key}": value for key, value in module.state_dict().items()}
+
+
+def unprefixed(name: str, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the tensors that `prefixed` put into a state."""
+    return {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}

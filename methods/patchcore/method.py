@@ -1,0 +1,179 @@
+"""PatchCore (Roth et al. 2022, "Towards Total Recall in Industrial Anomaly Detection") from top to bottom."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+from anoseg_bench.methods import base
+from anoseg_bench.methods._features import Features, Smoothing, prefixed, unprefixed
+from anoseg_bench.methods.patchcore import PatchCoreConfig
+
+#: Numbers that the patches of all normal images may hold, 1.6 GB as float32; beyond, an even share of them is left out at random.
+LARGEST_POOL = 400_000_000
+#: Patches compared at once: queries, patches of the bank. Their distances then stay in a processor's cache.
+QUERIES, BANK = 256, 2048
+#: Patches whose distance to a new centre is computed at once.
+POINTS = 65_536
+#: Share by which a bound on distances is widened, for rounding.
+SLACK = 1e-4
+
+
+def k_centre_greedy(points: torch.Tensor, number: int, progress: Callable[[int], None] = lambda done: None) -> torch.Tensor:
+    """Choose points so that the largest distance of any point to its nearest chosen one is small (Gonzalez 1985).
+
+    Each next one is the point furthest from those chosen; the first is drawn by torch's generator. The result is that of the
+    plain algorithm, which computes all N distances to each new centre. Here a point p with centre c is passed over where the new
+    centre n has d(n, c) >= 2 d(p, c), as then d(p, n) >= d(p, c) by the triangle inequality; later on, that is nearly all of them.
+
+    Parameters
+    ----------
+    points : torch.Tensor
+        float32, (N, D).
+    number : int
+        How many are chosen, 1..N.
+    progress : callable
+        Called with how many are chosen, now and then.
+
+    Returns
+    -------
+    torch.Tensor
+        int64, (number,), which points, in the order of choice.
+    """
+    device, n = points.device, len(points)
+    nearest = torch.full((n,), math.inf, device=device)  # squared distance to the nearest centre
+    owner = torch.zeros(n, dtype=torch.int32, device=device)  # and which that is
+    centres = torch.empty(number, points.shape[1], device=device)
+    norms = torch.empty(number, device=device)
+    chosen = torch.empty(number, dtype=torch.int64)
+    index = int(torch.randint(n, ()))
+    for k in range(number):
+        chosen[k], centres[k] = index, points[index]
+        norms[k] = centres[k].square().sum()
+        if k:
+            apart = torch.addmv(norms[:k] + norms[k], centres[:k], centres[k], alpha=-2)  # squared distances of centres
+            touched = (nearest * 4 * (1 + SLACK) > apart.index_select(0, owner)).nonzero().squeeze(1)
+        else:
+            touched = torch.arange(n, device=device)
+        for some in touched.split(POINTS):
+            distance = (points.index_select(0, some) - centres[k]).square_().sum(1)
+            closer = distance < nearest.index_select(0, some)
+            changed = some[closer]
+            nearest[changed], owner[changed] = distance[closer], k
+        index = int(nearest.argmax())
+        if (k + 1) % 100 == 0 or k + 1 == number:
+            progress(k + 1)
+    return chosen
+
+
+def nearest_neighbours(queries: torch.Tensor, bank: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return Euclidean distances and indices of the nearest neighbours in a bank.
+
+    The neighbours are found by |b|^2 / 2 - q b, block by block; the distances are then computed without that cancellation.
+
+    Parameters
+    ----------
+    queries, bank : torch.Tensor
+        float32, (Q, D) and (B, D).
+
+    Returns
+    -------
+    distances, indices : torch.Tensor
+        float32 and int64, (Q,).
+    """
+    half_norms = bank.square().sum(1) / 2
+    found = []
+    for some in queries.split(QUERIES):
+        best = torch.full((len(some),), math.inf, device=bank.device)
+        index = torch.zeros(len(some), dtype=torch.int64, device=bank.device)
+        for start in range(0, len(bank), BANK):
+            block = slice(start, start + BANK)
+            value, place = torch.addmm(half_norms[block], some, bank[block].T, alpha=-1).min(1)
+            closer = value < best
+            best, index = torch.where(closer, value, best), torch.where(closer, place + start, index)
+        found.append(index)
+    indices = torch.cat(found)
+    return torch.linalg.vector_norm(queries - bank[indices], dim=1), indices
+
+
+class PatchCore(base.Method):
+    """PatchCore (Roth et al. 2022): a patch is as anomalous as it is far from the nearest patch of the normal images."""
+
+    Config = PatchCoreConfig
+
+    def _build(self, weights: bool) -> None:
+        config = self.config
+        self.features = Features(config.backbone, config.weights if weights else None, config.strides)
+        self.features.to(torch.device(self.device)).to(memory_format=torch.channels_last)
+        grid, size = -(-config.image_size // config.strides[0]), config.image_size
+        self.smoothing = Smoothing(grid, size, config.smoothing * size / 256, "nearest").to(self.device)
+
+    @torch.no_grad()
+    def _patches(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the patches of images, (N, h, w, D): means over 3x3 neighbourhoods, coarser feature maps resized (section 3.1)."""
+        maps = [F.avg_pool2d(x, 3, 1, 1) for x in self.features(images.to(self.device))]
+        size = maps[0].shape[-2:]
+        maps = [maps[0], *(F.interpolate(x, size=size, mode="bilinear") for x in maps[1:])]
+        return torch.cat(maps, 1).permute(0, 2, 3, 1)
+
+    def _fit(self, images: torch.Tensor, progress: base.Progress) -> None:
+        config = self.config
+        self._build(weights=True)
+        pool = self._pool(images)
+        number = max(1, min(config.largest_bank, round(config.coreset * len(pool))))
+        chosen = k_centre_greedy(pool, number, lambda done: progress(done, number, None))
+        self.bank = pool[chosen.to(pool.device)]
+
+    def _pool(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the patches of all images, (P, D), or of each image an even share of them that fits into memory."""
+        pool = torch.empty(0)
+        kept, done = 0, 0
+        for batch in images.split(self.config.batch_size):
+            patches = self._patches(batch).flatten(1, 2)
+            if not done:
+                kept = min(patches.shape[1], max(1, LARGEST_POOL // (len(images) * patches.shape[2])))
+                pool = torch.empty(len(images) * kept, patches.shape[2], device=patches.device)
+            for patch in patches:
+                some = patch[torch.randperm(len(patch))[:kept].to(patch.device)] if kept < len(patch) else patch
+                pool[done : done + kept] = some
+                done += kept
+        return pool
+
+    @torch.no_grad()
+    def _predict(self, images: torch.Tensor) -> base.Prediction:
+        patches = self._patches(images)
+        n, height, width, _ = patches.shape
+        distances, indices = nearest_neighbours(patches.flatten(0, 2), self.bank)
+        maps = self.smoothing(distances.view(n, height, width))
+        return base.Prediction(maps, self._scores(patches.flatten(1, 2), distances.view(n, -1), indices.view(n, -1)))
+
+    def _scores(self, patches: torch.Tensor, distances: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
+        """Return the largest distance of each image, less where that patch's neighbour lies apart in the bank (equation 7).
+
+        Parameters
+        ----------
+        patches, distances, indices : torch.Tensor
+            (N, P, D), (N, P) and (N, P).
+        """
+        largest, where = distances.max(1)
+        neighbours = min(self.config.neighbours, len(self.bank))
+        if neighbours == 1:
+            return largest
+        every = torch.arange(len(patches), device=patches.device)
+        centres = self.bank[indices[every, where]]
+        around = torch.cdist(centres, self.bank).topk(neighbours, largest=False).indices  # the first is the centre itself
+        apart = torch.linalg.vector_norm(patches[every, where][:, None] - self.bank[around], dim=2)
+        return (1 - F.softmax(apart, 1)[:, 0]) * largest
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return the bank and the backbone."""
+        return {"bank": self.bank} | prefixed("features", self.features)
+
+    def load_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Take over the bank and the backbone."""
+        self._build(weights=False)
+        self.bank = state["bank"].to(self.device)
+        self.features.load_state_dict(unprefixed("features", state))
