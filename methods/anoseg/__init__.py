@@ -10,38 +10,22 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from anoseg_bench.methods import METHODS
+from anoseg_bench.methods.backbones import BackboneConfig
 from anoseg_bench.methods.base import MethodConfig
 
 #: What the fingerprint of the training images decides.
 Auto = Literal["auto"]
 
 
-class AnoSegConfig(MethodConfig):
-    """Configuration of AnoSeg; every part of the paper and every addition of ours has a switch of its own."""
-
-    profiles: ClassVar[dict[str, dict[str, Any]]] = {
-        "demo": {"image_size": 64, "images_seen": 4000, "batch_size": 16},
-        "quick": {"image_size": 96, "images_seen": 9_000, "batch_size": 16},
-    }
-
-    version: ClassVar[int] = 8
+class AnomalyConfig(MethodConfig):
+    """What decides how synthetic anomalies are made: each addition of ours has a switch of its own."""
 
     image_size: int = Field(256, ge=64, le=2048, multiple_of=32, description="side of the square that images are resized to, px")
-
     batch_size: int = Field(32, ge=1, description="images per training step and per prediction")
-    images_seen: int = Field(100_000, ge=1, description="training images that the generator learns from, whatever the batch (ours)")
+    images_seen: int = Field(100_000, ge=1, description="training images that the network learns from, whatever the batch (ours)")
 
-    # the paper's parts (known); their weights are ours
     hard_augmentation: bool = Field(True, description="rotate, permute and jitter what is pasted, as the paper does")
-    adversarial: bool = Field(True, description="adversarial loss on (image, map) pairs")
-    adversarial_weight: float = Field(0.02, ge=0)
-    reconstruction: bool = Field(True, description="reconstruction loss on normal regions")
-    reconstruction_weight: float = Field(1.0, ge=0)
     coord: bool = Field(True, description="two coordinate channels in [-1, 1], joined to the deepest levels (where: ours)")
-    detector: bool = Field(True, description="a classifier of (image, map) gives an image score of its own")
-    detector_map: bool = Field(True, description="the detector sees the map beside the image")
-
-    detector_in_score: bool = Field(False, description="the image score is the mean of the map's and the detector's")
 
     # our additions
     varied_shapes: bool = Field(True, description="ours: scars, blobs and noise shapes beside rectangles")
@@ -55,9 +39,6 @@ class AnoSegConfig(MethodConfig):
     mixture: bool = Field(True, description="ours: half of the anomalies stay as the paper makes them, hard and whole")
     normal_augmentation: bool = Field(True, description="ours: slight shifts and turns of the normals, and other exposures")
     contrast: bool = Field(True, description="ours: images that use a part of the range of values only are stretched to it")
-    restoration: bool = Field(True, description="ours: under anomalies, the reconstruction learns what was there before")
-    restoration_weight: float = Field(1.0, ge=0)
-    comparison: bool = Field(True, description="ours: a second small U-Net sees the difference of image and reconstruction")
     weight_averaging: bool = Field(True, description="ours: predict with an exponential moving average of the weights")
 
     # rules: "auto" follows from the training images, see `fingerprint`; what is set by hand holds for any category
@@ -77,7 +58,6 @@ class AnoSegConfig(MethodConfig):
         "auto", description="ours: range of the normals' brightness, as a log ratio"
     )
 
-    width: int = Field(16, ge=4, description="channels of the first level of the U-Net (ours)")
     anomaly_weight: float = Field(
         3.0, gt=0, description="ours: weight of anomalous pixels in the cross-entropy; above 1 the map is bolder"
     )
@@ -86,8 +66,35 @@ class AnoSegConfig(MethodConfig):
 
     @property
     def steps(self) -> int:
-        """Updates of the generator."""
+        """Updates of the network that gives the map."""
         return -(-self.images_seen // self.batch_size)
+
+
+class AnoSegConfig(AnomalyConfig):
+    """Configuration of AnoSeg; every part of the paper and every addition of ours has a switch of its own."""
+
+    profiles: ClassVar[dict[str, dict[str, Any]]] = {
+        "demo": {"image_size": 64, "images_seen": 4000, "batch_size": 16},
+        "quick": {"image_size": 96, "images_seen": 9_000, "batch_size": 16},
+    }
+
+    version: ClassVar[int] = 8
+
+    # the paper's parts (known), beside those of the anomalies; their weights are ours
+    adversarial: bool = Field(True, description="adversarial loss on (image, map) pairs")
+    adversarial_weight: float = Field(0.02, ge=0)
+    reconstruction: bool = Field(True, description="reconstruction loss on normal regions")
+    reconstruction_weight: float = Field(1.0, ge=0)
+    detector: bool = Field(True, description="a classifier of (image, map) gives an image score of its own")
+    detector_map: bool = Field(True, description="the detector sees the map beside the image")
+    detector_in_score: bool = Field(False, description="the image score is the mean of the map's and the detector's")
+
+    # our additions
+    restoration: bool = Field(True, description="ours: under anomalies, the reconstruction learns what was there before")
+    restoration_weight: float = Field(1.0, ge=0)
+    comparison: bool = Field(True, description="ours: a second small U-Net sees the difference of image and reconstruction")
+
+    width: int = Field(16, ge=4, description="channels of the first level of the U-Net (ours)")
 
     @property
     def detector_steps(self) -> int:
@@ -95,9 +102,31 @@ class AnoSegConfig(MethodConfig):
         return self.steps // 8 if self.detector else 0
 
 
+class AnoSegPretrainedConfig(AnomalyConfig, BackboneConfig):
+    """Configuration of `anoseg_pretrained`: AnoSeg's anomalies and rules, and the backbone."""
+
+    profiles: ClassVar[dict[str, dict[str, Any]]] = {
+        "demo": {"image_size": 64, "images_seen": 2000},
+        "quick": {"image_size": 128, "images_seen": 4000},
+    }
+
+    batch_size: int = Field(16, ge=1, description="images per training step and per prediction")
+    images_seen: int = Field(16_000, ge=1, description="training images that the decoder learns from, whatever the batch")
+    strides: tuple[int, ...] = Field((2, 4, 8, 16), min_length=1, description="of the feature maps used, finest first")
+    widths: tuple[int, ...] = Field(
+        (32, 32, 48, 64, 96), min_length=2, description="channels of the decoder: at full size, at each stride"
+    )
+
+
 METHODS.register(
     "anoseg",
     "anoseg_bench.methods.anoseg.method:AnoSeg",
     config=AnoSegConfig,
     summary="AnoSeg (Song et al. 2021): a network that outputs the anomaly map directly, trained on synthetic anomalies",
+)
+METHODS.register(
+    "anoseg_pretrained",
+    "anoseg_bench.methods.anoseg.pretrained:AnoSegPretrained",
+    config=AnoSegPretrainedConfig,
+    summary="AnoSeg's anomalies and rules over a frozen pretrained backbone: a decoder gives the map (ours)",
 )

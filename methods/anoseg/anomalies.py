@@ -22,7 +22,7 @@ from numpy.random import Generator
 from anoseg_bench.methods.anoseg.fingerprint import Normals, Recipe
 
 if TYPE_CHECKING:
-    from anoseg_bench.methods.anoseg import AnoSegConfig
+    from anoseg_bench.methods.anoseg import AnomalyConfig
 
 #: Labels of pixels. What a paste covers without changing it visibly is neither: the losses leave it out.
 NORMAL, ANOMALOUS, UNDECIDED = 0, 1, 2
@@ -163,7 +163,7 @@ def place(rng: Generator, scene: Scene, seek_structure: bool) -> tuple[float, fl
     return float(y), float(x)
 
 
-def draw_region(rng: Generator, scene: Scene, config: AnoSegConfig, areas: tuple[float, float]) -> Region:
+def draw_region(rng: Generator, scene: Scene, config: AnomalyConfig, areas: tuple[float, float]) -> Region:
     """Draw the region of an anomaly, whose area is log-uniform: a rectangle; with `varied_shapes` also a scar, a blob or shreds.
 
     A region is {(u, v) : d(u, v) + noise < 1}, where d is 1 on the edge of a rotated rectangle or ellipse.
@@ -201,7 +201,7 @@ def draw_region(rng: Generator, scene: Scene, config: AnoSegConfig, areas: tuple
     return Region((rows, columns), np.clip((1 - distance) * (b / softness) + 0.5, 0, 1), math.sqrt(area))
 
 
-def draw_line(rng: Generator, scene: Scene, config: AnoSegConfig) -> Region:
+def draw_line(rng: Generator, scene: Scene, config: AnomalyConfig) -> Region:
     """Draw the region of a fine line: a scratch, a crack, a thread (ours).
 
     A line, straight or crooked, at times branched, is a walk of equal steps whose heading drifts and jumps. It is up to 1.2
@@ -236,7 +236,7 @@ def draw_line(rng: Generator, scene: Scene, config: AnoSegConfig) -> Region:
 # --- what fills a region ------------------------------------------------------------------------------------------------
 
 
-def cut(rng: Generator, scene: Scene, foreign: bool, region: Region, config: AnoSegConfig) -> np.ndarray:
+def cut(rng: Generator, scene: Scene, foreign: bool, region: Region, config: AnomalyConfig) -> np.ndarray:
     """Cut a patch for a region from elsewhere in an image; hard augmented at times (known), rescaled and turned (ours).
 
     Parameters
@@ -350,7 +350,7 @@ def blend(rng: Generator, here: np.ndarray, patch: np.ndarray, region: Region) -
     return here + (alpha * np.float32(opacity))[..., None] * (patch - here)
 
 
-def patch_for(rng: Generator, scene: Scene, region: Region, config: AnoSegConfig) -> np.ndarray:
+def patch_for(rng: Generator, scene: Scene, region: Region, config: AnomalyConfig) -> np.ndarray:
     """Return what fills a region, float32 (h, w, 3): most often a patch of a normal image."""
     here, grey = scene.image[region.window].astype(np.float32), scene.grey
     choice = rng.random()
@@ -366,7 +366,7 @@ def patch_for(rng: Generator, scene: Scene, region: Region, config: AnoSegConfig
 
 
 @cache
-def without_additions(config: AnoSegConfig) -> AnoSegConfig:
+def without_additions(config: AnomalyConfig) -> AnomalyConfig:
     """Return a configuration whose anomalies are the paper's alone: rectangles of the image itself, wholly anomalous."""
     return config.model_copy(update=dict.fromkeys(ADDITIONS, False))
 
@@ -397,14 +397,14 @@ def label_region(before: np.ndarray, after: np.ndarray, region: Region, visible:
     return labels
 
 
-def paste(rng: Generator, scene: Scene, labels: np.ndarray, config: AnoSegConfig, recipe: Recipe) -> None:
+def paste(rng: Generator, scene: Scene, labels: np.ndarray, config: AnomalyConfig, recipe: Recipe) -> None:
     """Put one synthetic anomaly on a scene's image and its labels, in place.
 
     Parameters
     ----------
     labels : numpy.ndarray
         uint8 (S, S).
-    config : AnoSegConfig
+    config : AnomalyConfig
         Its switches say what takes part.
     """
     if config.mixture and rng.random() < PLAIN:
@@ -478,7 +478,7 @@ class Source:
     ----------
     normals : Normals
         What they are made of.
-    config : AnoSegConfig
+    config : AnomalyConfig
         Its switches say what takes part.
     recipe : Recipe
         What follows from the normals' fingerprint.
@@ -489,13 +489,13 @@ class Source:
     """
 
     normals: Normals
-    config: AnoSegConfig
+    config: AnomalyConfig
     recipe: Recipe
     points: list[np.ndarray] | None
     grey: bool
 
     @classmethod
-    def of(cls, images: np.ndarray, config: AnoSegConfig) -> Source:
+    def of(cls, images: np.ndarray, config: AnomalyConfig) -> Source:
         """Look at normal images, uint8 (N, S, S, 3), and decide how to make training images of them."""
         normals = Normals.of(images)
         recipe = Recipe.of(normals.fingerprint, config)

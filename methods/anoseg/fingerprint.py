@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 if TYPE_CHECKING:
-    from anoseg_bench.methods.anoseg import AnoSegConfig
+    from anoseg_bench.methods.anoseg import AnomalyConfig
 
 #: Areas of anomalies, as shares of the image, where no foreground is known; the smaller least one where it is.
 AREA, LEAST_AREA_ON_FOREGROUND = (0.0004, 0.33), 0.0002
@@ -227,7 +227,7 @@ class Recipe:
         return self.areas[1] < SMALL
 
     @classmethod
-    def of(cls, facts: Fingerprint, config: AnoSegConfig) -> Recipe:
+    def of(cls, facts: Fingerprint, config: AnomalyConfig) -> Recipe:
         """Apply the rules that the configuration leaves to them."""
         least, most = AREA
         if facts.plain and config.foreground:
