@@ -42,6 +42,7 @@ def fold_normalisation(net: nn.Module) -> None:
     for name, norm in list(net.named_modules()):
         if isinstance(norm, nn.BatchNorm2d) and norm in pairs:
             conv = pairs[norm]
+            assert norm.running_mean is not None and norm.running_var is not None
             conv.weight, conv.bias = fuse_conv_bn_weights(
                 conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
             )

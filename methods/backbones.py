@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
-from anoseg_bench.errors import MethodError
+from anoseg_bench.errors import MethodError, UsageError
 from anoseg_bench.methods.base import MethodConfig
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def find_weights(value: Path | str | None, info: ValidationInfo) -> Path | None:
 
     Raises
     ------
-    MethodError
+    UsageError
         If there is none; the message says the ways to have some.
     """
     backbone = info.data.get("backbone", "")
@@ -48,7 +48,7 @@ def find_weights(value: Path | str | None, info: ValidationInfo) -> Path | None:
         "set weights=FILE (.safetensors, or .pth with weights only)",
         "where there is a network, weights=timm to download them",
     ]
-    raise MethodError(f"No pretrained weights of '{backbone}' are here: {'; or '.join(ways)}.")
+    raise UsageError(f"No pretrained weights of '{backbone}' are here: {'; or '.join(ways)}.")
 
 
 def _packaged(backbone: str) -> Path | None:
@@ -118,6 +118,8 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     from timm.models import load_state_dict
 
     try:
+        if not path.is_file():
+            raise FileNotFoundError("there is none")
         return load_state_dict(str(path))
     except (
         OSError,

@@ -49,15 +49,13 @@ def test_weights_from_a_file_are_the_start(tmp_path):
 
 
 def test_weights_that_do_not_fit(tmp_path):
-    (tmp_path / "text").write_text("not a safetensors file")
-    save_file({"conv1.weight": torch.zeros(3)}, tmp_path / "other")
-    for name, message in (("absent", "cannot be read"), ("text", "cannot be read"), ("other", "does not fit")):
-        with pytest.raises(MethodError, match=message):
-            CutPasteGradCAM(config(weights=tmp_path / name)).fit(normal_images(2))
+    save_file({"conv1.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(MethodError, match="does not fit"):
+        CutPasteGradCAM(config(weights=tmp_path / "other.safetensors")).fit(normal_images(2))
 
 
 @pytest.mark.parametrize(
-    ("more", "message"), [({"backbone": "no_such_net"}, "timm cannot make"), ({"layer": "layer9"}, "no layer 'layer9'")]
+    ("more", "message"), [({"backbone": "no_such_net"}, "timm has no model"), ({"layer": "layer9"}, "no layer 'layer9'")]
 )
 def test_unknown_backbone_or_layer(more, message):
     with pytest.raises(MethodError, match=message):

@@ -1,0 +1,172 @@
+"""PatchCore and PaDiM against plain computations, and against anomalib's where it is installed; bounded memory; marks in tables."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.distance import cdist, mahalanobis
+
+from anoseg_bench.methods.padim import PaDiMConfig
+from anoseg_bench.methods.padim.method import PaDiM
+from anoseg_bench.methods.patchcore import PatchCoreConfig
+from anoseg_bench.methods.patchcore import method as patchcore
+from anoseg_bench.methods.patchcore.method import PatchCore, k_centre_greedy, nearest_neighbours
+from anoseg_bench.report.page import PAGE
+from anoseg_bench.testing import normal_images
+
+
+def plain_greedy(points, number, first):
+    """The algorithm as it is written down: all distances to each new centre."""
+    chosen, nearest = [first], np.full(len(points), np.inf)
+    for _ in range(number - 1):
+        nearest = np.minimum(nearest, np.square(points - points[chosen[-1]]).sum(1))
+        chosen.append(int(nearest.argmax()))
+    return chosen
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(2, 300), st.integers(1, 12), st.integers(0, 2**16), st.booleans())
+def test_greedy_choice_is_that_of_the_plain_algorithm(n, d, seed, clustered):
+    rng = np.random.default_rng(seed)
+    points = rng.standard_normal((n, d)).astype(np.float32)
+    if clustered:
+        points = points * 0.05 + rng.integers(0, 4, (n, 1)).astype(np.float32)
+    torch.manual_seed(seed)
+    chosen = k_centre_greedy(torch.from_numpy(points), max(1, n // 3)).numpy()
+    wanted = plain_greedy(points.astype(np.float64), max(1, n // 3), chosen[0])
+    radii = [cdist(points.astype(np.float64), points[c].astype(np.float64)).min(1).max() for c in (chosen, wanted)]
+    assert len(set(chosen)) == len(chosen) or radii[0] == 0
+    assert radii[0] == pytest.approx(radii[1], rel=1e-4, abs=1e-6)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 700), st.integers(1, 5000), st.integers(0, 2**16))
+def test_nearest_neighbours(q, b, seed):
+    rng = np.random.default_rng(seed)
+    queries, bank = (5 + rng.standard_normal((n, 7)).astype(np.float32) for n in (q, b))
+    distances, indices = nearest_neighbours(torch.from_numpy(queries), torch.from_numpy(bank))
+    everything = cdist(queries.astype(np.float64), bank.astype(np.float64))
+    np.testing.assert_allclose(distances, everything.min(1), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(everything[np.arange(q), indices], everything.min(1), rtol=1e-4, atol=1e-4)
+
+
+def stripes(number, size, seed=0):
+    """Normal images of any size, uint8 (number, 3, size, size)."""
+    images = normal_images(number, seed).float()
+    return torch.nn.functional.interpolate(images, size=(size, size), mode="bilinear").round().byte()
+
+
+def trained(cls, config, number=12):
+    method = cls(config, seed=3)
+    method.fit(stripes(number, config.image_size))
+    return method
+
+
+def test_patchcore_scores_by_its_equation():
+    method = trained(PatchCore, PatchCoreConfig(image_size=64, coreset=0.3, smoothing=0))
+    images = stripes(3, 64, 1)
+    images[1, :, 20:40, 20:40] = 255
+    prediction = method.predict(images)
+    bank = method.bank.numpy().astype(np.float64)
+    for patches, map_, score in zip(method._patches(images).flatten(1, 2).numpy(), prediction.maps, prediction.scores, strict=True):
+        distances = cdist(patches, bank)
+        np.testing.assert_allclose(map_[4::8, 4::8].flatten(), distances.min(1), rtol=1e-3)
+        far = distances.min(1).argmax()
+        around = cdist(bank[distances[far].argmin()][None], bank)[0].argsort()[:9]
+        apart = cdist(patches[far][None], bank[around])[0]
+        weight = 1 - np.exp(apart[0] - apart.max()) / np.exp(apart - apart.max()).sum()
+        assert score == pytest.approx(weight * distances.min(1).max(), rel=1e-3)
+
+
+def test_the_pool_of_patches_is_bounded(monkeypatch):
+    monkeypatch.setattr(patchcore, "LARGEST_POOL", 12 * 20 * 152)
+    method = PatchCore(PatchCoreConfig(image_size=64), seed=0)
+    method._build(weights=True)
+    assert method._pool(stripes(12, 64)).shape == (12 * 20, 152)  # of 64 patches an image
+
+
+def test_padim_is_the_mahalanobis_distance():
+    method = trained(PaDiM, PaDiMConfig(image_size=64, dimensions=10, smoothing=0))
+    train, images = stripes(12, 64), stripes(2, 64, 1)
+    images[1, :, 20:40, 20:40] = 255
+    seen, asked = (method._embed(x).numpy().astype(np.float64) for x in (train, images))
+    with torch.no_grad():
+        x = method._embed(images) - method.mean[:, None]
+        ours = torch.linalg.vector_norm(x @ method.whitening.transpose(1, 2), dim=2).numpy()
+    for place in range(0, len(seen), 17):
+        inverse = np.linalg.inv(np.cov(seen[place], rowvar=False) + 0.01 * np.eye(10))
+        wanted = [mahalanobis(one, seen[place].mean(0), inverse) for one in asked[place]]
+        np.testing.assert_allclose(ours[place], wanted, rtol=2e-3)
+
+
+def test_tables_mark_what_is_pretrained(bench, tmp_path):
+    assert (
+        bench(
+            "--methods", "padim,pixel_stats", "--category", "gasket", "--profile", "demo", "--out", tmp_path / "run", "--workers", 0
+        )
+        == 0
+    )
+    tables = tmp_path / "run" / "tables"
+    for name in ("summary", "pixel_auroc", "cost", "thresholds"):
+        text = (tables / f"{name}.md").read_text(encoding="utf-8")
+        assert "padim†" in text and "pixel_stats†" not in text
+        assert "† rests on weights trained on other images: padim" in text and "sha256" in text
+    assert "| padim†" in (tables / "summary.md").read_text(encoding="utf-8")
+    rows = (tables / "summary.csv").read_text(encoding="utf-8").splitlines()
+    column = rows[0].split(",").index("weights")
+    assert {row.split(",")[0]: row.split(",")[column] for row in rows[1:]} == {
+        "padim†": "pretrained",
+        "pixel_stats": "from scratch",
+    }
+    assert r"padim\dag{}" in (tables / "summary.tex").read_text(encoding="utf-8")
+    page = (tmp_path / "run" / PAGE).read_text(encoding="utf-8")
+    assert "padim†" in page and "rests on weights trained on other images" in page
+
+
+# --- against anomalib, where it is installed -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def anomalib():
+    return pytest.importorskip("anomalib.models", reason="anomalib is not installed: pip install '.[anomalib]'")
+
+
+def equip(theirs, ours):
+    """Let anomalib's model see our features, which are of the same backbone."""
+    theirs.feature_extractor.forward = lambda x: dict(zip(theirs.layers, ours.features.net(x), strict=True))
+    return theirs.eval()
+
+
+def test_patchcore_equals_anomalibs(anomalib):
+    from anomalib.models.image.patchcore.torch_model import PatchcoreModel
+
+    ours = trained(PatchCore, PatchCoreConfig(image_size=256, coreset=0.05), 6)
+    theirs = PatchcoreModel(layers=["blocks.2", "blocks.4"], backbone="tf_efficientnet_lite0", pre_trained=False)
+    equip(theirs, ours).memory_bank = ours.bank
+    compare(ours, theirs)
+
+
+def test_padim_equals_anomalibs(anomalib):
+    from anomalib.models.image.padim.torch_model import PadimModel
+
+    ours = trained(PaDiM, PaDiMConfig(image_size=256, dimensions=30, regularisation=0.01 + 1e-5), 6)
+    layers = ["blocks.1", "blocks.2", "blocks.4"]
+    theirs = equip(PadimModel(backbone="tf_efficientnet_lite0", layers=layers, pre_trained=False, n_features=30), ours)
+    theirs.idx = ours.kept
+    seen = (stripes(6, 256) - ours.features.mean) / ours.features.std
+    theirs.gaussian.fit(theirs.generate_embedding(theirs.feature_extractor.forward(seen)))
+    compare(ours, theirs)
+
+
+def compare(ours, theirs):
+    images = stripes(4, 256, 1)
+    images[1, :, 100:140, 100:140] = 255
+    with torch.no_grad():
+        wanted = theirs((images - ours.features.mean) / ours.features.std)
+    got = ours.predict(images)
+    torch.testing.assert_close(got.maps, wanted.anomaly_map[:, 0], rtol=1e-4, atol=1e-4)
+    scores = got.maps.amax((1, 2)) if got.scores is None else got.scores
+    torch.testing.assert_close(scores, wanted.pred_score.flatten(), rtol=1e-4, atol=1e-4)
