@@ -125,7 +125,32 @@ class Registry(Generic[T]):
     base: str
     _entries: dict[str, Entry[T]] = field(default_factory=dict)
     _aliases: dict[str, str] = field(default_factory=dict)
+    _providers: dict[str, tuple[Callable[[], list[str]], Callable[[str], Entry[T]]]] = field(default_factory=dict)
     _discovered: bool = False
+
+    def provide(self, prefix: str, names: Callable[[], list[str]], entry: Callable[[str], Entry[T]]) -> None:
+        """Let names ``prefix:name`` stand for what another library has; it is asked only when such a name is used.
+
+        Parameters
+        ----------
+        names : callable
+            Returns the names without the prefix, for wildcards.
+        entry : callable
+            Returns the `Entry` of one of them; raises UsageError if there is none.
+        """
+        self._providers[prefix] = (names, entry)
+
+    def _provided(self, pattern: str) -> list[str]:
+        """Return the canonical names that ``prefix:name`` or ``prefix:wildcard`` means, none if no provider has that prefix."""
+        prefix, _, name = pattern.partition(":")
+        if prefix not in self._providers:
+            return []
+        names, entry = self._providers[prefix]
+        wanted = [known for known in names() if fnmatch.fnmatchcase(known, name)] if set(name) & set("*?") else [name]
+        for one in wanted:
+            if f"{prefix}:{one}" not in self._entries:
+                self._add(replace(entry(one), spec=f"{prefix}:{one}"))
+        return [f"{prefix}:{one}" for one in wanted]
 
     def register(
         self,
@@ -191,7 +216,7 @@ class Registry(Generic[T]):
         """
         self._discover()
         canonical = self._aliases.get(name, name)
-        if canonical not in self._entries:
+        if canonical not in self._entries and not self._provided(name):
             raise UsageError(f"Unknown {self.kind} '{name}'. {nearest(name, [*self._entries, *self._aliases])}")
         return canonical
 
@@ -203,6 +228,9 @@ class Registry(Generic[T]):
         UsageError
             If nothing matches.
         """
+        self._discover()
+        if provided := self._provided(pattern):
+            return provided
         if ":" in pattern:
             return [self.add_spec(pattern)]
         if not any(c in pattern for c in "*?"):

@@ -154,6 +154,7 @@ def create_model(backbone: str, weights: Path | None, **options: Any) -> tuple[n
     """
     import timm
     from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+    from timm.models import create_model as timm_model
 
     if not timm.is_model(backbone):
         raise MethodError(f"timm has no model '{backbone}'; see timm.list_models().")
@@ -162,7 +163,7 @@ def create_model(backbone: str, weights: Path | None, **options: Any) -> tuple[n
     std = [255 * v for v in (known.std if known else IMAGENET_DEFAULT_STD)]
     if weights is not None:
         tensors = read_weights(weights)
-        whole = timm.create_model(backbone).state_dict()
+        whole = timm_model(backbone).state_dict()
         if FIRST_LAYER in tensors:
             mean, std = [LITE_MEAN] * 3, [LITE_STD] * 3
             tensors = dict(zip(whole, tensors.values(), strict=False))  # the same layers in the same order under other names
@@ -175,7 +176,7 @@ def create_model(backbone: str, weights: Path | None, **options: Any) -> tuple[n
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        return timm.create_model(backbone, **options), mean, std
+        return timm_model(backbone, **options), mean, std
     except (RuntimeError, ValueError, TypeError, AttributeError, AssertionError) as error:
         raise MethodError(f"timm cannot make the backbone '{backbone}': {' '.join(str(error).split())[:200]}.") from error
     finally:

@@ -77,24 +77,48 @@ def layer(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
+class Context(nn.Module):
+    """Levels below the coarsest feature map, each of half the side, down to 2 px: whether a part is absent shows in the whole image.
+
+    Parameters
+    ----------
+    width : int
+        Channels in and out.
+    side : int
+        Of what comes in.
+    """
+
+    def __init__(self, width: int, side: int) -> None:
+        super().__init__()
+        self.down, self.up = layer(width, width), layer(2 * width, width)
+        self.below = Context(width, side // 2) if side // 2 > 2 else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return features (N, width, h, w) for (N, width, h, w)."""
+        y = self.down(F.max_pool2d(x, 2))
+        y = y if self.below is None else self.below(y)
+        return self.up(torch.cat([x, F.interpolate(y, size=x.shape[-2:], mode="nearest")], 1))
+
+
 class Decoder(nn.Module):
     """From deviations at several strides, finest first, to logits at the finest: one convolution at each, and one more at the end.
 
     Parameters
     ----------
-    channels : list of int
-        Of the feature maps; deviations have twice as many.
+    channels, sides : list of int
+        Of the feature maps; deviations have twice as many channels.
     widths : sequence of int
         Channels at the end, then at each stride from the finest.
     coord : bool
         Whether coordinate channels join the coarsest deviations.
     """
 
-    def __init__(self, channels: list[int], widths: tuple[int, ...], coord: bool) -> None:
+    def __init__(self, channels: list[int], sides: list[int], widths: tuple[int, ...], coord: bool) -> None:
         super().__init__()
         self.coord = coord
         below = [*widths[2:], 2 * coord]  # what comes from the next coarser stride, or the coordinates
         self.levels = nn.ModuleList(layer(2 * c + b, w) for c, b, w in zip(channels, below, widths[1:], strict=True))
+        self.context = Context(widths[-1], sides[-1]) if sides[-1] > 2 else nn.Identity()
         self.last = layer(widths[1], widths[0])
         self.segment = nn.Conv2d(widths[0], 1, 1)
         assert self.segment.bias is not None
@@ -103,10 +127,11 @@ class Decoder(nn.Module):
     def forward(self, deviations: list[torch.Tensor]) -> torch.Tensor:
         """Return logits (N, 1, h, w)."""
         coarsest = deviations[-1]
-        x = coordinate_channels(coarsest).to(coarsest.dtype) if self.coord else coarsest[:, :0]
-        for level, seen in zip(reversed(self.levels), reversed(deviations), strict=True):
-            x = x if x.shape[-1] == seen.shape[-1] else F.interpolate(x, size=seen.shape[-2:], mode="nearest")
-            x = level(torch.cat([seen, x], 1))
+        x = torch.cat([coarsest, coordinate_channels(coarsest).to(coarsest.dtype)], 1) if self.coord else coarsest
+        *finer, deepest = self.levels
+        x = self.context(deepest(x))
+        for level, seen in zip(reversed(finer), deviations[-2::-1], strict=True):
+            x = level(torch.cat([seen, F.interpolate(x, size=seen.shape[-2:], mode="nearest")], 1))
         return self.segment(self.last(x))
 
 
@@ -119,9 +144,9 @@ class AnoSegPretrained(base.Method):
     def _build(self, weights: bool) -> None:
         config = self.config
         self.features = Features(config.backbone, config.weights if weights else None, config.strides)
-        channels = self.features.channels
-        self.deviation = Deviation(channels, [-(-config.image_size // stride) for stride in config.strides])
-        self.decoder = Decoder(channels, config.widths, config.coord)
+        channels, sides = self.features.channels, [-(-config.image_size // stride) for stride in config.strides]
+        self.deviation = Deviation(channels, sides)
+        self.decoder = Decoder(channels, sides, config.widths, config.coord)
         for net in (self.features, self.deviation, self.decoder):
             net.to(torch.device(self.device)).to(memory_format=torch.channels_last)
         self.table = torch.arange(256, dtype=torch.uint8, device=self.device)
