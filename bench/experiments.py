@@ -79,6 +79,7 @@ EXPERIMENTS = {
         "does the map improve the detection of defective images?",
         "anoseg,anoseg[detector_map=false,label=anoseg without the map],ae_recon,gradcam",
     ),
+    "pretraining": Experiment("from scratch or pretrained?", "anoseg,anoseg_pretrained,patchcore,padim"),
     "robustness": Experiment("over which thresholds does the IoU stay high?", "anoseg,ae_recon,ae_ssim,gradcam,pixel_stats,random"),
 }
 

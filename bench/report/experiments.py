@@ -17,7 +17,7 @@ from anoseg_bench.report.frame import opened
 from anoseg_bench.report.plots import COLOURS, MARKERS, axes, iou_figure, legend, title_of
 from anoseg_bench.report.render import DASH, Line, Table, TableCell
 from anoseg_bench.report.results import Number, Results, summarise
-from anoseg_bench.report.tables import WIDTHS, cells, dataset_of, percent, table_notes
+from anoseg_bench.report.tables import WEIGHTS, WIDTHS, cells, dataset_of, percent, table_notes, weights_column
 from anoseg_bench.store.cells import CellResult, Row
 
 
@@ -130,14 +130,16 @@ def _coordinates(results: Results) -> ExperimentReport:
     ]
     table = Table("experiment_coordinates", f"Coordinates: {dataset_of(results)} by defect type (%)", header, lines,
                   table_notes(results, lines, own))  # fmt: skip
-    return ExperimentReport(table, _dumbbells(results, shown))
+    return ExperimentReport(
+        table, _dumbbells(results, shown, "Pixel AUROC by defect type; bold: position decides", "pixel AUROC (%)")
+    )
 
 
-def _dumbbells(results: Results, shown: Sequence[tuple[str, bool, list[Number]]]) -> Figure | None:
+def _dumbbells(results: Results, shown: Sequence[tuple[str, bool, list[Number]]], title: str, label: str) -> Figure | None:
+    """Draw numbers of every variant on one line for each (name, is it bold, numbers)."""
     if not shown:
         return None
-    title = title_of(results, "Pixel AUROC by defect type; bold: position decides")
-    figure, ax = axes(title, "pixel AUROC (%)", "")
+    figure, ax = axes(title_of(results, title), label, "")
     figure.set_size_inches(7, 1.7 + 0.28 * len(shown))
     handles = []
     for i in range(len(results.variants)):
@@ -245,6 +247,26 @@ def _bars_of_scores(results: Results, names: list[str], means: list[Number]) -> 
     return figure
 
 
+# --- pretraining --------------------------------------------------------------------------------------------------------
+
+
+def _pretraining(results: Results) -> ExperimentReport:
+    """Return metrics of each category and over all, methods from scratch beside those on pretrained weights."""
+    columns = ["pixel_auroc", "aupro_0.3", "iou_max", "iou_deployable", "image_auroc"]
+    members = [*((one_line(c), [i]) for i, c in enumerate(results.categories)), ("mean", list(range(len(results.categories))))]
+    lines, shown = [], []
+    for title, where in members:
+        numbers = {name: results.numbers(name, where) for name in columns}
+        block = [weights_column(results), *(cells(of, results.allow_partial) for of in numbers.values())]
+        lines += [Line([TableCell(name), *(column[i] for column in block)], title) for i, name in enumerate(results.titles)]
+        shown.append((title, title == "mean", numbers["iou_max"]))
+    own = [f"{metric(name).title}: {metric(name).definition}." for name in columns]
+    header = ["method", WEIGHTS, *(metric(name).title for name in columns)]
+    title = f"From scratch or pretrained, on {dataset_of(results)} (%)"
+    table = Table("experiment_pretraining", title, header, lines, table_notes(results, lines, own, columns))
+    return ExperimentReport(table, _dumbbells(results, shown, "IoU at the best threshold, by category", "IoU-max (%)"))
+
+
 # --- robustness ---------------------------------------------------------------------------------------------------------
 
 
@@ -274,5 +296,6 @@ _REPORTS = {
     "parts": _ablation,
     "coordinates": _coordinates,
     "detection": _detection,
+    "pretraining": _pretraining,
     "robustness": _robustness,
 }

@@ -18,6 +18,8 @@ EXCLUDED = {
     "dsr": "it needs weights that only anomalib's download has",
     "efficient_ad": "it needs weights and ImageNette images that only anomalib's download has",
     "glass": "it needs the texture images of DTD",
+    "ganomaly": "it gives no maps",
+    "dfkde": "it gives no maps",
 }
 
 

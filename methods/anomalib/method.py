@@ -52,6 +52,10 @@ class AnomalibConfig(base.TrainedConfig):
         """Return the timm model that the method rests on, where it has one."""
         return next((str(value) for name in BACKBONES if (value := getattr(self, name, None)) is not None), None)
 
+    def deviations(self) -> str | None:
+        """Return what the training lacks."""
+        return "noise instead of texture images (published: DTD)" if getattr(self, "dtd_dir", "") is None else None
+
     def pretrained(self) -> str | None:
         """Return which weights are used, for the tables' footnotes."""
         backbone, weights = self.backbone_name(), getattr(self, "weights", None)
@@ -89,9 +93,8 @@ class _Report(Callback):
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Report a step."""
         self.done += 1
-        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
-        trains = isinstance(loss, torch.Tensor) and loss.requires_grad is False and bool(trainer.optimizers)
-        self.progress(min(self.done, self.steps), self.steps, float(loss) if trains else None)
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        self.progress(min(self.done, self.steps), self.steps, float(loss) if loss is not None and trainer.optimizers else None)
 
 
 @contextlib.contextmanager
@@ -143,17 +146,20 @@ class AnomalibMethod(base.Method):
         config = self.config
         size = (config.image_size, config.image_size)
         backbone, weights = config.backbone_name(), getattr(config, "weights", None)
-        with quiet(), backbones_from(backbone, weights, random or (backbone is not None and weights is None)):
+        random = random or (backbone is not None and weights is None)
+        with quiet(), backbones_from(backbone, weights, random), tempfile.TemporaryDirectory() as folder:
             before = self.model_class.configure_pre_processor(size)
             if backbone and weights is not None and before is not None:
                 _, mean, std = create_backbone(backbone, weights, features_only=True)
                 for step in before.transform.modules():
                     if isinstance(step, Normalize):
                         step.mean, step.std = [v / 255 for v in mean], [v / 255 for v in std]
+            arguments = config.arguments() | {"pre_processor": before or False}
+            arguments |= dict.fromkeys(("post_processor", "evaluator", "visualizer"), False)
+            if "dtd_dir" in arguments and arguments["dtd_dir"] is None:
+                arguments["dtd_dir"] = folder
             try:
-                self.model = self.model_class(
-                    **config.arguments(), pre_processor=before or False, post_processor=False, evaluator=False, visualizer=False
-                )
+                self.model = self.model_class(**arguments)
             except MethodError:
                 raise
             except Exception as error:  # somebody else's constructor, which may raise anything
@@ -218,6 +224,8 @@ def __getattr__(name: str) -> type[AnomalibMethod]:
             kind: Any = type(parameter.default)
             kind = kind if kind in (int, float, str, bool) else Any
             fields[parameter.name] = (kind, parameter.default)
+    if "dtd_dir" in fields:
+        fields["dtd_dir"] = (Path | None, Field(None, description="texture images to make anomalies of; null for noise"))
     if any(name in fields for name in BACKBONES):
         about = "weights of the backbone: a file, auto (an installed package's, or timm's cache), timm (a download), null (random)"
         fields["weights"] = (OptionalWeights, Field("auto", validate_default=True, description=about))

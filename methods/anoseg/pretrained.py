@@ -78,7 +78,7 @@ def layer(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class Context(nn.Module):
-    """Levels below the coarsest feature map, each of half the side, down to 2 px: whether a part is absent shows in the whole image.
+    """Levels below the coarsest feature map, each of half the side, down to 2 px: what is absent shows in the whole image.
 
     Parameters
     ----------
