@@ -74,7 +74,8 @@ class Features(nn.Module):
 
     def __init__(self, backbone: str, weights: Path | None, strides: Sequence[int]) -> None:
         super().__init__()
-        known: Any = create_model(backbone, None, features_only=True)[0].feature_info
+        with torch.device("meta"):  # facts alone
+            known: Any = create_model(backbone, None, features_only=True)[0].feature_info
         there = known.reduction()
         if missing := [stride for stride in strides if stride not in there]:
             have = ", ".join(map(str, dict.fromkeys(there)))

@@ -153,6 +153,7 @@ def create_model(backbone: str, weights: Path | None, **options: Any) -> tuple[n
         If timm does not know the model, or the file cannot be read or does not fit it.
     """
     import timm
+    import torch
     from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
     from timm.models import create_model as timm_model
 
@@ -163,7 +164,8 @@ def create_model(backbone: str, weights: Path | None, **options: Any) -> tuple[n
     std = [255 * v for v in (known.std if known else IMAGENET_DEFAULT_STD)]
     if weights is not None:
         tensors = read_weights(weights)
-        whole = timm_model(backbone).state_dict()
+        with torch.device("meta"):  # names and shapes alone
+            whole = timm_model(backbone).state_dict()
         if FIRST_LAYER in tensors:
             mean, std = [LITE_MEAN] * 3, [LITE_STD] * 3
             tensors = dict(zip(whole, tensors.values(), strict=False))  # the same layers in the same order under other names

@@ -16,6 +16,7 @@ from anoseg_bench.methods.patchcore import method as patchcore
 from anoseg_bench.methods.patchcore.method import PatchCore, k_centre_greedy, nearest_neighbours
 from anoseg_bench.report.page import PAGE
 from anoseg_bench.testing import normal_images
+from tests.helpers import make_category
 
 
 def plain_greedy(points, number, first):
@@ -102,26 +103,25 @@ def test_padim_is_the_mahalanobis_distance():
         np.testing.assert_allclose(ours[place], wanted, rtol=2e-3)
 
 
-def test_tables_mark_what_is_pretrained(bench, tmp_path):
-    assert (
-        bench(
-            "--methods", "padim,pixel_stats", "--category", "gasket", "--profile", "demo", "--out", tmp_path / "run", "--workers", 0
-        )
-        == 0
-    )
+def test_tables_and_figures_mark_what_is_pretrained(bench, tmp_path):
+    make_category(tmp_path / "data", size=(64, 64))
+    short = [f"{name}.images_seen=16" for name in ("anoseg", "anoseg_pretrained")]
+    data = ("--dataset", "mvtec_layout", "--data-root", tmp_path / "data")
+    run = ("--experiment", "pretraining", *data, "--profile", "demo", "--workers", 0)
+    assert bench(*run, "--set", short[0], "--set", short[1], "--out", tmp_path / "run") == 0, bench.err
     tables = tmp_path / "run" / "tables"
-    for name in ("summary", "pixel_auroc", "cost", "thresholds"):
-        text = (tables / f"{name}.md").read_text(encoding="utf-8")
-        assert "padim†" in text and "pixel_stats†" not in text
-        assert "† rests on weights trained on other images: padim" in text and "sha256" in text
-    assert "| padim†" in (tables / "summary.md").read_text(encoding="utf-8")
-    rows = (tables / "summary.csv").read_text(encoding="utf-8").splitlines()
-    column = rows[0].split(",").index("weights")
-    assert {row.split(",")[0]: row.split(",")[column] for row in rows[1:]} == {
-        "padim†": "pretrained",
-        "pixel_stats": "from scratch",
-    }
+    for name in ("summary", "pixel_auroc", "cost", "thresholds", "experiment_pretraining"):
+        text = (tables / f"{name}.md").read_text(encoding="utf-8").replace("\\_", "_")
+        assert all(f"{method}†" in text for method in ("patchcore", "padim", "anoseg_pretrained")) and "anoseg†" not in text
+        assert "† rests on weights trained on other images: anoseg_pretrained, patchcore, padim: tf_efficientnet" in text
+        assert "sha256" in text
+    for name in ("summary", "experiment_pretraining"):
+        rows = [row.split(",") for row in (tables / f"{name}.csv").read_text(encoding="utf-8").splitlines()]
+        method, column = rows[0].index("method"), rows[0].index("weights")
+        words = {row[method]: row[column] for row in rows[1:]}
+        assert words == {"anoseg": "from scratch"} | dict.fromkeys(("anoseg_pretrained†", "patchcore†", "padim†"), "pretrained")
     assert r"padim\dag{}" in (tables / "summary.tex").read_text(encoding="utf-8")
+    assert (tmp_path / "run" / "plots" / "experiment_pretraining.png").is_file()
     page = (tmp_path / "run" / PAGE).read_text(encoding="utf-8")
     assert "padim†" in page and "rests on weights trained on other images" in page
 
