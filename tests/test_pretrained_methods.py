@@ -140,25 +140,36 @@ def equip(theirs, ours):
     return theirs.eval()
 
 
-def test_patchcore_equals_anomalibs(anomalib):
+def anomalibs_patchcore(ours, train):
+    """Anomalib's PatchCore with our features and our bank."""
     from anomalib.models.image.patchcore.torch_model import PatchcoreModel
 
-    ours = trained(PatchCore, PatchCoreConfig(image_size=256, coreset=0.05), 6)
     theirs = PatchcoreModel(layers=["blocks.2", "blocks.4"], backbone="tf_efficientnet_lite0", pre_trained=False)
     equip(theirs, ours).memory_bank = ours.bank
-    compare(ours, theirs)
+    return theirs
+
+
+def anomalibs_padim(ours, train):
+    """Anomalib's PaDiM with our features, trained on the same images."""
+    from anomalib.models.image.padim.torch_model import PadimModel
+
+    layers, number = ["blocks.1", "blocks.2", "blocks.4"], len(ours.kept)
+    theirs = equip(PadimModel(backbone="tf_efficientnet_lite0", layers=layers, pre_trained=False, n_features=number), ours)
+    theirs.idx = ours.kept
+    seen = (train - ours.features.mean) / ours.features.std
+    with torch.no_grad():
+        theirs.gaussian.fit(theirs.generate_embedding(theirs.feature_extractor.forward(seen)))
+    return theirs
+
+
+def test_patchcore_equals_anomalibs(anomalib):
+    ours = trained(PatchCore, PatchCoreConfig(image_size=256, coreset=0.05), 6)
+    compare(ours, anomalibs_patchcore(ours, stripes(6, 256)))
 
 
 def test_padim_equals_anomalibs(anomalib):
-    from anomalib.models.image.padim.torch_model import PadimModel
-
     ours = trained(PaDiM, PaDiMConfig(image_size=256, dimensions=30, regularisation=0.01 + 1e-5), 6)
-    layers = ["blocks.1", "blocks.2", "blocks.4"]
-    theirs = equip(PadimModel(backbone="tf_efficientnet_lite0", layers=layers, pre_trained=False, n_features=30), ours)
-    theirs.idx = ours.kept
-    seen = (stripes(6, 256) - ours.features.mean) / ours.features.std
-    theirs.gaussian.fit(theirs.generate_embedding(theirs.feature_extractor.forward(seen)))
-    compare(ours, theirs)
+    compare(ours, anomalibs_padim(ours, stripes(6, 256)))
 
 
 def compare(ours, theirs):
