@@ -134,31 +134,32 @@ def anomalib():
     return pytest.importorskip("anomalib.models", reason="anomalib is not installed: pip install '.[anomalib]'")
 
 
-def equip(theirs, ours):
-    """Let anomalib's model see our features, which are of the same backbone."""
-    theirs.feature_extractor.forward = lambda x: dict(zip(theirs.layers, ours.features.net(x), strict=True))
-    return theirs.eval()
+def anomalibs(cls, ours, **options):
+    """A model of anomalib with the weights of our backbone."""
+    from anoseg_bench.methods.anomalib.method import backbones_from
+
+    with backbones_from(ours.config.backbone, ours.config.weights):
+        return cls(backbone=ours.config.backbone, pre_trained=True, **options).eval()
 
 
 def anomalibs_patchcore(ours, train):
-    """Anomalib's PatchCore with our features and our bank."""
+    """Anomalib's PatchCore with our bank."""
     from anomalib.models.image.patchcore.torch_model import PatchcoreModel
 
-    theirs = PatchcoreModel(layers=["blocks.2", "blocks.4"], backbone="tf_efficientnet_lite0", pre_trained=False)
-    equip(theirs, ours).memory_bank = ours.bank
+    theirs = anomalibs(PatchcoreModel, ours, layers=["blocks.2", "blocks.4"])
+    theirs.memory_bank = ours.bank
     return theirs
 
 
 def anomalibs_padim(ours, train):
-    """Anomalib's PaDiM with our features, trained on the same images."""
+    """Anomalib's PaDiM, trained on the same images, with the features that ours keeps."""
     from anomalib.models.image.padim.torch_model import PadimModel
 
-    layers, number = ["blocks.1", "blocks.2", "blocks.4"], len(ours.kept)
-    theirs = equip(PadimModel(backbone="tf_efficientnet_lite0", layers=layers, pre_trained=False, n_features=number), ours)
+    theirs = anomalibs(PadimModel, ours, layers=["blocks.1", "blocks.2", "blocks.4"], n_features=len(ours.kept))
     theirs.idx = ours.kept
     seen = (train - ours.features.mean) / ours.features.std
     with torch.no_grad():
-        theirs.gaussian.fit(theirs.generate_embedding(theirs.feature_extractor.forward(seen)))
+        theirs.gaussian.fit(theirs.generate_embedding(theirs.feature_extractor(seen)))
     return theirs
 
 

@@ -70,7 +70,7 @@ class PaDiM(base.Method):
 
     @torch.no_grad()
     def _predict(self, images: torch.Tensor) -> base.Prediction:
-        x = self._embed(images) - self.mean[:, None]
+        x = (self._embed(images) - self.mean[:, None]).contiguous()
         distances = torch.linalg.vector_norm(x @ self.whitening.transpose(1, 2), dim=2).T
         side = math.isqrt(distances.shape[1])
         return base.Prediction(self.smoothing(distances.reshape(-1, side, side)))

@@ -18,6 +18,8 @@ LARGEST_POOL = 400_000_000
 QUERIES, BANK = 256, 2048
 #: Patches whose distance to a new centre is computed at once.
 POINTS = 65_536
+#: Share of the points that are touched by a new centre below which only those are looked at.
+FEW = 0.2
 #: Share by which a bound on distances is widened, for rounding.
 SLACK = 1e-4
 
@@ -57,9 +59,11 @@ def k_centre_greedy(points: torch.Tensor, number: int, progress: Callable[[int],
             apart = torch.addmv(norms[:k] + norms[k], centres[:k], centres[k], alpha=-2)  # squared distances of centres
             touched = (nearest * 4 * (1 + SLACK) > apart.index_select(0, owner)).nonzero().squeeze(1)
         else:
-            touched = torch.arange(n, device=device)
-        for some in touched.split(POINTS):
-            distance = (points.index_select(0, some) - centres[k]).square_().sum(1)
+            touched = owner
+        every = len(touched) > FEW * n  # then those between are computed, too, as they lie in a row
+        for some in torch.arange(n, device=device).split(POINTS) if every else touched.split(POINTS):
+            there = points[some[0] : some[-1] + 1] if every else points.index_select(0, some)
+            distance = (there - centres[k]).square_().sum(1)
             closer = distance < nearest.index_select(0, some)
             changed = some[closer]
             nearest[changed], owner[changed] = distance[closer], k

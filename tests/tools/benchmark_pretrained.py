@@ -2,8 +2,8 @@
 
     python -m tests.tools.benchmark_pretrained [--images 40] [--size 256] [--threads 1]
 
-Both see the same features of the same backbone, the same bank and the same Gaussians; times are of prediction from images in memory
-to maps and scores, the shortest of five each, after one that does not count.
+Both have the same backbone with the same weights, each its own code for it, the same bank and the same Gaussians; times are of
+prediction from images in memory to maps and scores, the shortest of five each, after one that does not count.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from collections.abc import Callable
 
 import torch
 
+from anoseg_bench.datasets import DATASETS
+from anoseg_bench.evaluation.cell import resize
 from anoseg_bench.methods.padim import PaDiMConfig
 from anoseg_bench.methods.padim.method import PaDiM
 from anoseg_bench.methods.patchcore import PatchCoreConfig
 from anoseg_bench.methods.patchcore.method import PatchCore, k_centre_greedy
-from tests.test_pretrained_methods import anomalibs_padim, anomalibs_patchcore, stripes
+from tests.test_pretrained_methods import anomalibs_padim, anomalibs_patchcore
 
 BATCH = 16
 
@@ -51,7 +53,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    train, test = stripes(arguments.images, arguments.size), stripes(BATCH, arguments.size, 1)
+    category = DATASETS["synthetic"].load()().load("gasket")
+    train, test = (
+        torch.stack([resize(item.load_image(), arguments.size) for item in items])
+        for items in (category.train[: arguments.images], category.test[:BATCH])
+    )
     patchcore, padim = PatchCore(PatchCoreConfig(image_size=arguments.size)), PaDiM(PaDiMConfig(image_size=arguments.size))
     for method in (patchcore, padim):
         began = time.perf_counter()
