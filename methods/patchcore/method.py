@@ -14,14 +14,16 @@ from anoseg_bench.methods.patchcore import PatchCoreConfig
 
 #: Numbers that the patches of all normal images may hold, 1.6 GB as float32; beyond, an even share of them is left out at random.
 LARGEST_POOL = 400_000_000
-#: Patches compared at once: queries, patches of the bank. Their distances then stay in a processor's cache.
-QUERIES, BANK = 256, 2048
+#: Queries at once, and patches of the bank in a tile: bounds on their distances then stay in a processor's cache.
+QUERIES, TILE = 128, 32
+#: Share of the bank's variance along the axes that bounds on distances are made of.
+EXPLAINED = 0.975
 #: Patches whose distance to a new centre is computed at once.
 POINTS = 65_536
 #: Share of the points that are touched by a new centre below which only those are looked at.
 FEW = 0.2
-#: Share by which a bound on distances is widened, for rounding.
-SLACK = 1e-4
+#: Share of the squared lengths by which a bound on squared distances is widened, for rounding.
+SLACK = 1e-5
 
 
 def k_centre_greedy(points: torch.Tensor, number: int, progress: Callable[[int], None] = lambda done: None) -> torch.Tensor:
@@ -57,7 +59,7 @@ def k_centre_greedy(points: torch.Tensor, number: int, progress: Callable[[int],
         norms[k] = centres[k].square().sum()
         if k:
             apart = torch.addmv(norms[:k] + norms[k], centres[:k], centres[k], alpha=-2)  # squared distances of centres
-            touched = (nearest * 4 * (1 + SLACK) > apart.index_select(0, owner)).nonzero().squeeze(1)
+            touched = (4 * nearest + SLACK * norms[k] > apart.index_select(0, owner)).nonzero().squeeze(1)
         else:
             touched = owner
         every = len(touched) > FEW * n  # then those between are computed, too, as they lie in a row
@@ -73,34 +75,66 @@ def k_centre_greedy(points: torch.Tensor, number: int, progress: Callable[[int],
     return chosen
 
 
-def nearest_neighbours(queries: torch.Tensor, bank: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return Euclidean distances and indices of the nearest neighbours in a bank.
+class Neighbours:
+    """Finds the nearest neighbour in a bank, exactly, at the price of the few axes along which its patches differ most.
 
-    The neighbours are found by |b|^2 / 2 - q b, block by block; the distances are then computed without that cancellation.
+    In the bank's principal axes, of which the first k are kept and the length of the rest r, a patch b and a query q have
+
+        |q - b|^2 >= |q_k - b_k|^2 + (q_r - b_r)^2,
+
+    a bound that one product of matrices of k + 1 columns gives for all patches. The patch with the least bound has some distance;
+    only patches whose bound is below it, a few dozen, are compared in full. Bounds are first looked at by tiles of patches.
 
     Parameters
     ----------
-    queries, bank : torch.Tensor
-        float32, (Q, D) and (B, D).
-
-    Returns
-    -------
-    distances, indices : torch.Tensor
-        float32 and int64, (Q,).
+    bank : torch.Tensor
+        float32, (B, D).
     """
-    half_norms = bank.square().sum(1) / 2
-    found = []
-    for some in queries.split(QUERIES):
-        best = torch.full((len(some),), math.inf, device=bank.device)
-        index = torch.zeros(len(some), dtype=torch.int64, device=bank.device)
-        for start in range(0, len(bank), BANK):
-            block = slice(start, start + BANK)
-            value, place = torch.addmm(half_norms[block], some, bank[block].T, alpha=-1).min(1)
-            closer = value < best
-            best, index = torch.where(closer, value, best), torch.where(closer, place + start, index)
-        found.append(index)
-    indices = torch.cat(found)
-    return torch.linalg.vector_norm(queries - bank[indices], dim=1), indices
+
+    def __init__(self, bank: torch.Tensor) -> None:
+        self.mean = bank.mean(0)
+        variances, axes = torch.linalg.eigh((bank - self.mean).T @ (bank - self.mean))
+        self.axes = axes.flip(1).contiguous()
+        explained = variances.flip(0).clamp(min=0).cumsum(0)
+        self.kept = int((explained < EXPLAINED * explained[-1]).sum()) + 1
+        rotated = (bank - self.mean) @ self.axes
+        self.order = rotated[:, 0].argsort()  # the patches of a tile are alike
+        self.rotated = rotated[self.order].contiguous()
+        spare = -len(bank) % TILE
+        self.short = F.pad(self._shorten(self.rotated), (0, 0, 0, spare))
+        self.half_norms = F.pad(self.short[: len(bank)].square().sum(1) / 2, (0, spare), value=math.inf)[:, None]
+
+    def _shorten(self, rotated: torch.Tensor) -> torch.Tensor:
+        """Return the first k coordinates, and the length of the others."""
+        return torch.cat([rotated[:, : self.kept], torch.linalg.vector_norm(rotated[:, self.kept :], dim=1, keepdim=True)], 1)
+
+    def find(self, queries: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return Euclidean distances, float32 (Q,), and indices in the bank, int64 (Q,), of the nearest neighbours of (Q, D)."""
+        found = [self._find(some) for some in queries.split(QUERIES)]
+        distances, places = (torch.cat(part) for part in zip(*found, strict=True))
+        return distances, self.order[places]
+
+    def _find(self, queries: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        n, device = len(queries), queries.device
+        rotated = (queries - self.mean) @ self.axes
+        short = self._shorten(rotated)
+        # half of each bound, less half of the query's square; tiles first, queries last
+        bounds = torch.addmm(self.half_norms, self.short, short.T, alpha=-1).view(-1, TILE, n)
+        lowest = bounds.amin(1)
+        tile, every = lowest.argmin(0), torch.arange(n, device=device)
+        place = tile * TILE + bounds[tile, :, every].argmin(1)
+        best = (rotated - self.rotated[place]).square().sum(1)
+        norms = short.square().sum(1)
+        limit = (best - norms) / 2 + SLACK * (best + norms)
+        tiles, asked = (lowest <= limit).nonzero(as_tuple=True)
+        rows, inside = (bounds[tiles, :, asked] <= limit[asked][:, None]).nonzero(as_tuple=True)
+        asked, candidates = asked[rows], tiles[rows] * TILE + inside
+        for query, patch in zip(asked.split(POINTS), candidates.split(POINTS), strict=True):
+            distance = (rotated[query] - self.rotated[patch]).square_().sum(1)
+            best.scatter_reduce_(0, query, distance, "amin")
+            nearest = distance == best[query]
+            place[query[nearest]] = patch[nearest]
+        return best.sqrt(), place
 
 
 class PatchCore(base.Method):
@@ -129,7 +163,11 @@ class PatchCore(base.Method):
         pool = self._pool(images)
         number = max(1, min(config.largest_bank, round(config.coreset * len(pool))))
         chosen = k_centre_greedy(pool, number, lambda done: progress(done, number, None))
-        self.bank = pool[chosen.to(pool.device)]
+        self._remember(pool[chosen.to(pool.device)])
+
+    def _remember(self, bank: torch.Tensor) -> None:
+        self.bank = bank
+        self.neighbours = Neighbours(bank)
 
     def _pool(self, images: torch.Tensor) -> torch.Tensor:
         """Return the patches of all images, (P, D), or of each image an even share of them that fits into memory."""
@@ -150,7 +188,7 @@ class PatchCore(base.Method):
     def _predict(self, images: torch.Tensor) -> base.Prediction:
         patches = self._patches(images)
         n, height, width, _ = patches.shape
-        distances, indices = nearest_neighbours(patches.flatten(0, 2), self.bank)
+        distances, indices = self.neighbours.find(patches.flatten(0, 2))
         maps = self.smoothing(distances.view(n, height, width))
         return base.Prediction(maps, self._scores(patches.flatten(1, 2), distances.view(n, -1), indices.view(n, -1)))
 
@@ -179,5 +217,5 @@ class PatchCore(base.Method):
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
         """Take over the bank and the backbone."""
         self._build(weights=False)
-        self.bank = state["bank"].to(self.device)
+        self._remember(state["bank"].to(self.device))
         self.features.load_state_dict(unprefixed("features", state))
