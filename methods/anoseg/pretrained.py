@@ -107,18 +107,16 @@ class Decoder(nn.Module):
     ----------
     channels, sides : list of int
         Of the feature maps; deviations have twice as many channels.
-    widths : sequence of int
-        Channels at the end, then at each stride from the finest.
-    coord : bool
-        Whether coordinate channels join the coarsest deviations.
+    config : AnoSegPretrainedConfig
+        Its ``widths``, and whether coordinate channels join the coarsest deviations, and `Context` follows.
     """
 
-    def __init__(self, channels: list[int], sides: list[int], widths: tuple[int, ...], coord: bool) -> None:
+    def __init__(self, channels: list[int], sides: list[int], config: AnoSegPretrainedConfig) -> None:
         super().__init__()
-        self.coord = coord
-        below = [*widths[2:], 2 * coord]  # what comes from the next coarser stride, or the coordinates
+        self.coord, widths = config.coord, config.widths
+        below = [*widths[2:], 2 * config.coord]  # what comes from the next coarser stride, or the coordinates
         self.levels = nn.ModuleList(layer(2 * c + b, w) for c, b, w in zip(channels, below, widths[1:], strict=True))
-        self.context = Context(widths[-1], sides[-1]) if sides[-1] > 2 else nn.Identity()
+        self.context = Context(widths[-1], sides[-1]) if config.context and sides[-1] > 2 else nn.Identity()
         self.last = layer(widths[1], widths[0])
         self.segment = nn.Conv2d(widths[0], 1, 1)
         assert self.segment.bias is not None
@@ -146,7 +144,7 @@ class AnoSegPretrained(base.Method):
         self.features = Features(config.backbone, config.weights if weights else None, config.strides)
         channels, sides = self.features.channels, [-(-config.image_size // stride) for stride in config.strides]
         self.deviation = Deviation(channels, sides)
-        self.decoder = Decoder(channels, sides, config.widths, config.coord)
+        self.decoder = Decoder(channels, sides, config)
         for net in (self.features, self.deviation, self.decoder):
             net.to(torch.device(self.device)).to(memory_format=torch.channels_last)
         self.table = torch.arange(256, dtype=torch.uint8, device=self.device)
