@@ -113,6 +113,7 @@ class AnoSegPretrainedConfig(AnomalyConfig, BackboneConfig):
     batch_size: int = Field(16, ge=1, description="images per training step and per prediction")
     images_seen: int = Field(16_000, ge=1, description="training images that the decoder learns from, whatever the batch")
     strides: tuple[int, ...] = Field((2, 4, 8, 16), min_length=1, description="of the feature maps used, finest first")
+    context: bool = Field(True, description="levels below the coarsest feature map see the whole image")
     widths: tuple[int, ...] = Field(
         (32, 32, 48, 64, 96), min_length=2, description="channels of the decoder: at full size, at each stride"
     )
