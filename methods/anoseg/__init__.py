@@ -38,6 +38,7 @@ class AnomalyConfig(MethodConfig):
     visible_change: bool = Field(True, description="ours: the mask is kept only where the paste changes the image visibly")
     mixture: bool = Field(True, description="ours: half of the anomalies stay as the paper makes them, hard and whole")
     normal_augmentation: bool = Field(True, description="ours: slight shifts and turns of the normals, and other exposures")
+    motion: bool = Field(True, description="ours: these shifts and turns, but for the turns of what turns freely")
     contrast: bool = Field(True, description="ours: images that use a part of the range of values only are stretched to it")
     weight_averaging: bool = Field(True, description="ours: predict with an exponential moving average of the weights")
 
@@ -110,10 +111,12 @@ class AnoSegPretrainedConfig(AnomalyConfig, BackboneConfig):
         "quick": {"image_size": 128, "images_seen": 4000},
     }
 
+    motion: bool = Field(
+        False, description="shifts and turns of the normals: their features are compared with those at their place"
+    )
     batch_size: int = Field(16, ge=1, description="images per training step and per prediction")
     images_seen: int = Field(16_000, ge=1, description="training images that the decoder learns from, whatever the batch")
     strides: tuple[int, ...] = Field((2, 4, 8, 16), min_length=1, description="of the feature maps used, finest first")
-    context: bool = Field(True, description="levels below the coarsest feature map see the whole image")
     widths: tuple[int, ...] = Field(
         (32, 32, 48, 64, 96), min_length=2, description="channels of the decoder: at full size, at each stride"
     )

@@ -34,7 +34,7 @@ FAR = 8.0
 
 
 class Deviation(nn.Module):
-    """How far feature maps lie from those of normal images: (x - mean) / spread, signed and absolute.
+    """How far feature maps lie from those of normal images: (x - mean) / spread, signed, absolute, and over all channels.
 
     Parameters
     ----------
@@ -64,11 +64,11 @@ class Deviation(nn.Module):
             getattr(self, f"spread{i}").copy_((variance + 1e-2 * total + 1e-6).sqrt())
 
     def forward(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Return what the decoder sees, (N, 2 C, h, w) each."""
+        """Return what the decoder sees, (N, 2 C + 1, h, w) each; the last channel is the mean square of the deviations, as a log."""
         seen = []
         for i, x in enumerate(maps):
             away = ((x - getattr(self, f"mean{i}")) / getattr(self, f"spread{i}")).clamp(-FAR, FAR)
-            seen.append(torch.cat([away, away.abs()], 1))
+            seen.append(torch.cat([away, away.abs(), away.square().mean(1, keepdim=True).log1p()], 1))
         return seen
 
 
@@ -77,46 +77,24 @@ def layer(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
-class Context(nn.Module):
-    """Levels below the coarsest feature map, each of half the side, down to 2 px: what is absent shows in the whole image.
-
-    Parameters
-    ----------
-    width : int
-        Channels in and out.
-    side : int
-        Of what comes in.
-    """
-
-    def __init__(self, width: int, side: int) -> None:
-        super().__init__()
-        self.down, self.up = layer(width, width), layer(2 * width, width)
-        self.below = Context(width, side // 2) if side // 2 > 2 else None
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return features (N, width, h, w) for (N, width, h, w)."""
-        y = self.down(F.max_pool2d(x, 2))
-        y = y if self.below is None else self.below(y)
-        return self.up(torch.cat([x, F.interpolate(y, size=x.shape[-2:], mode="nearest")], 1))
-
-
 class Decoder(nn.Module):
     """From deviations at several strides, finest first, to logits at the finest: one convolution at each, and one more at the end.
 
     Parameters
     ----------
-    channels, sides : list of int
-        Of the feature maps; deviations have twice as many channels.
-    config : AnoSegPretrainedConfig
-        Its ``widths``, and whether coordinate channels join the coarsest deviations, and `Context` follows.
+    channels : list of int
+        Of the feature maps; deviations have twice as many and one more.
+    widths : sequence of int
+        Channels at the end, then at each stride from the finest.
+    coord : bool
+        Whether coordinate channels join the coarsest deviations.
     """
 
-    def __init__(self, channels: list[int], sides: list[int], config: AnoSegPretrainedConfig) -> None:
+    def __init__(self, channels: list[int], widths: tuple[int, ...], coord: bool) -> None:
         super().__init__()
-        self.coord, widths = config.coord, config.widths
-        below = [*widths[2:], 2 * config.coord]  # what comes from the next coarser stride, or the coordinates
-        self.levels = nn.ModuleList(layer(2 * c + b, w) for c, b, w in zip(channels, below, widths[1:], strict=True))
-        self.context = Context(widths[-1], sides[-1]) if config.context and sides[-1] > 2 else nn.Identity()
+        self.coord = coord
+        below = [*widths[2:], 2 * coord]  # what comes from the next coarser stride, or the coordinates
+        self.levels = nn.ModuleList(layer(2 * c + 1 + b, w) for c, b, w in zip(channels, below, widths[1:], strict=True))
         self.last = layer(widths[1], widths[0])
         self.segment = nn.Conv2d(widths[0], 1, 1)
         assert self.segment.bias is not None
@@ -125,11 +103,10 @@ class Decoder(nn.Module):
     def forward(self, deviations: list[torch.Tensor]) -> torch.Tensor:
         """Return logits (N, 1, h, w)."""
         coarsest = deviations[-1]
-        x = torch.cat([coarsest, coordinate_channels(coarsest).to(coarsest.dtype)], 1) if self.coord else coarsest
-        *finer, deepest = self.levels
-        x = self.context(deepest(x))
-        for level, seen in zip(reversed(finer), deviations[-2::-1], strict=True):
-            x = level(torch.cat([seen, F.interpolate(x, size=seen.shape[-2:], mode="nearest")], 1))
+        x = coordinate_channels(coarsest).to(coarsest.dtype) if self.coord else coarsest[:, :0]
+        for level, seen in zip(reversed(self.levels), reversed(deviations), strict=True):
+            x = x if x.shape[-1] == seen.shape[-1] else F.interpolate(x, size=seen.shape[-2:], mode="nearest")
+            x = level(torch.cat([seen, x], 1))
         return self.segment(self.last(x))
 
 
@@ -144,7 +121,7 @@ class AnoSegPretrained(base.Method):
         self.features = Features(config.backbone, config.weights if weights else None, config.strides)
         channels, sides = self.features.channels, [-(-config.image_size // stride) for stride in config.strides]
         self.deviation = Deviation(channels, sides)
-        self.decoder = Decoder(channels, sides, config)
+        self.decoder = Decoder(channels, config.widths, config.coord)
         for net in (self.features, self.deviation, self.decoder):
             net.to(torch.device(self.device)).to(memory_format=torch.channels_last)
         self.table = torch.arange(256, dtype=torch.uint8, device=self.device)
