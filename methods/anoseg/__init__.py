@@ -112,7 +112,7 @@ class AnoSegPretrainedConfig(AnomalyConfig, BackboneConfig):
     }
 
     motion: bool = Field(
-        False, description="shifts and turns of the normals: their features are compared with those at their place"
+        False, description="shifts and turns of the normals, whose features are compared with those at their place"
     )
     batch_size: int = Field(16, ge=1, description="images per training step and per prediction")
     images_seen: int = Field(16_000, ge=1, description="training images that the decoder learns from, whatever the batch")

@@ -519,10 +519,8 @@ class Source:
             weights[layers.foreground] = self.recipe.foreground_weight
         if not self.config.normal_augmentation:
             return image, weights, self._points(index)
-        if self.config.motion or self.recipe.turns:
-            matrix = draw_motion(rng, image.shape[0], self.recipe.turns)
-        else:
-            matrix = np.eye(2, 3)
+        moves = self.config.motion or self.recipe.turns
+        matrix = draw_motion(rng, image.shape[0], self.recipe.turns) if moves else np.eye(2, 3)
         if self.recipe.foreground_weight > 1:
             weights = cv2.warpAffine(weights, matrix, weights.shape[::-1], flags=cv2.INTER_NEAREST, borderValue=1)
         moved = move(image, matrix, layers.background if self.recipe.turns and self.normals.fingerprint.plain else None)

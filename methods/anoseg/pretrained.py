@@ -64,7 +64,7 @@ class Deviation(nn.Module):
             getattr(self, f"spread{i}").copy_((variance + 1e-2 * total + 1e-6).sqrt())
 
     def forward(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Return what the decoder sees, (N, 2 C + 1, h, w) each; the last channel is the mean square of the deviations, as a log."""
+        """Return what the decoder sees, (N, 2 C + 1, h, w) each; last the mean square over the channels, as a log."""
         seen = []
         for i, x in enumerate(maps):
             away = ((x - getattr(self, f"mean{i}")) / getattr(self, f"spread{i}")).clamp(-FAR, FAR)
