@@ -152,7 +152,7 @@ def _dumbbells(results: Results, shown: Sequence[tuple[str, bool, list[Number]]]
     ax.set_yticks(range(len(shown)), [label for label, _, _ in shown], fontsize=8)
     for text, (_, positional, _) in zip(ax.get_yticklabels(), shown, strict=True):
         text.set_fontweight("bold" if positional else "normal")
-    ax.invert_yaxis()
+    ax.set_ylim(len(shown) - 0.5, -0.5)
     legend(figure, handles, results.titles)
     return figure
 
@@ -253,7 +253,11 @@ def _bars_of_scores(results: Results, names: list[str], means: list[Number]) -> 
 def _pretraining(results: Results) -> ExperimentReport:
     """Return metrics of each category and over all, methods from scratch beside those on pretrained weights."""
     columns = ["pixel_auroc", "aupro_0.3", "iou_max", "iou_deployable", "image_auroc"]
-    members = [*((one_line(c), [i]) for i, c in enumerate(results.categories)), ("mean", list(range(len(results.categories))))]
+    everything = list(range(len(results.categories)))
+    members = [
+        *((one_line(results.categories[i]), [i]) for i in everything),
+        *([("mean", everything)] if len(everything) > 1 else []),
+    ]
     lines, shown = [], []
     for title, where in members:
         numbers = {name: results.numbers(name, where) for name in columns}

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from anoseg_bench.formatting import one_line
 from anoseg_bench.metrics import THRESHOLDS, metric
-from anoseg_bench.report.frame import GRIDS, FileNames, opened
+from anoseg_bench.report.frame import GRIDS, MARK, FileNames, opened
 from anoseg_bench.report.render import DASH
 from anoseg_bench.report.results import Number, Results
 from anoseg_bench.report.tables import SUMMARY, cell_text, percent
@@ -54,7 +54,8 @@ def title_of(results: Results, what: str) -> str:
     """Return a figure's title, with dataset, profile and seeds."""
     info = results.run.info
     seeds = f"{len(results.seeds)} seeds" if len(results.seeds) > 1 else f"seed {results.seeds[0]}"
-    text = f"{what}\n{one_line(info.dataset)}, {f'profile {info.profile}, ' if info.profile else ''}{seeds}"
+    marks = f"; {MARK} on pretrained weights" if results.pretrained else ""
+    text = f"{what}\n{one_line(info.dataset)}, {f'profile {info.profile}, ' if info.profile else ''}{seeds}{marks}"
     return "\n".join("\n".join(textwrap.wrap(line, 90)) for line in text.split("\n"))
 
 
