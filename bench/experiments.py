@@ -42,7 +42,7 @@ ABLATION: Sequence[tuple[str, tuple[str, ...]]] = (
     ("+ visible change (ours)", ("visible_change",)),
     ("+ placement (ours)", ("placement",)),
     ("+ mixture with the paper's (ours)", ("mixture",)),
-    ("+ normal augmentation (ours)", ("normal_augmentation",)),
+    ("+ normal augmentation (ours)", ("normal_augmentation", "motion")),
     ("+ contrast (ours)", ("contrast",)),
     ("+ restoration (ours)", ("restoration",)),
     ("+ comparison (ours)", ("comparison",)),
