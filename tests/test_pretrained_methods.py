@@ -106,6 +106,11 @@ def test_padim_is_the_mahalanobis_distance():
         np.testing.assert_allclose(ours[place], wanted, rtol=2e-3)
 
 
+def test_a_decoder_that_does_not_fit_its_strides_is_one_line(bench):
+    assert bench("--methods", "anoseg_pretrained", "--set", "anoseg_pretrained.strides=[4,8]", "--dry-run") == 2
+    assert "one of widths more than strides, but got 5 and 2" in bench.err and bench.err.count("\n") == 1
+
+
 def test_tables_and_figures_mark_what_is_pretrained(bench, tmp_path):
     make_category(tmp_path / "data", size=(64, 64))
     short = [f"{name}.images_seen=16" for name in ("anoseg", "anoseg_pretrained")]

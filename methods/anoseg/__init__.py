@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from anoseg_bench.methods import METHODS
 from anoseg_bench.methods.backbones import BackboneConfig
@@ -120,6 +120,12 @@ class AnoSegPretrainedConfig(AnomalyConfig, BackboneConfig):
     widths: tuple[int, ...] = Field(
         (32, 32, 48, 64, 96), min_length=2, description="channels of the decoder: at full size, at each stride"
     )
+
+    @model_validator(mode="after")
+    def _as_many(self) -> AnoSegPretrainedConfig:
+        if len(self.widths) != len(self.strides) + 1:
+            raise ValueError(f"expected one of widths more than strides, but got {len(self.widths)} and {len(self.strides)}")
+        return self
 
 
 METHODS.register(
