@@ -147,6 +147,8 @@ class Registry(Generic[T]):
             return []
         names, entry = self._providers[prefix]
         wanted = [known for known in names() if fnmatch.fnmatchcase(known, name)] if set(name) & set("*?") else [name]
+        if not wanted:
+            raise UsageError(f"No {self.kind} of {prefix} matches '{pattern}'. {nearest(name, names())}")
         for one in wanted:
             if f"{prefix}:{one}" not in self._entries:
                 self._add(replace(entry(one), spec=f"{prefix}:{one}"))
@@ -270,6 +272,11 @@ class Registry(Generic[T]):
             self._add(own)
         self._entries[own.name] = replace(own, origin=origin, spec=f"{file or where}:{name}")
         return own.name
+
+    def __contains__(self, name: str) -> bool:
+        """Whether a name or an alias is known, here or to a provider, which raises UsageError if it has nothing of the name."""
+        self._discover()
+        return self._aliases.get(name, name) in self._entries or bool(self._provided(name))
 
     def __getitem__(self, name: str) -> Entry[T]:
         return self._entries[self.resolve(name)]

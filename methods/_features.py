@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -12,12 +12,13 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from anoseg_bench.errors import MethodError
+from anoseg_bench.methods import base
 from anoseg_bench.methods.backbones import create_model
 
 
 @torch.no_grad()
 def fold_normalisation(net: nn.Module) -> None:
-    """Fold batch normalisations of a frozen network, in place, into the convolutions whose output they take: a third less time.
+    """Fold batch normalisations of a frozen network, in place, into the convolutions whose output they take.
 
     Which those are is seen by following a small image through the network.
     """
@@ -46,9 +47,7 @@ def fold_normalisation(net: nn.Module) -> None:
             conv.weight, conv.bias = fuse_conv_bn_weights(
                 conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
             )
-            rest = [
-                part for part in (getattr(norm, "drop", None), getattr(norm, "act", None)) if part is not None
-            ]  # timm's BatchNormAct2d
+            rest = [getattr(norm, part) for part in ("drop", "act") if hasattr(norm, part)]  # of timm's BatchNormAct2d
             parent, _, child = name.rpartition(".")
             setattr(net.get_submodule(parent), child, nn.Sequential(*rest))
 
@@ -124,6 +123,21 @@ class Smoothing(nn.Module):
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Return maps (N, size, size) for maps (N, grid, grid)."""
         return self.matrix @ maps @ self.matrix.T
+
+
+class DistanceMethod(base.Method):
+    """A method whose map is the distance of feature maps from those of normal images, brought to the size of the images."""
+
+    #: How maps are enlarged.
+    enlarge: ClassVar[str] = "bilinear"
+
+    def _build(self, weights: bool) -> None:
+        """Make the backbone, with its weights or with random ones that a state takes the place of."""
+        config = self.config
+        self.features = Features(config.backbone, config.weights if weights else None, config.strides)
+        self.features.to(torch.device(self.device)).to(memory_format=torch.channels_last)
+        grid, size = -(-config.image_size // config.strides[0]), config.image_size
+        self.smoothing = Smoothing(grid, size, config.smoothing * size / 256, self.enlarge).to(self.device)
 
 
 def prefixed(name: str, module: nn.Module) -> dict[str, torch.Tensor]:

@@ -10,7 +10,7 @@ import importlib.metadata
 import importlib.util
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo
 
@@ -102,6 +102,18 @@ class BackboneConfig(MethodConfig):
     def pretrained(self) -> str | None:
         """Return which weights are used, for the tables' footnotes."""
         return describe_weights(self.backbone, Path(self.weights))
+
+
+class DistanceConfig(BackboneConfig):
+    """Configuration of a method whose map is the distance of feature maps from those of normal images."""
+
+    #: How it differs from its published form.
+    DIFFERS: ClassVar[str] = (
+        "another backbone (there WideResNet-50), another image size, no crop, 10 % of the training images held out"
+    )
+
+    strides: tuple[int, ...] = Field((8, 16), min_length=1, description="of the feature maps used, finest first")
+    smoothing: float = Field(4.0, ge=0, description="sigma of the map's Gaussian smoothing, in pixels at 256 px")
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

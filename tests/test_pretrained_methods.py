@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist, mahalanobis
 
+from anoseg_bench.methods.anoseg.pretrained import PRIOR, Deviation
 from anoseg_bench.methods.padim import PaDiMConfig
 from anoseg_bench.methods.padim.method import PaDiM
 from anoseg_bench.methods.patchcore import PatchCoreConfig
@@ -106,6 +107,24 @@ def test_padim_is_the_mahalanobis_distance():
         np.testing.assert_allclose(ours[place], wanted, rtol=2e-3)
 
 
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_deviations_are_in_spreads_of_the_normals(everywhere):
+    maps = torch.randn(12, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 5 + 100
+    deviation = Deviation([3], [4])
+    deviation.learn([[maps[:5]], [maps[5:]]], everywhere)
+    x = maps.double().numpy()
+    axes = (0, 2, 3) if everywhere else 0
+    variance, whole = x.var(axes), x.var((0, 2, 3))[:, None, None]
+    if not everywhere:
+        variance = (12 * variance + PRIOR * variance.mean((1, 2), keepdims=True)) / (12 + PRIOR)
+    mean, variance = (v[:, None, None] if everywhere else v for v in (x.mean(axes), variance))
+    wanted = (x - mean) / np.sqrt(variance + 0.01 * whole + 1e-6)
+    (seen,) = deviation([maps])
+    np.testing.assert_allclose(seen[:, :3], wanted, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(seen[:, 3:6], abs(wanted), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(seen[:, 6], np.log1p(np.square(wanted).mean(1)), rtol=1e-3, atol=1e-3)
+
+
 def test_a_decoder_that_does_not_fit_its_strides_is_one_line(bench):
     assert bench("--methods", "anoseg_pretrained", "--set", "anoseg_pretrained.strides=[4,8]", "--dry-run") == 2
     assert "one of widths more than strides, but got 5 and 2" in bench.err and bench.err.count("\n") == 1
@@ -171,22 +190,22 @@ def anomalibs_padim(ours, train):
     return theirs
 
 
-def test_patchcore_equals_anomalibs(anomalib):
-    ours = trained(PatchCore, PatchCoreConfig(image_size=256, coreset=0.05), 6)
-    compare(ours, anomalibs_patchcore(ours, stripes(6, 256)))
-
-
-def test_padim_equals_anomalibs(anomalib):
-    ours = trained(PaDiM, PaDiMConfig(image_size=256, dimensions=30, regularisation=0.01 + 1e-5), 6)
-    compare(ours, anomalibs_padim(ours, stripes(6, 256)))
-
-
-def compare(ours, theirs):
+@pytest.mark.parametrize(
+    ("cls", "config", "make"),
+    [
+        (PatchCore, PatchCoreConfig(image_size=256, coreset=0.05), anomalibs_patchcore),
+        (PaDiM, PaDiMConfig(image_size=256, dimensions=30, regularisation=0.01 + 1e-5), anomalibs_padim),
+    ],
+    ids=["patchcore", "padim"],
+)
+def test_maps_and_scores_equal_anomalibs(anomalib, cls, config, make):
+    ours = trained(cls, config, 6)
+    theirs = make(ours, stripes(6, 256))
     images = stripes(4, 256, 1)
     images[1, :, 100:140, 100:140] = 255
     with torch.no_grad():
         wanted = theirs((images - ours.features.mean) / ours.features.std)
     got = ours.predict(images)
-    torch.testing.assert_close(got.maps, wanted.anomaly_map[:, 0], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(got.maps, wanted.anomaly_map[:, 0], rtol=1e-4, atol=1e-4)
     scores = got.maps.amax((1, 2)) if got.scores is None else got.scores
-    torch.testing.assert_close(scores, wanted.pred_score.flatten(), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(scores, wanted.pred_score.flatten(), rtol=1e-4, atol=1e-4)

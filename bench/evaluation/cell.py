@@ -156,7 +156,8 @@ def run_cell(
     curve: list[tuple[int, float]] = []
 
     def training(step: int, steps: int, loss: float | None) -> None:
-        curve.extend([(step, loss)] if loss is not None else [])
+        if loss is not None:
+            curve.append((step, loss))
         progress("train", step, steps, loss)
 
     images = torch.stack([resize(item.load_image(), config.image_size) for item in train])

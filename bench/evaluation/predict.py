@@ -79,7 +79,7 @@ def load_method(run: Run, row: Row, device: str) -> tuple[Method, CellResult]:
             f"'{row.title}' was run without --keep-models; run its command again with it: {run.info.command} --keep-models"
         )
     trained = result.record.identity.trained or {}
-    if (origin := trained.get("origin")) and row.method not in METHODS.names():
+    if (origin := trained.get("origin")) and row.method not in METHODS:
         raise UsageError(f"'{row.method}' comes from a file or module ({origin}); name it with --plugin file.py:Class.")
     cls = METHODS[row.method].load()
     try:

@@ -81,17 +81,13 @@ class RunCells:
         self.categories = list(dict.fromkeys(row.category for row in run.rows))
         self.seeds = list(dict.fromkeys(row.seed for row in run.rows))
         #: The variants as shown: marked where they rest on weights trained on other images.
-        self.titles = [one_line(v) + MARK * bool(self.pretrained.get(v)) for v in self.variants]
+        self.titles = [one_line(v) + MARK * (v in self.pretrained) for v in self.variants]
         self._rows = {(row.variant, row.category, row.seed): row for row in run.rows}
 
     @cached_property
-    def pretrained(self) -> dict[str, list[str]]:
-        """Which weights, trained on other images, the variants rest on; those that rest on none are left out."""
-        weights: dict[str, dict[str, None]] = {}
-        for row, result in self.done:
-            if result.record.pretrained:
-                weights.setdefault(row.variant, {})[one_line(result.record.pretrained)] = None
-        return {variant: list(used) for variant, used in weights.items()}
+    def pretrained(self) -> set[str]:
+        """The variants that rest on weights trained on other images."""
+        return {row.variant for row, result in self.done if result.record.pretrained}
 
     @property
     def frame(self) -> pd.DataFrame:

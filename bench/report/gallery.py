@@ -184,7 +184,7 @@ def write_gallery(results: Results, category: str, folder: Path, names: FileName
     record = next((result.record for result in cells.values() if result), None)
     if record is None or not (path := results.run.store.previews(record.content)).is_file():
         return []
-    columns = [Column.read(variant, result) for variant, result in cells.items()]
+    columns = [Column.read(title, result) for title, result in zip(results.titles, cells.values(), strict=True)]
     title = f"{one_line(category)} of {one_line(record.dataset)}, seed {seed}"
     paths = []
     with np.load(path, allow_pickle=False) as previews:

@@ -277,7 +277,7 @@ def _images(results: Results, cells: Mapping[str, CellResult | None], room: int)
     path, items = results.run.store.previews(record.content), record.items
     if not path.is_file():
         return []
-    columns = [Column.read(variant, cell) for variant, cell in cells.items()]
+    columns = [Column.read(title, cell) for title, cell in zip(results.titles, cells.values(), strict=True)]
     thresholds = [_thresholds(cell) for cell in cells.values()]
     order = [*(chosen := choose(items, columns)), *_interleaved(items, chosen)]
     views: list[dict[str, Any]] = []

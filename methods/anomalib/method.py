@@ -25,7 +25,7 @@ from anomalib.engine import Engine
 from anomalib.models.components import AnomalibModule
 from lightning.pytorch.callbacks import Callback
 from pydantic import Field, create_model
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from torchvision.transforms.v2 import Normalize
 
 from anoseg_bench.errors import MethodError
@@ -34,7 +34,7 @@ from anoseg_bench.methods.backbones import OptionalWeights, describe_weights
 from anoseg_bench.methods.backbones import create_model as create_backbone
 
 #: Constructor arguments that are the harness's business.
-OURS = ("self", "pre_processor", "post_processor", "evaluator", "visualizer", "input_size", "batch_size")
+OURS = ("pre_processor", "post_processor", "evaluator", "visualizer", "input_size", "batch_size")
 #: Arguments that name a timm model, the first that a constructor has.
 BACKBONES = ("backbone", "teacher_backbone", "encoder_name")
 
@@ -62,26 +62,12 @@ class AnomalibConfig(base.TrainedConfig):
         return describe_weights(backbone, Path(weights)) if backbone and weights is not None else None
 
 
-class _InMemory(Dataset):
-    """Normal images, uint8 (N, 3, S, S), as anomalib's batches."""
-
-    def __init__(self, images: torch.Tensor) -> None:
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return self.images[index]
-
-    @staticmethod
-    def collate(images: list[torch.Tensor]) -> ImageBatch:
-        """Return a batch: images in 0..1, all labelled normal."""
-        batch = torch.stack(images).float() / 255
-        n, _, height, width = batch.shape
-        return ImageBatch(
-            image=batch, gt_label=torch.zeros(n, dtype=torch.bool), gt_mask=torch.zeros(n, height, width, dtype=torch.bool)
-        )
+def to_batch(images: list[torch.Tensor]) -> ImageBatch:
+    """Return normal images, uint8 (3, S, S), as a batch of anomalib's: in 0..1, all labelled normal."""
+    batch = torch.stack(images).float() / 255
+    n, _, height, width = batch.shape
+    labels, masks = torch.zeros(n, dtype=torch.bool), torch.zeros(n, height, width, dtype=torch.bool)
+    return ImageBatch(image=batch, gt_label=labels, gt_mask=masks)
 
 
 class _Report(Callback):
@@ -169,7 +155,7 @@ class AnomalibMethod(base.Method):
     def _fit(self, images: torch.Tensor, progress: base.Progress) -> None:
         config = self.config
         self._build(random=False)
-        loader = DataLoader(_InMemory(images), config.batch_size, shuffle=True, collate_fn=_InMemory.collate, drop_last=False)
+        loader = DataLoader(images, config.batch_size, shuffle=True, collate_fn=to_batch)  # type: ignore[arg-type,var-annotated]
         wanted = config.total_steps(len(images))
         epochs = self.model.trainer_arguments.get("max_epochs", math.ceil(wanted / len(loader)))
         steps = epochs * len(loader) if "max_epochs" in self.model.trainer_arguments else wanted

@@ -40,6 +40,12 @@ def top_mean(maps: torch.Tensor, share: float) -> torch.Tensor:
     return flat.topk(max(1, round(share * flat.shape[1])), 1).values.mean(1)
 
 
+def smoothed(maps: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Return maps (N, 1, S, S) in 0..1 smoothed by a Gaussian; its sigma is given in pixels at 128 px."""
+    sigma *= maps.shape[-1] / 128
+    return gaussian_blur(maps, 2 * int(3 * sigma) + 1, sigma).clamp(0, 1) if sigma > 0 else maps
+
+
 def contrast_table(images: torch.Tensor) -> torch.Tensor:
     """Return what each value 0..255 becomes so that images which use a part of the range only, like dark ones, use most (ours).
 
@@ -100,9 +106,7 @@ class AnoSeg(base.Method):
     def _maps(self, images: torch.Tensor) -> torch.Tensor:
         """Return smoothed maps (N, 1, S, S) in 0..1 for images in [-1, 1]."""
         with torch.no_grad():
-            maps = to_map(self.generator(images)[0].float())
-        sigma = self.config.smoothing * images.shape[-1] / 128
-        return gaussian_blur(maps, 2 * int(3 * sigma) + 1, sigma).clamp(0, 1) if sigma > 0 else maps
+            return smoothed(to_map(self.generator(images)[0].float()), self.config.smoothing)
 
     @torch.no_grad()
     def _predict(self, images: torch.Tensor) -> base.Prediction:

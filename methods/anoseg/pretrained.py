@@ -6,6 +6,7 @@ An object that turns freely has no place; there mean and spread are those over a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import closing
 from typing import Any
 
@@ -13,19 +14,17 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
-from torchvision.transforms.functional import gaussian_blur
 
 from anoseg_bench.methods import base
 from anoseg_bench.methods._features import Features, prefixed, unprefixed
 from anoseg_bench.methods.anoseg import AnoSegPretrainedConfig
 from anoseg_bench.methods.anoseg.anomalies import Source
-from anoseg_bench.methods.anoseg.batches import Batches
+from anoseg_bench.methods.anoseg.batches import Batch, Batches
 from anoseg_bench.methods.anoseg.fingerprint import describe
 from anoseg_bench.methods.anoseg.losses import segmentation_loss
-from anoseg_bench.methods.anoseg.method import TOP, contrast_table, to_map, top_mean
+from anoseg_bench.methods.anoseg.method import TOP, contrast_table, smoothed, to_map, top_mean
 from anoseg_bench.methods.anoseg.network import coordinate_channels
-from anoseg_bench.methods.anoseg.training import is_reported, mixed_precision
+from anoseg_bench.methods.anoseg.training import Descent, is_reported, mixed_precision
 
 #: Normal images whose spread over all places counts as much as that at one place: a guard where there are few.
 PRIOR = 10
@@ -44,30 +43,40 @@ class Deviation(nn.Module):
 
     def __init__(self, channels: list[int], sides: list[int]) -> None:
         super().__init__()
+        self.number = len(channels)
         for i, (count, side) in enumerate(zip(channels, sides, strict=True)):
             self.register_buffer(f"mean{i}", torch.zeros(count, side, side))
             self.register_buffer(f"spread{i}", torch.ones(count, side, side))
 
     @torch.no_grad()
-    def learn(self, maps: list[torch.Tensor], everywhere: bool) -> None:
-        """Take mean and spread of feature maps (N, C, h, w), at each place or `everywhere` alike."""
-        for i, x in enumerate(maps):
-            mean, variance = x.mean(0), x.var(0, correction=0)
-            overall = x.mean((0, 2, 3))[:, None, None]
-            total = x.var((0, 2, 3), correction=0)[:, None, None]
+    def learn(self, batches: Iterable[list[torch.Tensor]], everywhere: bool) -> None:
+        """Take mean and spread of batches of feature maps (N, C, h, w), at each place or `everywhere` alike."""
+        count, sums = 0, [[torch.zeros_like(mean, dtype=torch.float64) for _ in range(2)] for mean, _ in self._facts()]
+        for maps in batches:
+            count += len(maps[0])
+            for x, (total, squares) in zip(maps, sums, strict=True):
+                total.add_(x.sum(0, dtype=torch.float64))
+                squares.add_(x.double().square_().sum(0))
+        for (mean, spread), (total, squares) in zip(self._facts(), sums, strict=True):
+            means, overall = total / count, total.mean((1, 2), keepdim=True) / count
+            variance = squares / count - means.square()
+            whole = squares.mean((1, 2), keepdim=True) / count - overall.square()
             if everywhere:
-                mean, variance = overall.expand_as(mean), total.expand_as(variance)
+                means, variance = overall, whole
             else:
-                pooled = variance.mean((1, 2), keepdim=True)
-                variance = (len(x) * variance + PRIOR * pooled) / (len(x) + PRIOR)
-            getattr(self, f"mean{i}").copy_(mean)
-            getattr(self, f"spread{i}").copy_((variance + 1e-2 * total + 1e-6).sqrt())
+                variance = (count * variance + PRIOR * variance.mean((1, 2), keepdim=True)) / (count + PRIOR)
+            mean.copy_(means.expand_as(mean))
+            spread.copy_((variance.clamp(min=0) + 1e-2 * whole + 1e-6).sqrt().expand_as(spread))
+
+    def _facts(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Return mean and spread of each feature map."""
+        return [(getattr(self, f"mean{i}"), getattr(self, f"spread{i}")) for i in range(self.number)]
 
     def forward(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
         """Return what the decoder sees, (N, 2 C + 1, h, w) each; last the mean square over the channels, as a log."""
         seen = []
-        for i, x in enumerate(maps):
-            away = ((x - getattr(self, f"mean{i}")) / getattr(self, f"spread{i}")).clamp(-FAR, FAR)
+        for x, (mean, spread) in zip(maps, self._facts(), strict=True):
+            away = ((x - mean) / spread).clamp(-FAR, FAR)
             seen.append(torch.cat([away, away.abs(), away.square().mean(1, keepdim=True).log1p()], 1))
         return seen
 
@@ -135,42 +144,23 @@ class AnoSegPretrained(base.Method):
         stretched = self.table.cpu()[images.int()]
         source = Source.of(np.ascontiguousarray(stretched.permute(0, 2, 3, 1).numpy()), config)
         self._findings = describe(source.normals.fingerprint, source.recipe)
-        self._learn_normals(stretched, source.recipe.turns)
+        with torch.no_grad():
+            seen = (self.features(batch.to(self.device)) for batch in stretched.split(config.batch_size))
+            self.deviation.learn(seen, source.recipe.turns)
         with closing(Batches(source, self.seed, config.batch_size, config.steps).on(self.device)) as batches:
             self._train(batches, progress)
 
-    @torch.no_grad()
-    def _learn_normals(self, images: torch.Tensor, everywhere: bool) -> None:
-        """Take mean and spread of the normal images' features, one feature map after another to bound memory."""
-        parts = [self.features(batch.to(self.device)) for batch in images.split(self.config.batch_size)]
-        self.deviation.learn([torch.cat(maps) for maps in zip(*parts, strict=True)], everywhere)
-
-    def _train(self, batches: Any, progress: base.Progress) -> None:
+    def _train(self, batches: Iterable[Batch], progress: base.Progress) -> None:
         config, steps = self.config, self.config.steps
         self.decoder.train()
-        optimiser = torch.optim.AdamW(self.decoder.parameters(), config.learning_rate, weight_decay=1e-4)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, config.learning_rate, total_steps=max(20, steps), pct_start=0.1, cycle_momentum=False
-        )
-        weights = [value for value in self.decoder.state_dict().values() if value.is_floating_point()]
-        average = [value.clone() for value in weights]
-        update = get_ema_multi_avg_fn(min(0.99, 1 - 10 / (steps + 10)))
-        for step, (x, _, masks, counts) in enumerate(batches, 1):
-            loss = segmentation_loss(self._logits((x + 1) * 127.5), masks, counts, config.anomaly_weight)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.decoder.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-            if config.weight_averaging:
-                with torch.no_grad():
-                    update(average, weights, None)
+        descent = Descent(self.decoder, steps, config, self.device)
+        for step, (x, _, masks, weights) in enumerate(batches, 1):
+            loss = segmentation_loss(self._logits((x + 1) * 127.5), masks, weights, config.anomaly_weight)
+            descent.step(loss)
+            descent.schedule.step()
             if is_reported(step, steps):
                 progress(step, steps, loss.item())
-        if config.weight_averaging:
-            with torch.no_grad():
-                torch._foreach_copy_(weights, average)
-        self.decoder.eval()
+        descent.finish()
 
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
         """Return logits (N, 1, S, S) for images (N, 3, S, S), 0..255."""
@@ -182,10 +172,7 @@ class AnoSegPretrained(base.Method):
 
     @torch.no_grad()
     def _predict(self, images: torch.Tensor) -> base.Prediction:
-        maps = to_map(self._logits(self.table[images.int()]))
-        sigma = self.config.smoothing * images.shape[-1] / 128
-        if sigma > 0:
-            maps = gaussian_blur(maps, 2 * int(3 * sigma) + 1, sigma).clamp(0, 1)
+        maps = smoothed(to_map(self._logits(self.table[images.int()])), self.config.smoothing)
         return base.Prediction(maps.squeeze(1), top_mean(maps, TOP))
 
     def findings(self) -> dict[str, Any]:

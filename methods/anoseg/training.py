@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from anoseg_bench.methods.anoseg import AnoSegConfig
+from anoseg_bench.methods.anoseg import AnomalyConfig, AnoSegConfig
 from anoseg_bench.methods.anoseg.batches import Batch
 from anoseg_bench.methods.anoseg.detector import Detector
 from anoseg_bench.methods.anoseg.losses import (
@@ -39,27 +40,49 @@ def mixed_precision(device: str) -> torch.autocast:
     return torch.autocast(kind, torch.bfloat16, enabled=able)
 
 
-class Rivals:
-    """Generator and discriminator in training.
+class Descent:
+    """A network in training: AdamW with a one-cycle schedule (Smith and Topin 2018), a moving average of the weights (all ours)."""
 
-    Ours: AdamW with a one-cycle schedule (Smith and Topin 2018), an exponential moving average of the weights.
-    """
+    def __init__(self, net: nn.Module, steps: int, config: AnomalyConfig, device: str) -> None:
+        self.net, self.averages = net, config.weight_averaging
+        capturable = device.startswith("cuda")
+        rate = torch.tensor(config.learning_rate, device=device) if capturable else config.learning_rate
+        self.optimiser = torch.optim.AdamW(net.parameters(), rate, weight_decay=1e-4, capturable=capturable, fused=True)
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimiser, config.learning_rate, total_steps=max(20, steps), pct_start=0.1, cycle_momentum=False
+        )
+        self.weights = [value for value in net.state_dict().values() if value.is_floating_point()]
+        self.average = [value.clone() for value in self.weights]
+        self.update_average = get_ema_multi_avg_fn(min(0.99, 1 - 10 / (steps + 10)))
+
+    def step(self, loss: torch.Tensor) -> None:
+        """Change the weights by a loss; the schedule is the caller's."""
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimiser.step()
+        if self.averages:
+            with torch.no_grad():
+                self.update_average(self.average, self.weights, None)
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Leave the network with its averaged weights."""
+        if self.averages:
+            torch._foreach_copy_(self.weights, self.average)
+        self.net.eval()
+
+
+class Rivals:
+    """Generator and discriminator in training."""
 
     def __init__(self, generator: Generator, steps: int, config: AnoSegConfig, device: str) -> None:
         self.generator, self.config, self.device = generator, config, device
         self.discriminator = Discriminator().to(device).to(memory_format=torch.channels_last)
-        capturable = device.startswith("cuda")
-        rate = torch.tensor(config.learning_rate, device=device) if capturable else config.learning_rate
-        self.optimiser = torch.optim.AdamW(generator.parameters(), rate, weight_decay=1e-4, capturable=capturable, fused=True)
+        self.descent = Descent(generator, steps, config, device)
         self.opponent = torch.optim.Adam(
-            self.discriminator.parameters(), 2e-4, betas=(0.5, 0.999), capturable=capturable, fused=True
+            self.discriminator.parameters(), 2e-4, betas=(0.5, 0.999), capturable=device.startswith("cuda"), fused=True
         )
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, config.learning_rate, total_steps=max(20, steps), pct_start=0.1, cycle_momentum=False
-        )
-        self.weights = [value for value in generator.state_dict().values() if value.is_floating_point()]
-        self.average = [value.clone() for value in self.weights]
-        self.update_average = get_ema_multi_avg_fn(min(0.99, 1 - 10 / (steps + 10)))
 
     def step(self, x: torch.Tensor, clean: torch.Tensor, masks: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Train both by one batch; returns the generator's loss."""
@@ -79,13 +102,7 @@ class Rivals:
             with mixed_precision(self.device):
                 fake_logits = self.discriminator(*pair)
             loss = loss + config.adversarial_weight * adversarial_loss(fake_logits.float())
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.generator.parameters(), 1.0)
-        self.optimiser.step()
-        if config.weight_averaging:
-            with torch.no_grad():
-                self.update_average(self.average, self.weights, None)
+        self.descent.step(loss)
         if config.adversarial:
             self._step_discriminator(normal_pair(x, masks), pair)
         return loss.detach()
@@ -100,13 +117,6 @@ class Rivals:
         self.opponent.zero_grad(set_to_none=True)
         loss.backward()
         self.opponent.step()
-
-    @torch.no_grad()
-    def finish(self) -> None:
-        """Leave the generator with its averaged weights."""
-        if self.config.weight_averaging:
-            torch._foreach_copy_(self.weights, self.average)
-        self.generator.eval()
 
 
 class Recorded:
@@ -164,10 +174,10 @@ def train_generator(
     advance = Recorded(rivals.step, device)
     for step in range(1, steps + 1):
         loss = advance(*next(batches))
-        rivals.schedule.step()
+        rivals.descent.schedule.step()
         if is_reported(step, steps):
             yield step, loss.item()
-    rivals.finish()
+    rivals.descent.finish()
 
 
 def train_detector(

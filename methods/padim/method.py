@@ -8,24 +8,17 @@ import torch
 import torch.nn.functional as F
 
 from anoseg_bench.methods import base
-from anoseg_bench.methods._features import Features, Smoothing, prefixed, unprefixed
+from anoseg_bench.methods._features import DistanceMethod, prefixed, unprefixed
 from anoseg_bench.methods.padim import PaDiMConfig
 
 #: Places whose covariances are taken apart at once.
 PLACES = 1024
 
 
-class PaDiM(base.Method):
+class PaDiM(DistanceMethod):
     """PaDiM (Defard et al. 2021): a Gaussian of the features at each place of the normal images; map: the Mahalanobis distance."""
 
     Config = PaDiMConfig
-
-    def _build(self, weights: bool) -> None:
-        config = self.config
-        self.features = Features(config.backbone, config.weights if weights else None, config.strides)
-        self.features.to(torch.device(self.device)).to(memory_format=torch.channels_last)
-        grid, size = -(-config.image_size // config.strides[0]), config.image_size
-        self.smoothing = Smoothing(grid, size, config.smoothing * size / 256, "bilinear").to(self.device)
 
     @torch.no_grad()
     def _embed(self, images: torch.Tensor) -> torch.Tensor:

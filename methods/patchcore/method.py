@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from anoseg_bench.methods import base
-from anoseg_bench.methods._features import Features, Smoothing, prefixed, unprefixed
+from anoseg_bench.methods._features import DistanceMethod, prefixed, unprefixed
 from anoseg_bench.methods.patchcore import PatchCoreConfig
 
 #: Numbers that the patches of all normal images may hold, 1.6 GB as float32; beyond, an even share of them is left out at random.
@@ -137,17 +137,11 @@ class Neighbours:
         return best.sqrt(), place
 
 
-class PatchCore(base.Method):
+class PatchCore(DistanceMethod):
     """PatchCore (Roth et al. 2022): a patch is as anomalous as it is far from the nearest patch of the normal images."""
 
     Config = PatchCoreConfig
-
-    def _build(self, weights: bool) -> None:
-        config = self.config
-        self.features = Features(config.backbone, config.weights if weights else None, config.strides)
-        self.features.to(torch.device(self.device)).to(memory_format=torch.channels_last)
-        grid, size = -(-config.image_size // config.strides[0]), config.image_size
-        self.smoothing = Smoothing(grid, size, config.smoothing * size / 256, "nearest").to(self.device)
+    enlarge = "nearest"
 
     @torch.no_grad()
     def _patches(self, images: torch.Tensor) -> torch.Tensor:
