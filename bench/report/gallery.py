@@ -17,7 +17,7 @@ from PIL import Image
 
 from anoseg_bench.datasets.base import GOOD
 from anoseg_bench.formatting import one_line
-from anoseg_bench.report.frame import FileNames, opened
+from anoseg_bench.report.frame import MARK, FileNames, opened
 from anoseg_bench.report.results import Results
 from anoseg_bench.store.cells import CellResult, slug
 
@@ -185,7 +185,8 @@ def write_gallery(results: Results, category: str, folder: Path, names: FileName
     if record is None or not (path := results.run.store.previews(record.content)).is_file():
         return []
     columns = [Column.read(title, result) for title, result in zip(results.titles, cells.values(), strict=True)]
-    title = f"{one_line(category)} of {one_line(record.dataset)}, seed {seed}"
+    marks = f"; {MARK} on pretrained weights" if results.pretrained else ""
+    title = f"{one_line(category)} of {one_line(record.dataset)}, seed {seed}{marks}"
     paths = []
     with np.load(path, allow_pickle=False) as previews:
         rows = [(i, why) for i, why in choose(record.items, columns).items() if f"image/{i}" in previews]
