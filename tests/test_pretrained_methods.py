@@ -13,7 +13,6 @@ from anoseg_bench.methods.anoseg.pretrained import PRIOR, Deviation
 from anoseg_bench.methods.padim import PaDiMConfig
 from anoseg_bench.methods.padim.method import PaDiM
 from anoseg_bench.methods.patchcore import PatchCoreConfig
-from anoseg_bench.methods.patchcore import method as patchcore
 from anoseg_bench.methods.patchcore.method import Neighbours, PatchCore, k_centre_greedy
 from anoseg_bench.report.page import PAGE
 from anoseg_bench.testing import normal_images
@@ -86,9 +85,8 @@ def test_patchcore_scores_by_its_equation():
         assert score == pytest.approx(weight * distances.min(1).max(), rel=1e-3)
 
 
-def test_the_pool_of_patches_is_bounded(monkeypatch):
-    monkeypatch.setattr(patchcore, "LARGEST_POOL", 12 * 20 * 152)
-    method = PatchCore(PatchCoreConfig(image_size=64), seed=0)
+def test_the_pool_of_patches_is_bounded():
+    method = PatchCore(PatchCoreConfig(image_size=64, largest_pool=12 * 20 + 11), seed=0)
     method._build(weights=True)
     assert method._pool(stripes(12, 64)).shape == (12 * 20, 152)  # of 64 patches an image
 

@@ -11,8 +11,10 @@ from anoseg_bench.methods.backbones import DistanceConfig
 class PatchCoreConfig(DistanceConfig):
     """Configuration of `patchcore`."""
 
-    coreset: float = Field(0.1, gt=0, le=1, description="share of the patches that the memory bank keeps")
-    largest_bank: int = Field(20_000, ge=1, description="patches in the memory bank, at most")
+    largest_pool: int = Field(
+        200_000, ge=1, description="patches that the bank is chosen from, at most: an even share of each image's, drawn at random"
+    )
+    coreset: float = Field(0.1, gt=0, le=1, description="share of these patches that the memory bank keeps")
     neighbours: int = Field(9, ge=1, description="neighbours in the bank that weigh the image score; 1: none does")
 
 

@@ -12,8 +12,6 @@ from anoseg_bench.methods import base
 from anoseg_bench.methods._features import DistanceMethod, prefixed, unprefixed
 from anoseg_bench.methods.patchcore import PatchCoreConfig
 
-#: Numbers that the patches of all normal images may hold, 1.6 GB as float32; beyond, an even share of them is left out at random.
-LARGEST_POOL = 400_000_000
 #: Queries at once, and patches of the bank in a tile: bounds on their distances then stay in a processor's cache.
 QUERIES, TILE = 128, 32
 #: Share of the bank's variance along the axes that bounds on distances are made of.
@@ -155,7 +153,7 @@ class PatchCore(DistanceMethod):
         config = self.config
         self._build(weights=True)
         pool = self._pool(images)
-        number = max(1, min(config.largest_bank, round(config.coreset * len(pool))))
+        number = max(1, round(config.coreset * len(pool)))
         chosen = k_centre_greedy(pool, number, lambda done: progress(done, number, None))
         self._remember(pool[chosen.to(pool.device)])
 
@@ -164,13 +162,13 @@ class PatchCore(DistanceMethod):
         self.neighbours = Neighbours(bank)
 
     def _pool(self, images: torch.Tensor) -> torch.Tensor:
-        """Return the patches of all images, (P, D), or of each image an even share of them that fits into memory."""
+        """Return the patches of all images, (P, D), or of each image as many of them, drawn at random, as `largest_pool` allows."""
         pool = torch.empty(0)
         kept, done = 0, 0
         for batch in images.split(self.config.batch_size):
             patches = self._patches(batch).flatten(1, 2)
             if not done:
-                kept = min(patches.shape[1], max(1, LARGEST_POOL // (len(images) * patches.shape[2])))
+                kept = min(patches.shape[1], max(1, self.config.largest_pool // len(images)))
                 pool = torch.empty(len(images) * kept, patches.shape[2], device=patches.device)
             for patch in patches:
                 some = patch[torch.randperm(len(patch))[:kept].to(patch.device)] if kept < len(patch) else patch
