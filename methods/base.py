@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +18,9 @@ from anoseg_bench.errors import MethodError
 
 if TYPE_CHECKING:
     import torch
+
+#: The value of a setting that the training images decide.
+Auto = Literal["auto"]
 
 #: Called by a training as ``progress(step, steps, loss)``, the loss None where there is none; what it shows is up to the harness.
 Progress = Callable[[int, int, float | None], None]

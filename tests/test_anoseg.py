@@ -16,14 +16,16 @@ from scipy.ndimage import distance_transform_edt
 
 from anoseg_bench.datasets.synthetic import Synthetic
 from anoseg_bench.evaluation.cell import resize
+from anoseg_bench.methods._batches import Batches, makers_for
+from anoseg_bench.methods._normals import Fingerprint, Normals
+from anoseg_bench.methods._unet import coordinate_channels, levels_for
 from anoseg_bench.methods.anoseg import AnoSegConfig
 from anoseg_bench.methods.anoseg import anomalies as a
-from anoseg_bench.methods.anoseg.batches import Batches, makers_for, to_tensors
 from anoseg_bench.methods.anoseg.detector import Detector
-from anoseg_bench.methods.anoseg.fingerprint import EXPOSURE, EXPOSURE_LIMIT, VISIBLE, Fingerprint, Normals, Recipe
 from anoseg_bench.methods.anoseg.losses import normal_pair, reconstruction_loss, segmentation_loss
 from anoseg_bench.methods.anoseg.method import AnoSeg, contrast_table, to_map, top_mean
-from anoseg_bench.methods.anoseg.network import Generator, coordinate_channels, levels_for
+from anoseg_bench.methods.anoseg.network import Generator
+from anoseg_bench.methods.anoseg.recipe import EXPOSURE, EXPOSURE_LIMIT, VISIBLE, Recipe
 from anoseg_bench.methods.anoseg.training import Recorded
 
 OURS = [*a.ADDITIONS, "mixture", "normal_augmentation"]
@@ -255,10 +257,10 @@ def test_batches_do_not_depend_on_who_makes_them():
         cv2.setNumThreads(4)
         cv2.blur(np.zeros((2000, 2000), np.uint8), (5, 5))  # has threads now, of which a fork has none
         for one, other in zip(first, batches._by_processes(2), strict=True):
-            assert all(torch.equal(x, y) for x, y in zip(one, to_tensors(other, "cpu"), strict=True))
+            assert all(torch.equal(x, y) for x, y in zip(one, other, strict=True))
         assert cv2.getNumThreads() == 4
         cv2.setNumThreads(pool)
-    x, clean, masks, weights = first[0]
+    x, clean, masks, weights = a.to_tensors(first[0])
     assert x.shape == clean.shape == (4, 3, 64, 64) and masks.shape == weights.shape == (4, 1, 64, 64)
     assert -1 <= x.min() and x.max() <= 1 and (weights[masks > 0] == 1).all() and set(weights.unique().tolist()) == {0, 1}
 
@@ -368,7 +370,7 @@ def test_grain_decides_what_is_visible_and_exposures_how_far_normals_vary():
 
 
 def test_every_rule_can_be_set_by_hand():
-    facts = Fingerprint(True, 0.2, 0.1, 3.0, 0.1, 1.0, 0.01)
+    facts = Fingerprint(True, 0.2, 0.1, 3.0, 0.1, 1.0, 0.01, 0.5)
     config = AnoSegConfig(foreground=False, foreground_weight=3, largest_area=0.2, turns=False, visible=9, exposure=0.05)
     assert Recipe.of(facts, config) == Recipe((0.0004, 0.2), 9, False, 0.05, False, 3)
 

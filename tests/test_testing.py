@@ -14,7 +14,9 @@ from anoseg_bench.testing import DATASET_CHECKS, METHOD_CHECKS, MethodCase, chec
 from tests import wrong_methods
 from tests.helpers import ROOT, make_category
 
-CASES = {name: MethodCase(METHODS[name].load(), learns=name != "random") for name in METHODS.names()}
+#: What learns nothing from these images: noise; and, as they are nearly equal, who pastes patches of others (see test_nsa.py).
+LEARN_NOTHING = {"random", "nsa"}
+CASES = {name: MethodCase(METHODS[name].load(), learns=name not in LEARN_NOTHING) for name in METHODS.names()}
 WRONG = {
     "WrongShape": ("shape and range", "of shape (N, h, w) with N = 4, but got (4, 1, 64, 64)"),
     "WrongType": ("shape and range", "as a float32 tensor, but got torch.float64"),

@@ -5,16 +5,13 @@ What the abstract and reviews of the paper state is marked *known*; what they le
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
 from anoseg_bench.methods import METHODS
 from anoseg_bench.methods.backbones import BackboneConfig
-from anoseg_bench.methods.base import MethodConfig
-
-#: What the fingerprint of the training images decides.
-Auto = Literal["auto"]
+from anoseg_bench.methods.base import Auto, MethodConfig
 
 
 class AnomalyConfig(MethodConfig):
@@ -42,7 +39,7 @@ class AnomalyConfig(MethodConfig):
     contrast: bool = Field(True, description="ours: images that use a part of the range of values only are stretched to it")
     weight_averaging: bool = Field(True, description="ours: predict with an exponential moving average of the weights")
 
-    # rules: "auto" follows from the training images, see `fingerprint`; what is set by hand holds for any category
+    # rules: "auto" follows from the training images, see `recipe`; what is set by hand holds for any category
     # (but a weight of the foreground where there is none)
     foreground: bool = Field(True, description="ours: before a plain background, anomalies fall on the foreground")
     foreground_weight: Auto | Annotated[int, Field(ge=1, le=255)] = Field(

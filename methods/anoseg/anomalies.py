@@ -17,13 +17,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
+import torch
 from numpy.random import Generator
 
-from anoseg_bench.methods.anoseg.fingerprint import Normals, Recipe
+from anoseg_bench.methods._normals import Normals
+from anoseg_bench.methods.anoseg.recipe import Recipe
 
 if TYPE_CHECKING:
     from anoseg_bench.methods.anoseg import AnomalyConfig
 
+#: What `to_tensors` returns.
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
 #: Labels of pixels. What a paste covers without changing it visibly is neither: the losses leave it out.
 NORMAL, ANOMALOUS, UNDECIDED = 0, 1, 2
 
@@ -503,6 +507,9 @@ class Source:
         grey = bool((images.max(-1).astype(np.int16) - images.min(-1)).max() <= 8)
         return cls(normals, config, recipe, points, grey)
 
+    def __len__(self) -> int:
+        return len(self.normals.images)
+
     def _points(self, index: int, matrix: np.ndarray | None = None) -> np.ndarray | None:
         """Return the points of a normal's foreground, moved with it; None where they do not count, or there are none."""
         if self.points is None or not len(self.points[index]):
@@ -554,3 +561,14 @@ class Source:
                     scene = Scene(image, self.normals.images[other], here, self._points(other), self.grey)
                     paste(rng, scene, label, self.config, self.recipe)
         return out, clean, labels, np.stack(weights)
+
+
+def to_tensors(arrays: tuple[torch.Tensor, ...]) -> Batch:
+    """Return what a training learns from, for what `Source.batch` makes.
+
+    images, clean : float32 (N, 3, S, S) in [-1, 1], channels last; masks : float32 (N, 1, S, S), 0 or 1; weights : the same,
+    0 where a pixel is not valid, else how much a pixel counts.
+    """
+    images, clean, labels, weights = arrays
+    images, clean = (x.permute(0, 3, 1, 2).float() / 127.5 - 1 for x in (images, clean))
+    return images, clean, (labels == ANOMALOUS)[:, None].float(), (weights * (labels != UNDECIDED))[:, None].float()

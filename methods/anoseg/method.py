@@ -10,12 +10,13 @@ import torch
 from torchvision.transforms.functional import gaussian_blur
 
 from anoseg_bench.methods import base
+from anoseg_bench.methods._batches import Batches
+from anoseg_bench.methods._unet import levels_for
 from anoseg_bench.methods.anoseg import AnoSegConfig
-from anoseg_bench.methods.anoseg.anomalies import Source
-from anoseg_bench.methods.anoseg.batches import Batches
+from anoseg_bench.methods.anoseg.anomalies import Source, to_tensors
 from anoseg_bench.methods.anoseg.detector import Detector
-from anoseg_bench.methods.anoseg.fingerprint import describe
-from anoseg_bench.methods.anoseg.network import Generator, levels_for
+from anoseg_bench.methods.anoseg.network import Generator
+from anoseg_bench.methods.anoseg.recipe import describe
 from anoseg_bench.methods.anoseg.training import train_detector, train_generator
 
 #: Largest gain of `contrast_table`, and the values that the darkest and brightest of the normal images then take.
@@ -89,7 +90,8 @@ class AnoSeg(base.Method):
         total = steps + config.detector_steps
         source = self._source(images)
         self._findings = describe(source.normals.fingerprint, source.recipe)
-        with closing(Batches(source, self.seed, config.batch_size, total).on(self.device)) as batches:
+        with closing(Batches(source, self.seed, config.batch_size, total).on(self.device)) as made:
+            batches = map(to_tensors, made)
             for step, loss in train_generator(self.generator, batches, steps, config, self.device):
                 progress(step, total, loss)
             for step, loss in train_detector(self.detector, self._maps, batches, config.detector_steps, self.device):
@@ -124,7 +126,7 @@ class AnoSeg(base.Method):
         source = self._source(images)
         size = self.config.batch_size
         shown: list[tuple[torch.Tensor, torch.Tensor]] = []
-        for x, _, masks, weights in Batches(source, self.seed, size, -(-4 * number // size) + 1).on("cpu"):
+        for x, _, masks, weights in map(to_tensors, Batches(source, self.seed, size, -(-4 * number // size) + 1).on("cpu")):
             some = masks.flatten(1).amax(1) > 0
             shown += zip(((x[some] + 1) * 127.5).round().byte(), (masks + 0.5 * (weights == 0))[some, 0], strict=True)
             if len(shown) >= number:

@@ -16,15 +16,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from anoseg_bench.methods import base
+from anoseg_bench.methods._batches import Batches
 from anoseg_bench.methods._features import Features, prefixed, unprefixed
+from anoseg_bench.methods._training import Descent, is_reported, mixed_precision
+from anoseg_bench.methods._unet import coordinate_channels
 from anoseg_bench.methods.anoseg import AnoSegPretrainedConfig
-from anoseg_bench.methods.anoseg.anomalies import Source
-from anoseg_bench.methods.anoseg.batches import Batch, Batches
-from anoseg_bench.methods.anoseg.fingerprint import describe
+from anoseg_bench.methods.anoseg.anomalies import Batch, Source, to_tensors
 from anoseg_bench.methods.anoseg.losses import segmentation_loss
 from anoseg_bench.methods.anoseg.method import TOP, contrast_table, smoothed, to_map, top_mean
-from anoseg_bench.methods.anoseg.network import coordinate_channels
-from anoseg_bench.methods.anoseg.training import Descent, is_reported, mixed_precision
+from anoseg_bench.methods.anoseg.recipe import describe
 
 #: Normal images whose spread over all places counts as much as that at one place: a guard where there are few.
 PRIOR = 10
@@ -148,12 +148,12 @@ class AnoSegPretrained(base.Method):
             seen = (self.features(batch.to(self.device)) for batch in stretched.split(config.batch_size))
             self.deviation.learn(seen, source.recipe.turns)
         with closing(Batches(source, self.seed, config.batch_size, config.steps).on(self.device)) as batches:
-            self._train(batches, progress)
+            self._train(map(to_tensors, batches), progress)
 
     def _train(self, batches: Iterable[Batch], progress: base.Progress) -> None:
         config, steps = self.config, self.config.steps
         self.decoder.train()
-        descent = Descent(self.decoder, steps, config, self.device)
+        descent = Descent(self.decoder, steps, config.learning_rate, self.device, config.weight_averaging)
         for step, (x, _, masks, weights) in enumerate(batches, 1):
             loss = segmentation_loss(self._logits((x + 1) * 127.5), masks, weights, config.anomaly_weight)
             descent.step(loss)

@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
-from torch import nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from anoseg_bench.methods.anoseg import AnomalyConfig, AnoSegConfig
-from anoseg_bench.methods.anoseg.batches import Batch
+from anoseg_bench.methods._training import Descent, is_reported, mixed_precision
+from anoseg_bench.methods.anoseg import AnoSegConfig
+from anoseg_bench.methods.anoseg.anomalies import Batch
 from anoseg_bench.methods.anoseg.detector import Detector
 from anoseg_bench.methods.anoseg.losses import (
     adversarial_loss,
@@ -21,56 +20,8 @@ from anoseg_bench.methods.anoseg.losses import (
 )
 from anoseg_bench.methods.anoseg.network import Discriminator, Generator
 
-#: Losses of a training that are reported: reading one makes a GPU wait.
-REPORTED = 200
 #: Steps that a GPU takes one kernel after another before it records them as one graph.
 WARM_UP = 3
-
-
-def mixed_precision(device: str) -> torch.autocast:
-    """Return the context in which convolutions compute in bfloat16, where the device does so by itself.
-
-    On CPUs with AVX512-BF16 a step of the generator then takes little more than half the time of float32; others would emulate it.
-    """
-    kind = torch.device(device).type
-    if kind == "cuda":
-        able = torch.cuda.is_bf16_supported(False)
-    else:
-        able = kind == "cpu" and torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.cpu._is_avx512_bf16_supported()
-    return torch.autocast(kind, torch.bfloat16, enabled=able)
-
-
-class Descent:
-    """A network in training: AdamW with a one-cycle schedule (Smith and Topin 2018), a moving average of the weights (all ours)."""
-
-    def __init__(self, net: nn.Module, steps: int, config: AnomalyConfig, device: str) -> None:
-        self.net, self.averages = net, config.weight_averaging
-        capturable = device.startswith("cuda")
-        rate = torch.tensor(config.learning_rate, device=device) if capturable else config.learning_rate
-        self.optimiser = torch.optim.AdamW(net.parameters(), rate, weight_decay=1e-4, capturable=capturable, fused=True)
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimiser, config.learning_rate, total_steps=max(20, steps), pct_start=0.1, cycle_momentum=False
-        )
-        self.weights = [value for value in net.state_dict().values() if value.is_floating_point()]
-        self.average = [value.clone() for value in self.weights]
-        self.update_average = get_ema_multi_avg_fn(min(0.99, 1 - 10 / (steps + 10)))
-
-    def step(self, loss: torch.Tensor) -> None:
-        """Change the weights by a loss; the schedule is the caller's."""
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
-        self.optimiser.step()
-        if self.averages:
-            with torch.no_grad():
-                self.update_average(self.average, self.weights, None)
-
-    @torch.no_grad()
-    def finish(self) -> None:
-        """Leave the network with its averaged weights."""
-        if self.averages:
-            torch._foreach_copy_(self.weights, self.average)
-        self.net.eval()
 
 
 class Rivals:
@@ -79,7 +30,7 @@ class Rivals:
     def __init__(self, generator: Generator, steps: int, config: AnoSegConfig, device: str) -> None:
         self.generator, self.config, self.device = generator, config, device
         self.discriminator = Discriminator().to(device).to(memory_format=torch.channels_last)
-        self.descent = Descent(generator, steps, config, device)
+        self.descent = Descent(generator, steps, config.learning_rate, device, config.weight_averaging)
         self.opponent = torch.optim.Adam(
             self.discriminator.parameters(), 2e-4, betas=(0.5, 0.999), capturable=device.startswith("cuda"), fused=True
         )
@@ -152,11 +103,6 @@ class Recorded:
         torch._foreach_copy_(self.batch, list(batch))
         self.graph.replay()
         return self.loss
-
-
-def is_reported(step: int, steps: int) -> bool:
-    """Return whether the loss of a step, from 1, is read and reported."""
-    return step % max(1, steps // REPORTED) == 0 or step == steps
 
 
 def train_generator(

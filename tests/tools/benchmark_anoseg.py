@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 from anoseg_bench.evaluation.cost import multiply_adds
+from anoseg_bench.methods._batches import Batches, makers_for
 from anoseg_bench.methods.anoseg import AnoSegConfig
-from anoseg_bench.methods.anoseg.anomalies import Source
-from anoseg_bench.methods.anoseg.batches import Batches, makers_for, to_tensors
+from anoseg_bench.methods.anoseg.anomalies import Source, to_tensors
 from anoseg_bench.methods.anoseg.method import AnoSeg
 from anoseg_bench.methods.anoseg.training import train_detector, train_generator
 
@@ -54,7 +54,7 @@ def main() -> None:
     method = AnoSeg(config, device=a.device)
     method._build()
     batches = Batches(Source.of(pixels, config), 0, config.batch_size, steps + detector_steps)
-    ready = [to_tensors(batches[i], a.device) for i in range(min(4, steps))]
+    ready = [to_tensors(tuple(array.to(a.device) for array in batches[i])) for i in range(min(4, steps))]
 
     def train(source) -> None:
         method._build()
@@ -65,7 +65,7 @@ def main() -> None:
 
     makers = makers_for(a.device)
     parts: dict[str, Callable[[], object]] = {
-        "whole training": lambda: train(batches.on(a.device)),
+        "whole training": lambda: train(map(to_tensors, batches.on(a.device))),
         "on ready batches": lambda: train(itertools.cycle(ready)),
         "making batches": lambda: [None for _ in (batches._by_processes(makers) if makers else batches._in_turn())],
     }

@@ -1,4 +1,4 @@
-"""Training batches of AnoSeg: made ahead by processes beside a GPU, and one at a time beside a network on the CPU.
+"""Training batches that are drawn: made ahead by processes beside a GPU, and one at a time beside a network on the CPU.
 
 A thread that makes them ahead would take a core from those that train, which wait for each other: a quarter more time in all.
 """
@@ -8,16 +8,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Generator
 from contextlib import closing
+from typing import Protocol
 
 import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from anoseg_bench.methods.anoseg.anomalies import ANOMALOUS, UNDECIDED, Source
-
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
-Arrays = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+Arrays = tuple[torch.Tensor, ...]
 
 #: Processes that make batches, at most, and the batches that each of them is ahead.
 MAKERS, AHEAD = 15, 3
@@ -28,6 +26,16 @@ def makers_for(device: str) -> int:
     return min(MAKERS, max(1, torch.get_num_threads() - 1)) if device.startswith("cuda") and sys.platform == "linux" else 0
 
 
+class Source(Protocol):
+    """Makes training images of normals."""
+
+    def __len__(self) -> int:
+        """Return how many normals there are."""
+
+    def batch(self, rng: np.random.Generator, index: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Make a training batch of the normals of some numbers, (N,)."""
+
+
 class Batches(Dataset[Arrays]):
     """All batches of a training, each by its number.
 
@@ -36,7 +44,7 @@ class Batches(Dataset[Arrays]):
     Parameters
     ----------
     source : Source
-        Makes training images of normals.
+        Makes them.
     size : int
         Images in a batch.
     number : int
@@ -45,7 +53,7 @@ class Batches(Dataset[Arrays]):
 
     def __init__(self, source: Source, seed: int, size: int, number: int) -> None:
         self.source, self.seed = source, seed
-        rng, count = np.random.default_rng(seed), len(source.normals.images)
+        rng, count = np.random.default_rng(seed), len(source)
         passes = -(-number * size // count)
         order = np.concatenate([rng.permutation(count) for _ in range(passes)])  # each pass in a new order
         self.index = order[: number * size].reshape(number, size)
@@ -54,21 +62,17 @@ class Batches(Dataset[Arrays]):
         return len(self.index)
 
     def __getitem__(self, number: int) -> Arrays:
-        """Return images and clean, uint8 (N, S, S, 3), and labels and weights, uint8 (N, S, S)."""
+        """Return what the source makes of the normals whose turn it is."""
         made = self.source.batch(np.random.default_rng((self.seed, number)), self.index[number])
-        return tuple(torch.from_numpy(array) for array in made)  # type: ignore[return-value]
+        return tuple(torch.from_numpy(array) for array in made)
 
-    def on(self, device: str) -> Generator[Batch, None, None]:
-        """Yield the batches in order, as tensors on a device.
-
-        images, clean : float32 (N, 3, S, S) in [-1, 1], channels last; masks : float32 (N, 1, S, S), 0 or 1; weights : the same,
-        0 where a pixel is not valid, else how much a pixel counts.
-        """
+    def on(self, device: str) -> Generator[Arrays, None, None]:
+        """Yield the batches in order, as tensors on a device."""
         makers = makers_for(device)
         ahead = self._by_processes(makers) if makers else self._in_turn()
         with closing(ahead):
             for arrays in ahead:
-                yield to_tensors(arrays, device)
+                yield tuple(array.to(device, non_blocking=True) for array in arrays)
 
     def _by_processes(self, makers: int) -> Generator[Arrays, None, None]:
         loader = DataLoader(
@@ -90,10 +94,3 @@ class Batches(Dataset[Arrays]):
     def _in_turn(self) -> Generator[Arrays, None, None]:
         for number in range(len(self)):
             yield self[number]
-
-
-def to_tensors(arrays: Arrays, device: str) -> Batch:
-    """Return what `Batches.on` yields for what `Batches` holds."""
-    images, clean, labels, weights = (array.to(device, non_blocking=True) for array in arrays)
-    images, clean = (x.permute(0, 3, 1, 2).float() / 127.5 - 1 for x in (images, clean))
-    return images, clean, (labels == ANOMALOUS)[:, None].float(), (weights * (labels != UNDECIDED))[:, None].float()

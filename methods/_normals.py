@@ -1,33 +1,15 @@
-"""The fingerprint of normal images, and the recipe that follows from it: one recipe for every category (ours).
-
-Published methods set by hand, per category, where anomalies may fall, how large they are, whether normals are turned, and which
-change counts (NSA, DRAEM, DeSTSeg). Here the training images decide, as in nnU-Net (Isensee et al. 2021): facts first, then rules.
-A fact that is not stable over the images switches its rules off.
-"""
+"""What normal images show: foreground and background, and facts about a category, its *fingerprint* (ours)."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-if TYPE_CHECKING:
-    from anoseg_bench.methods.anoseg import AnomalyConfig
-
-#: Areas of anomalies, as shares of the image, where no foreground is known; the smaller least one where it is.
-AREA, LEAST_AREA_ON_FOREGROUND = (0.0004, 0.33), 0.0002
-#: A change of so many of 255 in any channel is visible, where the grain does not decide.
-VISIBLE = 10
-#: Range of brightness, as a log ratio, that normals are trained under: at least, at most, and over the training images' spread.
-EXPOSURE, EXPOSURE_LIMIT, EXPOSURE_SPREADS = 0.2, 0.4, 1.0
-#: Anomalies whose largest area is below this share of the image are small; an image then carries more of them.
-SMALL = 0.05
-#: The foreground weighs as much as the background together, but a pixel of it never more than so many of those.
-MOST_WEIGHT = 16
 #: Images whose grain is measured.
 GRAIN_IMAGES = 48
 
@@ -119,6 +101,8 @@ class Fingerprint:
         Median absolute difference to a 3x3 median, largest channel.
     exposure_spread : float
         Robust standard deviation over the images of the log of their mean brightness.
+    alikeness : float
+        Share of the variance of brightness that is the mean image's: near 1 for aligned objects, near 0 for textures.
     """
 
     plain: bool
@@ -128,6 +112,22 @@ class Fingerprint:
     alignment: float
     grain: float
     exposure_spread: float
+    alikeness: float
+
+    @property
+    def turns(self) -> bool:
+        """Whether the images show one object that lies in any direction."""
+        return self.plain and self.elongation > 1.2 and self.alignment < 0.7
+
+    @property
+    def texture(self) -> bool:
+        """Whether the images show a texture, not an object."""
+        return not self.plain and self.alikeness < 0.5
+
+    @property
+    def visible(self) -> int:
+        """A change of more than so many of 255 in any channel is visible above the grain."""
+        return round(min(14, max(4, 4 + 2 * self.grain)))
 
 
 @dataclass(frozen=True)
@@ -177,6 +177,7 @@ class Normals:
             alignment=float(abs(np.mean([np.exp(2j * angle) for _, angle in axes]))),
             grain=float(np.median([_grain(*pair, plain) for pair in zip(self.images[:GRAIN_IMAGES], self.layers, strict=False)])),
             exposure_spread=1.4826 * float(np.median(np.abs(brightness - np.median(brightness)))),
+            alikeness=_alikeness(self.images),
         )
 
 
@@ -188,70 +189,13 @@ def _main_axis(foreground: np.ndarray) -> tuple[float, float]:
     return math.sqrt((total + length + 1e-9) / max(1e-9, total - length)), 0.5 * math.atan2(2 * moments["mu11"], difference)
 
 
+def _alikeness(images: np.ndarray) -> float:
+    """Return the share of the variance of the images' brightness that is not variance between images, at least 0."""
+    grey = images.mean(-1, dtype=np.float32)
+    return max(0.0, 1 - float(grey.var(0, ddof=min(1, len(grey) - 1)).mean() / max(grey.var(), 1e-9)))
+
+
 def _grain(image: np.ndarray, layer: Layers, plain: bool) -> float:
     """Return the median absolute difference to a 3x3 median, on the foreground of an image before a plain background."""
     difference = cv2.absdiff(image, cv2.medianBlur(image, 3)).max(2)
     return float(np.median(difference[layer.foreground] if plain and layer.foreground.any() else difference))
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How training images are made of the normals of a category: what the rules, or the user, decided.
-
-    Attributes
-    ----------
-    areas : tuple of float
-        Smallest and largest area of an anomaly, as shares of the image.
-    visible : int
-        A change of more than so many of 255 is an anomaly's.
-    turns : bool
-        Whether normals are turned by any angle.
-    exposure : float
-        Range of the brightness of normals, a log ratio.
-    on_foreground : bool
-        Whether anomalies lie on the foreground, and their patches come from there.
-    foreground_weight : int
-        How much a pixel of the foreground counts in the losses, beside 1 for one of the background.
-    """
-
-    areas: tuple[float, float] = AREA
-    visible: int = VISIBLE
-    turns: bool = False
-    exposure: float = EXPOSURE
-    on_foreground: bool = False
-    foreground_weight: int = 1
-
-    @property
-    def small(self) -> bool:
-        """Whether all anomalies are small."""
-        return self.areas[1] < SMALL
-
-    @classmethod
-    def of(cls, facts: Fingerprint, config: AnomalyConfig) -> Recipe:
-        """Apply the rules that the configuration leaves to them."""
-        least, most = AREA
-        if facts.plain and config.foreground:
-            least = LEAST_AREA_ON_FOREGROUND
-        if config.largest_area != "auto":
-            most = config.largest_area
-        elif facts.plain:
-            most = min(most, max(0.004, (1.5 * facts.inner_width) ** 2))
-        if config.foreground_weight == "auto":
-            weight = round(min(MOST_WEIGHT, max(1, (1 - facts.share) / max(facts.share, 1e-9))))
-        else:
-            weight = config.foreground_weight
-        return cls(
-            areas=(min(least, most), most),
-            visible=round(min(14, max(4, 4 + 2 * facts.grain))) if config.visible == "auto" else config.visible,
-            turns=facts.plain and facts.elongation > 1.2 and facts.alignment < 0.7 if config.turns == "auto" else config.turns,
-            exposure=min(EXPOSURE_LIMIT, max(EXPOSURE, EXPOSURE_SPREADS * facts.exposure_spread))
-            if config.exposure == "auto"
-            else config.exposure,
-            on_foreground=facts.plain and config.foreground,
-            foreground_weight=weight if facts.plain else 1,
-        )
-
-
-def describe(facts: Fingerprint, recipe: Recipe) -> dict[str, dict[str, Any]]:
-    """Return facts and recipe as plain data, for records and people."""
-    return {"fingerprint": asdict(facts), "recipe": asdict(recipe)}
