@@ -222,7 +222,7 @@ def store(run: Run, variant: str, category: str, skill: float, seed: int = 0) ->
         dataset="d",
         seed=seed,
         content=category,
-        timing=Timing(train_s=100.0, predict_s=1.0, images_per_s=50.0),
+        timing=Timing(train_s=100.0, predict_s=1.0, images_per_s_16=50.0),
         config={"image_size": SIDE},
     )
     write_cell(run.store, row.key, Category(category, items[:1], items), made, test, held_out, True)
@@ -275,7 +275,7 @@ def add(run: Run, variant: str, category: str, value: float | None, seed: int = 
         "scaled": False,
         "items": ITEMS,
         "content": "same",
-        "timing": {"train_s": 12.0, "predict_s": 1.0, "images_per_s": 50.0},
+        "timing": {"train_s": 12.0, "predict_s": 1.0, "images_per_s_16": 50.0},
         "deviations": None,
         "provenance": {"commit": "abc", "dirty": True, "device_name": "a processor"},
     }

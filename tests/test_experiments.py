@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from anoseg_bench.evaluation.cost import multiply_adds, peak_memory
+from anoseg_bench.evaluation.cost import images_per_second, model_mib, multiply_adds, peak_memory
 from anoseg_bench.experiments import ABLATION, ALL, EXPERIMENTS, PAPER
 from anoseg_bench.methods.base import Method, MethodConfig, Prediction
 from anoseg_bench.report.compose import write_report
@@ -170,7 +171,24 @@ def test_costs():
     method.fit(images)
     assert method.parameters() == 2 * 3 * 9 + 2
     assert multiply_adds(method) == 64 * 64 * 2 * 3 * 9
+    assert model_mib(method) == (2 * 3 * 9 + 2) * 4 / 2**20
     assert OneConvolution(MethodConfig(image_size=64)).parameters() == 0
+
+
+def test_speed_is_that_of_batches_of_a_size():
+    sizes = []
+
+    class Slow(OneConvolution):
+        def _predict(self, images):
+            sizes.append(len(images))
+            time.sleep(0.02 + 0.01 * len(images))
+            return Prediction(torch.zeros(len(images), 8, 8))
+
+    method = Slow(MethodConfig(image_size=64))
+    images = torch.zeros(3, 3, 64, 64, dtype=torch.uint8)
+    method.fit(images)
+    assert images_per_second(method, images, 1) < 1 / 0.03 and images_per_second(method, images, 16) < 16 / 0.18
+    assert set(sizes) == {1, 16}
 
 
 def test_peak_memory_of_a_block():
@@ -188,6 +206,7 @@ def test_cells_keep_costs_and_scores(bench, widget):
     folder = next((bench.folder / ".cells").glob("anoseg-*"))
     timing = json.loads((folder / "cell.json").read_text())["timing"]
     assert timing["parameters"] > 1000 and timing["multiply_adds"] > 1e6
+    assert timing["images_per_s_1"] > 0 and timing["images_per_s_16"] > 0 and timing["model_mib"] > 0
     with np.load(folder / "arrays.npz") as arrays:
         assert {"score/map_max", "score/map_top", "score/detector", "held_out_score", "held_out_score/map_max"} <= set(arrays)
         assert (arrays["score/map_top"] <= arrays["score/map_max"]).all() and len(arrays["held_out_score"]) == 2

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from anoseg_bench.metrics import tabled
-from anoseg_bench.report.published import reproduction_table, with_published
-from anoseg_bench.report.published_values import FILE, choose_published, published_numbers
+from anoseg_bench.report.published import published_table, reproduction_table
+from anoseg_bench.report.published_values import FILE, USUAL, choose_published, published_numbers
 from anoseg_bench.report.results import Results
-from anoseg_bench.report.tables import metric_table
 from anoseg_bench.store.cells import Run
 from anoseg_bench.store.records import RunRecord
 from tests.helpers import store
@@ -27,9 +26,8 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
-def shown(run: Run, metric: str, methods: list[str]):
-    results = Results(run)
-    return with_published(results, metric, metric_table(results, metric, metric), methods)
+def shown(run: Run, methods: list[str]):
+    return published_table(Results(run), methods)
 
 
 def test_the_file_holds_facts_with_sources():
@@ -42,33 +40,32 @@ def test_the_file_holds_facts_with_sources():
 
 def test_methods_are_named_with_wildcards(bench):
     assert choose_published("nsa*,DRAEM") == ["NSA binary", "NSA continuous", "NSA logistic", "DRAEM"]
-    assert choose_published(None) == []
+    assert choose_published("none") == [] and choose_published(None) == list(USUAL) == choose_published(",".join(USUAL))
     assert bench("--methods", "random", "--published", "DREAM") == 2
     assert bench.err.startswith("error: No published method is called 'DREAM'. Did you mean: DRAEM")
 
 
-def test_columns_are_as_printed_with_their_source_and_never_bold(run):
-    table = shown(run, "pixel_auroc", ["NSA logistic"])
-    known = {n.category: n for n in published_numbers() if (n.method, n.metric) == ("NSA logistic", "pixel_auroc")}
-    assert table.header[-1] == "NSA logistic (published)"
-    last = {line.cells[0].text: line.cells[-1] for line in table.lines}
-    assert [last[c].text for c in ("bottle", "grid", "plate", "mean")] == [
-        f"{known['bottle'].percent:.1f}",
-        f"{known['grid'].percent:.1f}",
+def test_they_have_a_table_of_their_own_as_printed_with_their_source(run):
+    table = shown(run, ["NSA logistic", "DRAEM"])
+    known = {(n.method, n.metric, n.category): n.percent for n in published_numbers()}
+    assert table.header == ["category", "NSA logistic", "DRAEM"]
+    assert {line.group for line in table.lines} >= {"Pixel AUROC", "Image AUROC"} and "IoU-max (oracle)" not in str(table.lines)
+    lines = {line.cells[0].text: line.cells for line in table.lines if line.group == "Pixel AUROC"}
+    assert [lines[c][1].text for c in ("bottle", "grid", "plate", "mean")] == [
+        f"{known['NSA logistic', 'pixel_auroc', 'bottle']:.1f}",
+        f"{known['NSA logistic', 'pixel_auroc', 'grid']:.1f}",
         "–",
         "– (2/3)",  # a mean over other categories than ours would compare nothing
     ]
-    assert not any(cell.bold for cell in last.values())
+    assert not any(cell.bold for line in table.lines for cell in line.cells)
     assert any("not ranked, not tested" in note for note in table.notes)
-    assert f"NSA logistic: published, {known['bottle'].source}." in table.notes
-    own = {line.cells[0].text: [c.bold for c in line.cells[1:3]] for line in table.lines}
-    assert sum(own["bottle"]) == 1  # the best of ours stays bold although the published one is higher
+    source = next(n.source for n in published_numbers() if n.method == "NSA logistic")
+    assert f"NSA logistic: published, {source}." in table.notes
 
 
-def test_only_for_the_same_dataset_and_metric(run):
-    assert shown(run, "iou_max", ["NSA logistic"]).header == metric_table(Results(run), "iou_max", "iou_max").header
+def test_only_for_the_same_dataset(run):
     run.info.dataset = "other"
-    assert len(shown(run, "pixel_auroc", ["NSA logistic"]).header) == 3
+    assert shown(run, ["NSA logistic"]) is None
     assert reproduction_table(Results(run)) is None
 
 
@@ -86,11 +83,12 @@ def test_a_reproduction_is_set_against_what_was_published(run):
     assert any("Known differences of ae_ssim" in note for note in table.notes)
 
 
-def test_a_report_shows_them_on_request(bench, widget):
+def test_a_report_on_mvtec_ad_shows_a_few_and_others_on_request(bench, widget):
     bottle = widget / "bottle"
     (widget / "widget").rename(bottle)
     assert bench("--dataset", "mvtec_ad", "--data-root", widget, "--methods", "random", "--profile", "demo", "--out", "r") == 0
-    assert "published" not in Path("r/tables/pixel_auroc.md").read_text()
+    table = Path("r/tables/published.md")
+    assert "NSA logistic" in table.read_text() and "DRAEM" not in Path("r/tables/pixel_auroc.md").read_text()
     assert bench("report", "r", "--published", "NSA*") == 0
-    text = Path("r/tables/pixel_auroc.md").read_text()
-    assert "NSA binary (published)" in text and "ECCV" in text
+    assert "NSA binary" in table.read_text() and "ECCV" in table.read_text() and "DRAEM" not in table.read_text()
+    assert bench("report", "r", "--published", "none") == 0 and not table.exists()

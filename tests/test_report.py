@@ -111,7 +111,7 @@ def test_summary_and_footnotes_say_how_the_numbers_came_about(run: Run) -> None:
     add(run, "a", "wood", 0.5, deviations="3 of 200 epochs")
     table = summary_table(Results(run))
     row = dict(zip(table.header[1:], shown(table)["a"], strict=True))
-    assert row["Pixel AUROC"] == "50.0" and row["training (s)"] == "12" and row["images/s in prediction"] == "50"
+    assert row["Pixel AUROC"] == "50.0" and row["training (s)"] == "12" and row["images/s, 16 at once"] == "50"
     notes = " ".join(table.notes)
     for part in ["only full is meant", "embedded synthetic", "image size 64", "seed 0", "abc with uncommitted changes", "10 %"]:
         assert part in notes
@@ -200,7 +200,7 @@ def test_results_in_long_form(run: Run) -> None:
     frame = pd.read_csv(run.path / "results.csv").set_index(["variant", "metric"])["value"]
     assert frame["a", "pixel_auroc"] == 0.123456789012345
     assert math.isnan(frame["a", "iou_0.5"]) and math.isnan(frame["b", "pixel_auroc"])
-    assert frame["a", "images_per_s"] == 50 and frame["a", "threshold_oracle"] == 0.5
+    assert frame["a", "images_per_s_16"] == 50 and frame["a", "threshold_oracle"] == 0.5
     defects = pd.read_csv(run.path / "defects.csv")
     assert list(defects.columns) == ["method", "variant", "dataset", "category", "seed", "defect", "metric", "value"]
     assert defects.set_index("metric")["value"]["images"] == 4

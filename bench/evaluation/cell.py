@@ -14,7 +14,7 @@ from PIL import Image
 
 from anoseg_bench.datasets.base import Category, Item, split_off
 from anoseg_bench.errors import DataError
-from anoseg_bench.evaluation.cost import multiply_adds, peak_memory
+from anoseg_bench.evaluation.cost import images_per_second, model_mib, multiply_adds, peak_memory
 from anoseg_bench.evaluation.maps import Predicted, Stream, read_map, to_original, write_maps
 from anoseg_bench.methods import METHODS
 from anoseg_bench.methods.base import Method
@@ -98,7 +98,7 @@ class _Predictor:
     def __init__(self, method: Method) -> None:
         self.method = method
         self.seconds = self.cpu_seconds = 0.0
-        self.images = 0
+        self.sample = torch.empty(0)  # some of the images
 
     def __call__(self, items: list[Item], progress: Callable[[int, int], None]) -> Predicted:
         config = self.method.config
@@ -113,7 +113,7 @@ class _Predictor:
             prediction = self.method.predict(batch)
             self.seconds += time.perf_counter() - began
             self.cpu_seconds += time.process_time() - used
-            self.images += len(batch)
+            self.sample = batch if len(batch) > len(self.sample) else self.sample
             of_map = scores_of_maps(prediction.maps)
             scores.append(of_map["map_max"] if prediction.scores is None else prediction.scores)
             for name, values in (of_map | prediction.other_scores).items():
@@ -184,9 +184,11 @@ def run_cell(
             train_cpu_s=train_cpu,
             predict_s=predict.seconds,
             predict_cpu_s=predict.cpu_seconds,
-            images_per_s=predict.images / max(predict.seconds, 1e-9),
+            images_per_s_1=images_per_second(method, predict.sample, 1),
+            images_per_s_16=images_per_second(method, predict.sample, 16),
             parameters=method.parameters(),
             multiply_adds=multiply_adds(method),
+            model_mib=model_mib(method),
             train_peak_mib=training_peak.mib,
             predict_peak_mib=prediction_peak.mib,
         ),

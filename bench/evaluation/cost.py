@@ -1,9 +1,10 @@
-"""What a method costs: parameters, multiply-adds, peak memory."""
+"""What a method costs: parameters, multiply-adds, images per second, size on disk, peak memory."""
 
 from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from anoseg_bench.methods.base import Method
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 MIB = 2**20
+#: Seconds that a speed is measured for, at least, after one call that is not counted.
+MEASURED = 0.05
 
 
 class Peak:
@@ -52,3 +55,25 @@ def multiply_adds(method: Method) -> int:
     with FlopCounterMode(display=False) as counter:
         method.predict(image)
     return counter.get_total_flops() // 2
+
+
+def images_per_second(method: Method, images: torch.Tensor, batch: int) -> float:
+    """Return how many images a method predicts per second, so many at once.
+
+    Parameters
+    ----------
+    images : torch.Tensor
+        uint8 (N, 3, S, S), taken again where the batch is larger.
+    """
+    images = images.repeat(-(-batch // len(images)), 1, 1, 1)[:batch]
+    method.predict(images)
+    calls, began = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - began) < MEASURED:
+        method.predict(images)
+        calls += 1
+    return calls * batch / elapsed
+
+
+def model_mib(method: Method) -> float:
+    """Return the size of a trained method's state, as it is stored on disk, in MiB."""
+    return sum(value.numel() * value.element_size() for value in method.state().values()) / MIB

@@ -15,7 +15,8 @@ from anoseg_bench.report.findings import findings
 from anoseg_bench.report.frame import FileNames, defects_frame, results_frame
 from anoseg_bench.report.gallery import write_gallery
 from anoseg_bench.report.page import write_page
-from anoseg_bench.report.published import reproduction_table, with_published
+from anoseg_bench.report.published import published_table, reproduction_table
+from anoseg_bench.report.published_values import USUAL
 from anoseg_bench.report.render import Table, console, escape_markdown, latex_document, write_text
 from anoseg_bench.report.results import Results, intervals_frame
 from anoseg_bench.store.cells import Run
@@ -29,22 +30,22 @@ _KINDS = {"tables": ("*.tex", "*.md", "*.csv"), "plots": ("*.pdf", "*.png"), "ma
 def all_tables(results: Results, published: Sequence[str], experiment: experiments.ExperimentReport | None) -> list[Table]:
     """Return the tables of a report, in order: a new one is an entry here."""
     names = FileNames()
-    for taken in ("all", "summary", "comparison", "reproduction", "robustness", "cost"):
+    for taken in ("all", "summary", "comparison", "published", "reproduction", "robustness", "cost"):
         names(taken)
     return [
         *([experiment.table] if experiment else []),
         tables.summary_table(results),
         comparison_table(results),
-        *filter(None, [reproduction_table(results)]),
+        *filter(None, [reproduction_table(results), published_table(results, published)]),
         tables.robustness_table(results),
         tables.cost_table(results),
-        *(with_published(results, table.name, table, published) for table in tables.metric_tables(results, names)),
+        *tables.metric_tables(results, names),
         *tables.threshold_tables(results, names),
         *tables.defect_tables(results, names),
     ]
 
 
-def write_report(run: Run, *, allow_partial: bool = False, published: Sequence[str] = ()) -> list[Path]:
+def write_report(run: Run, *, allow_partial: bool = False, published: Sequence[str] = USUAL) -> list[Path]:
     """Write all tables, figures, galleries and the page of a run into its folder; files of an earlier report go.
 
     Parameters
@@ -54,7 +55,7 @@ def write_report(run: Run, *, allow_partial: bool = False, published: Sequence[s
     allow_partial : bool
         Whether means over some of the cells asked for are shown, marked with n/N.
     published : sequence of str
-        Published methods whose numbers stand beside the run's.
+        Published methods whose numbers stand beside the run's, in sections of their own.
 
     Returns
     -------

@@ -118,10 +118,10 @@ def _deployed(results: Results, leader: int, members: list[int]) -> str:
 
 def _cost(results: Results, leader: int) -> str:
     of = [result for row, result in results.done if row.variant == results.variants[leader]]
-    each = {n: [timing_of(result, n) for result in of] for n in ("train_s", "images_per_s")}
+    each = {n: [timing_of(result, n) for result in of] for n in ("train_s", "images_per_s_16")}
     if not all(np.isfinite(times).any() for times in each.values()):
         return ""
     times = {n: np.nanmean(known) for n, known in each.items()}
     where = of[0].record.provenance.machine
-    speed = f"{times['images_per_s']:.0f} images per second"
+    speed = f"{times['images_per_s_16']:.0f} images per second"
     return f"It trains in {duration(float(times['train_s']))} per category and predicts {speed} ({where})."

@@ -41,29 +41,25 @@ def sources(columns: dict[str, dict[str, Published]]) -> list[str]:
     ]
 
 
-def with_published(results: Results, name: str, table: Table, methods: Sequence[str]) -> Table:
-    """Return a metric's table with a column for each published method that has numbers of it on these categories."""
-    columns = beside(results, name, methods)
+def published_table(results: Results, methods: Sequence[str]) -> Table | None:
+    """Return a table of its own of what is published of some methods on the run's categories; None where nothing is."""
+    numbers = {name: beside(results, name, methods) for name in tabled()}
+    columns = [method for method in methods if any(method in there for there in numbers.values())]
     if not columns:
-        return table
-    members = _members(results)
+        return None
+    rows = {one_line(category): [category] for category in results.categories}
+    rows |= {"mean": results.categories} if len(results.categories) > 1 else {}
     lines = [
         Line(
-            [*line.cells, *(TableCell(mean_text(published, members[line.cells[0].text])) for published in columns.values())],
-            line.group,
-            line.rule,
+            [TableCell(label), *(TableCell(mean_text(there.get(m, {}), of)) for m in columns)], metric(name).title, label == "mean"
         )
-        for line in table.lines
+        for name, there in numbers.items()
+        if there
+        for label, of in rows.items()
     ]
-    header = [*table.header, *(f"{one_line(method)} (published)" for method in columns)]
-    return Table(table.name, table.title, header, lines, [*table.notes, *sources(columns)])
-
-
-def _members(results: Results) -> dict[str, list[str]]:
-    """Return the categories of each line of a metric's table by its label."""
-    members = {one_line(category): [category] for category in results.categories}
-    members |= {f"mean of {group}": [results.categories[i] for i in of] for group, of in results.groups().items()}
-    return members | {"mean": results.categories}
+    named = {method: there[method] for there in numbers.values() for method in there}
+    title = f"Published numbers on {dataset_of(results)} (%)"
+    return Table("published", title, ["category", *(one_line(method) for method in columns)], lines, sources(named))
 
 
 def mean_text(published: dict[str, Published], categories: Sequence[str]) -> str:

@@ -16,6 +16,8 @@ FILE = Path(__file__).with_name("published.csv")
 #: The dataset that the file is about, by its label here, and the metrics whose definition is ours by another name.
 DATASET = "mvtec_ad"
 SAME = {"pixel_f1_max": "f1_max"}
+#: Published methods that are shown where no others are asked for.
+USUAL = ("CutPaste 3-way (paper)", "DRAEM", "NSA logistic", "PaDiM WR50 (paper)", "patchcore Wide ResNet-50")
 
 
 @dataclass(frozen=True)
@@ -49,16 +51,22 @@ def published_numbers() -> tuple[Published, ...]:
 
 
 def choose_published(text: str | None) -> list[str]:
-    """Return the published methods that ``--published`` names: names and wildcards, separated by commas.
+    """Return the published methods that ``--published`` names: names and wildcards, separated by commas, or ``none``.
+
+    Without the option, None, they are `USUAL`.
 
     Raises
     ------
     UsageError
         If a name fits none.
     """
+    if text is None:
+        return list(USUAL)
+    if text.strip() == "none":
+        return []
     known = list(dict.fromkeys(row.method for row in published_numbers()))
     chosen: list[str] = []
-    for pattern in (part.strip() for part in (text or "").split(",")):
+    for pattern in (part.strip() for part in text.split(",")):
         hits = [name for name in known if fnmatch.fnmatchcase(name.lower(), pattern.lower())] if pattern else []
         if pattern and not hits:
             raise UsageError(f"No published method is called '{pattern}'. {nearest(pattern, known)}")

@@ -138,9 +138,9 @@ def cost_table(results: Results) -> Table:
     columns = {WEIGHTS: weights_column(results)} | _cost_columns(results, [heading for heading, _, _ in COSTS])
     lines = [Line([TableCell(title), *(column[i] for column in columns.values())]) for i, title in enumerate(results.titles)]
     own = [
-        f"Per cell, on {_devices(results)}. Images/s: the method alone, in batches, without reading and resizing files. "
-        "Multiply-adds: convolutions and matrix products of one prediction. Peak memory: on CUDA what torch has allocated, else "
-        "the whole process, with torch itself and the images; a dash where the system does not tell.",
+        f"Per cell, on {_devices(results)}. Images/s: the method alone, without reading and resizing files. Model: its state, "
+        "as it is stored. Multiply-adds: convolutions and matrix products of one prediction. Peak memory: on CUDA what torch has "
+        "allocated, else the whole process, with torch itself and the images; a dash where the system does not tell.",
         notes.setup(results),
         *notes.pretrained(results),
         *notes.failures(results),
@@ -153,7 +153,7 @@ def summary_table(results: Results, names: Sequence[str] | None = None) -> Table
     """Return the means over categories and seeds of the main (or some) metrics, and times: variants by numbers."""
     names = [name for name in results.metrics if name in (SUMMARY if names is None else names)]
     columns = {metric(name).title: _means(results, name) for name in names}
-    columns |= _cost_columns(results, ["training (s)", "images/s in prediction"])
+    columns |= _cost_columns(results, ["training (s)", "images/s, 16 at once"])
     columns = {WEIGHTS: weights_column(results)} | columns if results.pretrained else columns
     lines = [Line([TableCell(title), *(column[i] for column in columns.values())]) for i, title in enumerate(results.titles)]
     return Table(

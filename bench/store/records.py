@@ -29,15 +29,17 @@ class Record(BaseModel):
 
 
 class Timing(Record):
-    """What a cell cost: seconds on the clock and of the processor, images per second, MiB."""
+    """What a cell cost: seconds on the clock and of the processor, images per second one at a time and 16 at once, MiB."""
 
     train_s: Number = math.nan
     train_cpu_s: Number = math.nan
     predict_s: Number = math.nan
     predict_cpu_s: Number = math.nan
-    images_per_s: Number = math.nan
+    images_per_s_1: Number = math.nan
+    images_per_s_16: Number = math.nan
     parameters: Number = math.nan
     multiply_adds: Number = math.nan
+    model_mib: Number = math.nan
     train_peak_mib: Number = math.nan
     predict_peak_mib: Number = math.nan
 

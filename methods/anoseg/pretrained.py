@@ -145,7 +145,7 @@ class AnoSegPretrained(base.Method):
         source = Source.of(np.ascontiguousarray(stretched.permute(0, 2, 3, 1).numpy()), config)
         self._findings = describe(source.normals.fingerprint, source.recipe)
         with torch.no_grad():
-            seen = (self.features(batch.to(self.device)) for batch in stretched.split(config.batch_size))
+            seen = (self._see(batch.to(self.device)) for batch in stretched.split(config.batch_size))
             self.deviation.learn(seen, source.recipe.turns)
         with closing(Batches(source, self.seed, config.batch_size, config.steps).on(self.device)) as batches:
             self._train(map(to_tensors, batches), progress)
@@ -162,10 +162,15 @@ class AnoSegPretrained(base.Method):
                 progress(step, steps, loss.item())
         descent.finish()
 
+    def _see(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Return the feature maps, float32, of images (N, 3, S, S), 0..255."""
+        with mixed_precision(self.device):
+            return [x.float() for x in self.features(images)]
+
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
         """Return logits (N, 1, S, S) for images (N, 3, S, S), 0..255."""
         with torch.no_grad():
-            deviations = self.deviation(self.features(images))
+            deviations = self.deviation(self._see(images))
         with mixed_precision(self.device):
             logits = self.decoder(deviations)
         return F.interpolate(logits.float(), size=images.shape[-2:], mode="bilinear")
