@@ -12,7 +12,7 @@ class PaDiMConfig(DistanceConfig):
     """Configuration of `padim`."""
 
     strides: tuple[int, ...] = Field((4, 8, 16), min_length=1, description="of the feature maps used, finest first")
-    dimensions: int = Field(100, ge=1, description="features kept, drawn at random; all where there are fewer")
+    dimensions: int = Field(200, ge=1, description="features kept, drawn at random; all where there are fewer")
     regularisation: float = Field(0.01, gt=0, description="added to the diagonal of each covariance")
 
 
