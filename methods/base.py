@@ -106,13 +106,15 @@ class Examples:
     images : torch.Tensor
         uint8, (N, 3, H, W).
     masks : torch.Tensor
-        float32, (N, H, W), 0..1: what is anomalous; 0.5 where that is left undecided.
+        float32, (N, H, W), 0..1: what is anomalous, as `legend` says.
     normals : torch.Tensor or None
         uint8, (M, 3, H, W), some of the normal images.
     foregrounds : torch.Tensor or None
         bool, (M, H, W), what the method takes for their foreground.
     findings : dict
         What `Method.findings` would say after a training on these images.
+    legend : str
+        What the values of the masks mean.
     """
 
     images: torch.Tensor
@@ -120,6 +122,7 @@ class Examples:
     normals: torch.Tensor | None = None
     foregrounds: torch.Tensor | None = None
     findings: dict[str, Any] = field(default_factory=dict)
+    legend: str = "white anomalous, grey left out of the loss"
 
 
 class Method(abc.ABC):

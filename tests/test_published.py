@@ -63,6 +63,12 @@ def test_they_have_a_table_of_their_own_as_printed_with_their_source(run):
     assert f"NSA logistic: published, {source}." in table.notes
 
 
+def test_every_source_of_a_method_is_named(run):
+    sources = {n.source for n in published_numbers() if n.method == "CutPaste 3-way (paper)" and n.category in ("bottle", "grid")}
+    note = next(note for note in shown(run, list(USUAL)).notes if note.startswith("CutPaste 3-way"))
+    assert len(sources) > 1 and all(source in note for source in sources)
+
+
 def test_only_for_the_same_dataset(run):
     run.info.dataset = "other"
     assert shown(run, ["NSA logistic"]) is None

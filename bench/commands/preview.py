@@ -10,7 +10,7 @@ from anoseg_bench.commands.common import add_data, add_images, add_verbosity, co
 
 USAGE, HELP = "METHOD", "a gallery of the synthetic anomalies that a method learns from"
 #: What the pictures of `preview` show.
-LEARNED = "synthetic anomalies to learn from. Below each image its mask: white anomalous, grey left out of the loss"
+LEARNED = "synthetic anomalies to learn from. Below each image its mask"
 FOREGROUND = "normal images. Below each what is taken for its foreground, in white"
 
 
@@ -67,7 +67,7 @@ def main(arguments: argparse.Namespace) -> int:
         made = method.examples(images, arguments.number)
         path = folder / f"{slug(category)}.png"
         title = f"{variant.label} on {category}"
-        write_examples(made.images.permute(0, 2, 3, 1).numpy(), made.masks.numpy(), f"{title}: {LEARNED}", path)
+        write_examples(made.images.permute(0, 2, 3, 1).numpy(), made.masks.numpy(), f"{title}: {LEARNED}: {made.legend}", path)
         out.result(f"{category}: {path}")
         if made.normals is not None and made.foregrounds is not None:
             path = folder / f"{slug(category)}_foreground.png"

@@ -65,13 +65,17 @@ def images_per_second(method: Method, images: torch.Tensor, batch: int) -> float
     images : torch.Tensor
         uint8 (N, 3, S, S), taken again where the batch is larger.
     """
-    images = images.repeat(-(-batch // len(images)), 1, 1, 1)[:batch]
-    method.predict(images)
-    calls, began = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - began) < MEASURED:
+    images, config = images.repeat(-(-batch // len(images)), 1, 1, 1)[:batch], method.config
+    method.config = config.model_copy(update={"batch_size": batch})
+    try:
         method.predict(images)
-        calls += 1
-    return calls * batch / elapsed
+        calls, began = 0, time.perf_counter()
+        while (elapsed := time.perf_counter() - began) < MEASURED:
+            method.predict(images)
+            calls += 1
+        return calls * batch / elapsed
+    finally:
+        method.config = config
 
 
 def model_mib(method: Method) -> float:

@@ -206,7 +206,7 @@ def write_examples(images: np.ndarray, masks: np.ndarray, title: str, path: Path
     images : numpy.ndarray
         uint8 (N, H, W, 3).
     masks : numpy.ndarray
-        float (N, H, W), 0..1; 0.5 is undecided.
+        float (N, H, W), 0..1.
     """
     per_row, step = 8, PANEL + GAP
     rows = math.ceil(len(images) / per_row)

@@ -57,7 +57,7 @@ def published_table(results: Results, methods: Sequence[str]) -> Table | None:
         if there
         for label, of in rows.items()
     ]
-    named = {method: there[method] for there in numbers.values() for method in there}
+    named = {m: {f"{name} {c}": p for name, there in numbers.items() for c, p in there.get(m, {}).items()} for m in columns}
     title = f"Published numbers on {dataset_of(results)} (%)"
     return Table("published", title, ["category", *(one_line(method) for method in columns)], lines, sources(named))
 

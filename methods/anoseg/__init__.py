@@ -92,7 +92,7 @@ class AnoSegConfig(AnomalyConfig):
     restoration_weight: float = Field(1.0, ge=0)
     comparison: bool = Field(True, description="ours: a second small U-Net sees the difference of image and reconstruction")
 
-    width: int = Field(16, ge=4, description="channels of the first level of the U-Net (ours)")
+    width: int = Field(16, ge=4, description="half the channels of the first level of the U-Net (ours)")
 
     @property
     def detector_steps(self) -> int:

@@ -31,14 +31,16 @@ WIDTH_SHAPE, WIDTH_SCALE, LEAST_WIDTH = 2.0, 0.05, 0.03
 RESIZED, RESIZED_TEXTURE, RESIZED_SPREAD = (0.7, 1.3), (0.5, 2.0), 0.5
 #: Least share of a patch that is foreground, and of that foreground that falls on foreground; attempts to find such a place.
 LEAST_OBJECT, LEAST_OVERLAP, ATTEMPTS = 0.5, 0.25, 200
+#: A patch is halved after so many attempts: a thin foreground has no place for a larger one (ours).
+PATIENCE = 40
 #: Steepness of the label's logistic curve times its midpoint: 2 to 3 in all of the published settings.
 STEEPNESS = 2.5
 #: A change of more than so many of 255 is a change; sides of the median filters over it, px at 256 px, for that and for its size.
 TOLERANCE, MEDIAN, MEDIAN_OF_SIZE = 1.0, 5, 11
 #: Shifts of normals, as a share of the side, and turns, in degrees.
 SHIFT, TURN = 0.012, 5.0
-#: Side of a patch, px, and its pixels, at least: smaller ones cannot be blended in.
-LEAST_SIDE, LEAST_PIXELS = 5, 50
+#: Side of a patch, px, at least: OpenCV keeps the image's own gradients within four pixels of a patch's edge.
+LEAST_SIDE = 10
 
 
 @dataclass(frozen=True)
@@ -189,17 +191,21 @@ class Source:
         """Cut a patch from a view, and resize it; None where none with enough foreground was found."""
         side = source.image.shape[0]
         half = self._half_widths(rng, side)
-        margin = max(2, round(LEAST_WIDTH * side))
-        for _ in range(ATTEMPTS):
-            centre = rng.integers(margin, side - margin, 2)
+        points = np.flatnonzero(source.foreground)
+        if not len(points):
+            return None
+        for attempt in range(1, ATTEMPTS + 1):
+            centre = np.array(divmod(int(points[rng.integers(len(points))]), side))
             (top, left), (bottom, right) = np.maximum(centre - half, 0), np.minimum(centre + half, side)
             window = (slice(top, bottom), slice(left, right))
             if source.foreground[window].mean() > LEAST_OBJECT:
                 break
+            if attempt % PATIENCE == 0:
+                half = np.maximum(2, half // 2)
         else:
             return None
         factor = np.clip(rng.normal(1, RESIZED_SPREAD), *(RESIZED_TEXTURE if self.recipe.texture else RESIZED))
-        longest = 2 * self.recipe.largest_half_width * side
+        longest = self.recipe.largest_half_width * side  # the bound of half widths, as in the authors' code
         factor = min(factor, longest / max(bottom - top, right - left))
         shape = (max(LEAST_SIDE, round(factor * (right - left))), max(LEAST_SIDE, round(factor * (bottom - top))))  # width, height
         foreground = cv2.resize(source.foreground[window], shape, interpolation=cv2.INTER_NEAREST)
@@ -218,14 +224,15 @@ class Source:
     def image(self, rng: Generator, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Make a training image of a normal, uint8 (S, S, 3), and its label, float32 (S, S)."""
         before = self.normal(rng, index)
-        other = self.normal(rng, int(rng.integers(len(self))))
+        step = 1 + int(rng.integers(max(1, len(self) - 1)))
+        other = self.normal(rng, (index + step) % len(self))  # itself where there is no other
         after, where = before.image, np.zeros_like(before.foreground)
         for number in range(self.recipe.patches):
             if number and rng.random() < 0.5:
                 continue
             patch = self.cut(rng, other)
             corner = None if patch is None else self.place(rng, patch, before.foreground)
-            if patch is None or corner is None or patch.foreground.size < LEAST_PIXELS:
+            if patch is None or corner is None:
                 continue
             window = tuple(slice(start, start + length) for start, length in zip(corner, patch.foreground.shape, strict=True))
             after = blend(after, patch.image, corner, self.recipe.texture)
@@ -315,6 +322,7 @@ class NSA(base.Method):
             images[:number],
             torch.from_numpy(np.stack([layer.foreground for layer in layers])),
             source.findings(),
+            "the brighter, the stronger the change",
         )
 
     def state(self) -> dict[str, torch.Tensor]:
