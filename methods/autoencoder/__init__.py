@@ -20,6 +20,13 @@ class AutoencoderConfig(TrainedConfig):
         "quick": {"epochs": 30},
     }
 
+    image_size: int = Field(
+        128,
+        ge=32,
+        le=2048,
+        multiple_of=32,
+        description="side of the square that images are resized to, px; the paper's network is for 128",
+    )
     epochs: int = Field(PUBLISHED_EPOCHS, ge=1, description="passes over the training images, if steps is not given")
     latent: int = Field(100, ge=1, description="size of the bottleneck")
     learning_rate: float = Field(2e-4, gt=0)
