@@ -58,24 +58,20 @@ def multiply_adds(method: Method) -> int:
 
 
 def images_per_second(method: Method, images: torch.Tensor, batch: int) -> float:
-    """Return how many images a method predicts per second, so many at once.
+    """Return how many images a method predicts per second, so many at once, but never more than its own batch size allows.
 
     Parameters
     ----------
     images : torch.Tensor
         uint8 (N, 3, S, S), taken again where the batch is larger.
     """
-    images, config = images.repeat(-(-batch // len(images)), 1, 1, 1)[:batch], method.config
-    method.config = config.model_copy(update={"batch_size": batch})
-    try:
+    images = images.repeat(-(-batch // len(images)), 1, 1, 1)[:batch]
+    method.predict(images)
+    calls, began = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - began) < MEASURED:
         method.predict(images)
-        calls, began = 0, time.perf_counter()
-        while (elapsed := time.perf_counter() - began) < MEASURED:
-            method.predict(images)
-            calls += 1
-        return calls * batch / elapsed
-    finally:
-        method.config = config
+        calls += 1
+    return calls * batch / elapsed
 
 
 def model_mib(method: Method) -> float:
