@@ -469,6 +469,11 @@ def _check_arrays_of(item: Item) -> None:
     found = f"that of '{item.name}' is {mask.dtype} {mask.shape}"
     expect(mask.dtype == bool and mask.shape == image.shape[:2], f"masks as bool {image.shape[:2]}", found)
     expect(bool(mask.any()) != item.is_good, "masks that mark defects and nothing else", f"that of '{item.name}' does not")
+    regions = item.regions() if item.regions else [(mask, int(mask.sum()))]
+    union = np.logical_or.reduce([region for region, _ in regions])
+    expect(np.array_equal(union, mask), "regions that together are the mask", f"those of '{item.name}' are not")
+    enough = all(1 <= number <= region.sum() for region, number in regions if region.any())
+    expect(enough, "of each region a number of its pixels to be enough", f"of '{item.name}' it is not")
     expect(np.array_equal(image, item.load_image()), "the same image each time", f"'{item.name}' differs")
 
 

@@ -35,12 +35,16 @@ class Item:
         The defect type; ``"good"`` for a normal image.
     image, mask
         A file, or a function that returns the array. `mask` is None for a normal image, of which the whole is normal.
+    regions : callable or None
+        Where the source says how much of a defect is enough: a function that returns the defective regions, bool (H, W), which
+        may overlap and together are the mask, each with the number of its pixels that suffice.
     """
 
     name: str
     defect: str
     image: Path | Callable[[], np.ndarray]
     mask: Path | Callable[[], np.ndarray] | None = None
+    regions: Callable[[], list[tuple[np.ndarray, int]]] | None = None
 
     @property
     def is_good(self) -> bool:
@@ -103,6 +107,8 @@ class Category:
         For the tables' groups, where it is known.
     positional : frozenset of str
         The defect types that are a normal part in a wrong place: only its position tells.
+    folder : Path or None
+        Where its files lie, so that what is left out of them can be told.
     """
 
     name: str
@@ -111,6 +117,7 @@ class Category:
     validation: list[Item] = field(default_factory=list)
     group: Literal["textures", "objects"] | None = None
     positional: frozenset[str] = frozenset()
+    folder: Path | None = None
 
     @property
     def items(self) -> list[Item]:

@@ -268,10 +268,9 @@ def write_cell(
     """
     keep = keep or Keep()
     names, defects = [item.name for item in test.items], [item.defect for item in test.items]
+    given = (test.maps, test.masks, test.scores, held_out.maps, held_out.scores, probability, names)
     try:
-        evaluation = evaluate(
-            test.maps, test.masks, test.scores, held_out.maps, held_out.scores, probability, names, defects=defects
-        )
+        evaluation = evaluate(*given, defects=defects, regions=test.regions)
     except ValueError as error:
         raise DataError(str(error)) from error
     good = sum(item.is_good for item in test.items)

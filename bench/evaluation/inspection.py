@@ -145,6 +145,8 @@ def _check(item: Item, category: str, problems: list[str]) -> str:
         return ""
     whole = isinstance(item.image, Path) and isinstance(item.mask, Path | None)
     parts = [path.read_bytes() for path in item.files] if whole else [image.tobytes(), mask.tobytes()]
+    for region, enough in item.regions() if item.regions else ():
+        parts += [region.tobytes(), str(enough).encode()]
     return _digest([hashlib.sha256(part).hexdigest() for part in parts])
 
 

@@ -37,12 +37,12 @@ def to_original(map_: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Stream:
-    """Arrays that are made one at a time, each time they are iterated: a set need not fit into memory."""
+    """Arrays (or lists of them) that are made one at a time, each time they are iterated: a set need not fit into memory."""
 
-    make: Callable[[int], np.ndarray]
+    make: Callable[[int], Any]
     number: int
 
-    def __iter__(self) -> Iterator[np.ndarray]:
+    def __iter__(self) -> Iterator[Any]:
         return map(self.make, range(self.number))
 
 
@@ -74,6 +74,12 @@ class Predicted:
     def masks(self) -> Stream:
         """The masks of the images, read one at a time."""
         return Stream(lambda i: self.items[i].load_mask(self.shapes[i]), len(self.items))
+
+    @property
+    def regions(self) -> Stream | None:
+        """The defective regions of each image with how much of each is enough, read one image at a time; None where none has."""
+        sources = [item.regions for item in self.items]
+        return Stream(lambda i: [] if (read := sources[i]) is None else read(), len(sources)) if any(sources) else None
 
 
 def write_maps(folder: Path, parts: Sequence[Predicted], about: dict[str, Any]) -> None:

@@ -8,6 +8,8 @@ and the edges divide what the numbers are sensitive to into equal parts.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from anoseg_bench.metrics.counts import Counts, Part, allowed
@@ -18,6 +20,8 @@ _COARSE = 1 << 21
 _INSIDE = 1 << 11
 #: Edges that a sketch gives; each bin then holds about 1e-4 of the sensitivity.
 EDGES = 1 << 18
+#: Bytes that exact mode needs for a normal and for a defective pixel.
+_BYTES = (12, 100)
 #: Below this rate of clean pixels no number looks.
 _FINEST_RATE = 1e-6
 _SIGN = np.uint32(1 << 31)
@@ -103,6 +107,24 @@ class Sketch:
         high, low = from_keys(np.clip(keys + np.array([1, 0], np.uint32) << _SHIFT, *_INFINITE))
         first = max(0, int(np.searchsorted(edges, low, side="right")) - 1)
         return edges[first : int(np.searchsorted(edges, high)) + 1][::-1]
+
+
+def collect(parts: Iterable[Part], memory: int) -> list[Part] | Sketch:
+    """Read the parts once and return them, or a sketch of them where exact mode would take more than `memory` bytes."""
+    held: list[Part] = []
+    sketch: Sketch | None = None
+    taken = 0
+    for part in parts:
+        if sketch is None:
+            held.append(part)
+            taken += _BYTES[0] * len(part.normal) + _BYTES[1] * len(part.defective)
+            if taken > memory:
+                sketch = Sketch()
+                while held:
+                    sketch.add(held.pop())
+        else:
+            sketch.add(part)
+    return held if sketch is None else sketch
 
 
 def _keys_at(bins: np.ndarray, weight: np.ndarray, levels: np.ndarray) -> np.ndarray:

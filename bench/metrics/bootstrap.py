@@ -42,7 +42,11 @@ def centred(values: np.ndarray, exact: float) -> np.ndarray:
 
 
 def resampled(
-    per_image: Mapping[str, np.ndarray], weights: np.ndarray, values: Mapping[str, float], probability: bool
+    per_image: Mapping[str, np.ndarray],
+    weights: np.ndarray,
+    values: Mapping[str, float],
+    probability: bool,
+    defects: Sequence[str] | None = None,
 ) -> dict[str, np.ndarray]:
     """Return the numbers that `catalogue` calls resampled, on resamples; the oracle chooses its threshold on each of them.
 
@@ -56,6 +60,8 @@ def resampled(
         ``threshold_deployable`` and ``image_threshold_deployable``, which the test images do not change; NaN where undefined.
     probability : bool
         Whether 0.5 means something on the map's axis.
+    defects : sequence of str, optional
+        Defect type of each image; without, there is no sPRO, a mean over them.
 
     Returns
     -------
@@ -71,6 +77,10 @@ def resampled(
     if defective.any() and np.isfinite(per_image["aupimo"]).any():
         own, mine = per_image["aupimo"][defective], weights[:, defective]
         out["aupimo"] = mine @ own / mine.sum(axis=1)
+    if defective.any() and "saturated_rate" in per_image and defects is not None:
+        kinds = np.asarray(defects)
+        members = [(kinds == kind) & defective for kind in sorted(set(kinds[defective].tolist()))]
+        out["spro_0.05"] = np.mean([_spro(per_image, weights, own) for own in members], axis=0)
     return out
 
 
@@ -120,7 +130,17 @@ def resampled_defect(
         overlap = mine @ per_image["overlap_rate"][members].astype(np.float64) / (mine @ per_image["regions"][members])[:, None]
         x = weights @ per_image["fp_rate"] / negatives[:, None]
         out["aupro_0.3"] = _limited_areas(x, overlap, 0.3)
+    if "saturated_rate" in per_image:
+        out["spro_0.05"] = _spro(per_image, weights, members)
     return out
+
+
+def _spro(per_image: Mapping[str, np.ndarray], weights: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """Return the area under sPRO of the images of one defect type with the normal ones: (B,)."""
+    mine, among = weights[:, members], members | (per_image["positives"] == 0)
+    overlap = mine @ per_image["saturated_rate"][members].astype(np.float64)
+    rates = weights[:, among] @ per_image["fp_rate"][among] / (weights[:, among] @ per_image["negatives"][among])[:, None]
+    return _limited_areas(rates, overlap / (mine @ per_image["saturated_regions"][members])[:, None], 0.05)
 
 
 def _of_images(scores: np.ndarray, defective: np.ndarray, weights: np.ndarray, threshold: float) -> dict[str, np.ndarray]:

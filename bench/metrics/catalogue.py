@@ -36,6 +36,8 @@ class Metric:
         Whether it has an interval: all but thresholds.
     by_defect : bool
         Whether it is taken of each defect type, too.
+    optional : bool
+        Whether few datasets have what it needs: it is then shown only where a cell has a value.
     of_counts : callable or None
         What computes it, of the counts of pixels; None where `suite` and `bootstrap` compute it among others.
     """
@@ -46,6 +48,7 @@ class Metric:
     shown: str = "table"
     resampled: bool = True
     by_defect: bool = False
+    optional: bool = False
     of_counts: OfCounts | None = None
 
 
@@ -131,6 +134,14 @@ CATALOGUE: list[Metric] = [
         "Mean IoU (FPR)",
         "mean of IoU over log10 of the false-positive rate on normal images, 1e-5..1e-1",
         "summary",
+    ),
+    Metric(
+        "spro_0.05",
+        "AU-sPRO@0.05",
+        "mean over defect types of the area under the saturated per-region overlap up to a false-positive rate of 0.05, over 0.05",
+        "summary",
+        by_defect=True,
+        optional=True,
     ),
     Metric("f1_max", "F1-max", "F1 of pixels at its oracle threshold, which is that of IoU-max", of_counts=f1_max),
     Metric("aupro_0.05", "AUPRO@0.05", "the same as AUPRO@0.3 up to 0.05, divided by 0.05"),

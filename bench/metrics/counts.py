@@ -74,6 +74,11 @@ class Part:
         """Whether the image has no defective pixel."""
         return len(self.defective) == 0
 
+    def overlap(self, thresholds: np.ndarray) -> np.ndarray:
+        """Return the sum over regions of the share of a region >= each threshold, float64."""
+        share_above = np.append(np.cumsum(self.share[::-1])[::-1], 0.0)
+        return share_above[np.searchsorted(self.defective, thresholds)]
+
 
 class Scores(Protocol):
     """The scores of all images, kept whole (`anoseg_bench.metrics.exact`) or in bins (`anoseg_bench.metrics.binned`)."""

@@ -46,11 +46,10 @@ class ImageTable:
             recall = at_least(part.defective, self.pimo) / len(part.defective)
             self._recall += recall
             self._rows["recall"].append(recall[self._few].astype(np.float32))
-        share_above = np.append(np.cumsum(part.share[::-1])[::-1], 0.0)
         row = {
             "tp": at_least(part.defective, self._thresholds),
             "fp": at_least(part.normal, self._thresholds),
-            "overlap": share_above[np.searchsorted(part.defective, self._rate)].astype(np.float32),
+            "overlap": part.overlap(self._rate).astype(np.float32),
             "peak": part.high,
             "sizes": part.regions,
             "negatives": len(part.normal),

@@ -20,10 +20,11 @@ from anoseg_bench.metrics.axes import (
     VALUE_STEP,
     value_thresholds,
 )
-from anoseg_bench.metrics.binned import Binned, Sketch
-from anoseg_bench.metrics.counts import Counts, Part, Parts, Scores
+from anoseg_bench.metrics.binned import Binned, Sketch, collect
+from anoseg_bench.metrics.counts import Counts, Part, Parts, Scores, check_repeatable
 from anoseg_bench.metrics.exact import Exact
 from anoseg_bench.metrics.images import ImageTable
+from anoseg_bench.metrics.spro import Region, SaturatedParts, saturated
 from anoseg_bench.metrics.thresholds import image_threshold, needed_scores, pixel_threshold
 
 #: Raise it when a number changes: stored evaluations of older versions are then not used.
@@ -32,8 +33,6 @@ VERSION = 2
 WIDTH_SHARE = 0.9
 #: Points of the curve of per-image overlap that are kept of each image in bounded mode.
 _PIMO_POINTS = 2048
-#: Bytes that exact mode needs for a normal and for a defective pixel.
-_BYTES = (12, 100)
 
 
 @dataclass
@@ -54,12 +53,14 @@ class Evaluation:
         For M images: ``score``; ``iou_oracle`` (in bounded mode at the best threshold of the grids), ``iou_deployable`` and
         ``aupimo`` (NaN without defect); ``positives``,
         ``negatives``, ``regions``, int64; counts >= t on the grids of both axes, int64, ``tp_value`` and ``fp_value`` (M, 201),
-        ``tp_rate`` and ``fp_rate`` (M, 196); ``overlap_rate``, float32 (M, 196), the sum over regions of the share >= t.
+        ``tp_rate`` and ``fp_rate`` (M, 196); ``overlap_rate``, float32 (M, 196), the sum over regions of the share >= t; where
+        regions saturate, ``saturated_rate``, the same of min(share >= t / saturation, 1), and ``saturated_regions``, int64.
         Label values computed from these grids as approximate. In bounded mode the thresholds of the rates are estimates: the rate
         achieved is that of ``fp_rate`` on the normal images.
     defects : dict of str to dict
         Of each defect type, against all normal pixels or images of the category: ``images``, ``regions``, ``pixel_auroc``,
-        ``aupro_0.3``, ``image_auroc``, and for both thresholds ``recall_S`` and ``image_recall_S``.
+        ``aupro_0.3``, ``image_auroc``, and for both thresholds ``recall_S`` and ``image_recall_S``; where regions saturate,
+        ``spro_0.05``, against the normal pixels of normal images and of its own.
     region_sizes : numpy.ndarray
         int64, pixels of every region, image by image.
     scaled : bool
@@ -94,6 +95,7 @@ def evaluate(
     names: Sequence[str] | None = None,
     *,
     defects: Sequence[str] | None = None,
+    regions: Iterable[Sequence[Region]] | None = None,
     allowed_fpr: float = 1e-3,
     level: float = 0.05,
     memory: int | None = None,
@@ -119,6 +121,9 @@ def evaluate(
         Names of the images, for messages.
     defects : sequence of str, optional
         Defect type of each image, for numbers per type; images without a defective pixel count as normal.
+    regions : iterable of sequence of (numpy.ndarray, int), optional
+        Of each image, its defective regions, bool (H, W), with how many pixels of each suffice, for sPRO; together they are its
+        mask. A list, or an object that can be iterated more than once.
     allowed_fpr : float
         Pooled false-positive rate of pixels that the deployable threshold allows on `normal_maps`.
     level : float
@@ -170,6 +175,8 @@ def evaluate(
     _image_numbers(result, image_scores, held_out, level)
     if kinds is not None:
         _defect_numbers(result, scores, np.array(kinds))
+    del scores, table  # sPRO may need as much memory
+    _spro_numbers(result, maps, regions, kinds, names, default_memory() if memory is None else memory)
     return result
 
 
@@ -188,21 +195,9 @@ def default_memory() -> int:
 
 def _reduce(parts: Iterable[Part], result: Evaluation, deployable: float, memory: int) -> tuple[Scores, ImageTable]:
     """Read the parts once, and once more where they do not fit into the memory."""
-    held: list[Part] = []
-    sketch: Sketch | None = None
-    taken = 0
-    for part in parts:
-        if sketch is None:
-            held.append(part)
-            taken += _BYTES[0] * len(part.normal) + _BYTES[1] * len(part.defective)
-            if taken > memory:
-                sketch = Sketch()
-                while held:
-                    sketch.add(held.pop())
-        else:
-            sketch.add(part)
+    held = collect(parts, memory)
     fixed = {} if np.isnan(deployable) else {"deployable": np.array([deployable], np.float32)}
-    if sketch is None:
+    if isinstance(held, list):
         exact = Exact(held)
         low, high = min(p.low for p in held), max(p.high for p in held)
         grids = _grids(exact, result, low, high) | fixed
@@ -213,13 +208,13 @@ def _reduce(parts: Iterable[Part], result: Evaluation, deployable: float, memory
         for part in held:
             table.add(part)
         return exact, table
-    result.mode = "bounded"
+    sketch, result.mode = held, "bounded"
     grids = _grids(sketch, result, sketch.low, sketch.high) | fixed
     axis = value_thresholds(sketch.low, sketch.high, result.scaled, VALUE_AXIS)
     binned = Binned(np.unique(np.concatenate([sketch.edges(), axis, *fixed.values()])))
     pimo = sketch.pimo_thresholds(binned.edges) if sketch.clean.any() else np.empty(0, np.float32)
     table = ImageTable(grids, pimo, max(1, len(pimo) // _PIMO_POINTS))
-    del sketch
+    del sketch, held
     for part in parts:
         binned.add(part)
         table.add(part)
@@ -408,3 +403,33 @@ def _defect_numbers(result: Evaluation, scores: Scores, defects: np.ndarray) -> 
                 if np.isnan(result.values[at]):
                     numbers[name] = np.nan
         result.defects[kind] = numbers
+
+
+def _spro_numbers(
+    result: Evaluation,
+    maps: Iterable[np.ndarray],
+    regions: Iterable[Sequence[Region]] | None,
+    kinds: Sequence[str] | None,
+    names: Sequence[str] | None,
+    memory: int,
+) -> None:
+    """Write the area under sPRO, the mean over defect types, and that of each type."""
+    positives = result.per_image["positives"]
+    if regions is None:
+        result.undefined(["spro_0.05"], "the dataset does not say how much of a defect is enough")
+        return
+    check_repeatable("regions", regions)
+    images = [str(i) for i in range(len(positives))]
+    parts = SaturatedParts(maps, regions, kinds or [""] * len(positives), names or images)
+    counted = saturated(parts, result.curves.get("thresholds_rate", np.empty(0)).astype(np.float32), memory)
+    if ((counted.regions > 0) != (positives > 0)).any():
+        raise ValueError("Expected regions of each image with defective pixels, and of no other.")
+    if counted.overlap.size:
+        result.per_image |= {"saturated_rate": counted.overlap, "saturated_regions": counted.regions}
+    areas = {kind: counted.area(kind, 0.05) for kind in counted.counts}
+    for kind in areas if kinds else ():
+        result.defects[kind]["spro_0.05"] = areas[kind]
+    if areas and np.isfinite(list(areas.values())).all():
+        result.values["spro_0.05"] = float(np.mean(list(areas.values())))
+    else:
+        result.undefined(["spro_0.05"], _missing(int(positives.sum()), 0, "pixel") or "")

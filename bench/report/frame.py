@@ -13,7 +13,7 @@ import pandas as pd
 
 from anoseg_bench.datasets.base import GOOD
 from anoseg_bench.formatting import one_line
-from anoseg_bench.metrics import FPR_GRID, RATE_CURVE, RECALL_GRID, VALUE_GRID, tabled
+from anoseg_bench.metrics import FPR_GRID, RATE_CURVE, RECALL_GRID, VALUE_GRID, metric, tabled
 from anoseg_bench.store.cells import CellResult, Row, Run, slug
 
 TIMING = [
@@ -134,8 +134,9 @@ class RunCells:
 
     @cached_property
     def metrics(self) -> dict[str, np.ndarray]:
-        """The numbers (V, C, S) of each metric, in the order of the catalogue, NaN where undefined."""
-        return {name: self.values(name) for name in tabled()}
+        """The numbers (V, C, S) of each metric in the order of the catalogue, NaN where undefined; optional ones if a cell has one."""
+        values = {name: self.values(name) for name in tabled()}
+        return {name: cube for name, cube in values.items() if not metric(name).optional or np.isfinite(cube).any()}
 
     def values(self, name: str) -> np.ndarray:
         """Return a number of the evaluation, (V, C, S), NaN where undefined."""

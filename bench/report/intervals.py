@@ -171,7 +171,7 @@ def _of_cell(cell: CellResult, weights: np.ndarray) -> dict[str, np.ndarray]:
     if not per_image:
         return {name: np.full(len(weights) - 1, np.nan) for name in names_resampled()}
     thresholds = {name: cell.value(name) for name in ("threshold_deployable", "image_threshold_deployable")}
-    values = resampled(per_image, weights, thresholds, not cell.record.scaled)
+    values = resampled(per_image, weights, thresholds, not cell.record.scaled, [defect for _, defect in cell.record.items])
     return {name: centred(values[name], cell.value(name)) for name in names_resampled()}
 
 

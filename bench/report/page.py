@@ -101,19 +101,20 @@ def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]
     everything = list(range(len(results.categories)))
     room = min(CATEGORY_BYTES, ALL_BYTES // max(1, len(everything)))
     several = [("", everything)] if len(everything) != 1 else []
-    beside_them = {name: beside(results, name, published) for name in SUMMARY}
+    summary = [name for name in results.metrics if name in SUMMARY]
+    beside_them = {name: beside(results, name, published) for name in summary}
     return {
         "variants": results.titles,
         "scaled": [variant in results.scaled for variant in results.variants],
         "colours": COLOURS,
         "heat": _heat(),
         "axes": {name: grid for name, grid in AXES.items()} | {name: GRIDS[name] for name in ("roc", "pro", "precision")},
-        "metrics": [{"name": n, "title": metric(n).title, "definition": metric(n).definition} for n in SUMMARY],
+        "metrics": [{"name": n, "title": metric(n).title, "definition": metric(n).definition} for n in summary],
         "decisions": DECISIONS,
         "overview": [
             {
                 "category": one_line(name) if name else "",
-                "numbers": {m: _numbers(results.numbers(m, members)) for m in SUMMARY},
+                "numbers": {m: _numbers(results.numbers(m, members)) for m in summary},
                 "decisions": {which: _decisions(results, members, which) for which in THRESHOLDS},
                 "tested": np.array([results.tested(results.categories[i]) for i in members]).reshape(-1, 2).sum(axis=0),
                 "published": _published(beside_them, [results.categories[i] for i in members]),
@@ -125,7 +126,7 @@ def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]
             *notes.origin(results),
             *notes.deviations(results),
             *notes.pretrained(results),
-            *notes.undefined(results, SUMMARY),
+            *notes.undefined(results, summary),
             *notes.failures(results),
             *dict.fromkeys(note for columns in beside_them.values() for note in sources(columns)),
         ],

@@ -265,5 +265,9 @@ def write_plots(results: Results, folder: Path) -> list[Path]:
     for i, category in enumerate(results.categories):
         figures[names(f"iou_{slug(category)}")] = iou_figure(results, [i], one_line(category))
     figures |= {names(name): rate_figure(results, name) for name in RATES}
-    figures |= {names(f"bars_{name}"): bar_figure(results, name) for name in SUMMARY if np.isfinite(results.metrics[name]).any()}
+    figures |= {
+        names(f"bars_{name}"): bar_figure(results, name)
+        for name, cube in results.metrics.items()
+        if name in SUMMARY and np.isfinite(cube).any()
+    }
     return [path for name, figure in figures.items() if figure for path in save(figure, folder, name)]

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from anoseg_bench.metrics.catalogue import names_resampled
+from anoseg_bench.metrics.catalogue import metric, names_resampled
 from anoseg_bench.report.frame import RunCells
 from anoseg_bench.report.intervals import Intervals
 from anoseg_bench.store.cells import CellResult
@@ -109,6 +109,8 @@ def intervals_frame(results: Results) -> pd.DataFrame:
     rows: list[tuple] = []
 
     def add(category: str, members: list[int], defect: str, name: str) -> None:
+        if metric(name).optional and name not in results.metrics:
+            return
         for variant, number in zip(results.variants, results.numbers(name, members, defect), strict=True):
             rows.append((variant, category, defect, name, number.mean, number.low, number.high, number.n, number.total))
 

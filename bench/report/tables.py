@@ -236,6 +236,7 @@ def robustness_table(results: Results) -> Table:
 #: What a table by defect type shows, with headings.
 BY_DEFECT = {
     "pixel_auroc": "Pixel AUROC",
+    "spro_0.05": metric("spro_0.05").title,
     "image_auroc": "Image AUROC",
     **{f"recall_{which}": f"Recall of pixels, {threshold}" for which, threshold in THRESHOLDS.items()},
     **{f"image_recall_{which}": f"Recall of images, {threshold}" for which, threshold in THRESHOLDS.items()},
@@ -247,6 +248,8 @@ def defect_table(results: Results, category: str, file: str) -> Table | None:
     index = results.categories.index(category)
     lines = []
     for name, heading in BY_DEFECT.items():
+        if metric(name).optional and name not in results.metrics:
+            continue
         for defect, images in results.defects(category).items():
             numbers = results.numbers(name, [index], defect)
             head = [TableCell(one_line(defect)), TableCell(str(images))]
@@ -263,7 +266,8 @@ def defect_table(results: Results, category: str, file: str) -> Table | None:
             results,
             lines,
             [
-                "Each defect type against all normal pixels (pixel AUROC) or normal images (image AUROC) of the category; "
+                "Each defect type against all normal pixels (pixel AUROC) or normal images (image AUROC) of the category"
+                f"{', AU-sPRO against those of normal images and its own' * ('spro_0.05' in results.metrics)}; "
                 f"recall: the share of its own pixels or images that reach the threshold.{_regions(results, category)}"
             ],
             [f"{prefix}threshold_{which}" for prefix in ("", "image_") for which in THRESHOLDS],
