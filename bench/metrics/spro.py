@@ -1,7 +1,7 @@
 """Saturated per-region overlap (sPRO): a region counts as found once enough of it is, as logical anomalies need it.
 
-Notation: a defective image has regions A_r, which may overlap, each with its saturation area s_r, 1 <= s_r <= |A_r| pixels. A pixel is
-positive where score >= t. sPRO(t) is the mean over regions of min(|positive pixels of A_r| / s_r, 1), and FPR(t) the share that is
+Notation: a defective image has regions A_r, which may overlap, each with its saturation area s_r, 1 <= s_r <= |A_r| pixels. A pixel
+is positive where score >= t. sPRO(t) is the mean over regions of min(|positive pixels of A_r| / s_r, 1), and FPR(t) the share that is
 positive of the pixels outside all regions of their image (Bergmann et al. 2022, "Beyond dents and scratches: logical constraints in
 unsupervised anomaly detection and localization", IJCV 130). Each defect type is taken by itself with the normal images, as the
 published evaluation of MVTec LOCO AD does.
@@ -130,6 +130,6 @@ def _in_bins(parts: Iterable[Part], edges: np.ndarray) -> dict[str, Counts]:
     of_kind: dict[str, Binned] = defaultdict(lambda: Binned(edges))
     for one in parts:
         (normal if one.clean else of_kind[one.kind]).add(one)
-    for binned in of_kind.values():
-        binned += normal
+    for kind in of_kind:
+        of_kind[kind] += normal
     return {kind: of_kind[kind].counts() for kind in sorted(of_kind)}

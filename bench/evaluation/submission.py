@@ -1,0 +1,88 @@
+"""Maps of the private test images of MVTec AD 2 in the layout and format that its evaluation server takes.
+
+The server wants ``anomaly_images/<category>/<test_private, test_private_mixed>/<image>.tiff``, float16, one channel, and for the numbers
+at a threshold ``anomaly_images_thresholded/.../<image>.png``, 0 and 255. Its check_and_prepare_data_for_upload.py checks and packs them.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from anoseg_bench.datasets.mvtec_ad_2 import OBJECTS, PRIVATE, private_images
+from anoseg_bench.errors import DataError
+from anoseg_bench.evaluation.maps import to_original
+from anoseg_bench.evaluation.predict import choose_row, load_method, predict_images
+from anoseg_bench.store.cells import Run
+
+CONTINUOUS, THRESHOLDED = "anomaly_images", "anomaly_images_thresholded"
+#: The largest value of a category's maps is brought between half of this and this: float16 ends at 65,504.
+LARGEST = 2.0**15
+
+
+def to_float16(map_: np.ndarray, peak: float) -> np.ndarray:
+    """Return a map as float16, times the power of two that brings `peak`, the largest of its category, into the type's range.
+
+    That keeps the order of all values that differ by a part in 2,000; all the server's numbers but its threshold-dependent ones, which
+    are taken from the other files, depend on the order alone.
+    """
+    scale = LARGEST * 2.0 ** -(math.floor(math.log2(peak)) + 1) if peak > 0 else 1.0
+    return (map_ * scale).astype(np.float16)
+
+
+def write_submission(run: Run, method: str, seed: int | None, root: Path, out: Path, device: str) -> list[str]:
+    """Write the maps of a method of a run, made with ``--keep-models``, for all categories of it.
+
+    Parameters
+    ----------
+    root : Path
+        The folder of MVTec AD 2.
+    out : Path
+        Takes the two folders.
+
+    Returns
+    -------
+    list of str
+        What a user should know of what is missing.
+
+    Raises
+    ------
+    UsageError
+        If the run has no such method, or its models were not kept.
+    DataError
+        If a category has no private images, or one of them cannot be read.
+    """
+    categories = [name for name in OBJECTS if name in {row.category for row in run.rows}]
+    notes = []
+    if missing := [name for name in OBJECTS if name not in categories]:
+        notes.append(f"the server takes all {len(OBJECTS)} categories, but the run has no {', '.join(missing)}")
+    models = {name: load_method(run, choose_row(run, method, name, seed), device) for name in categories}
+    thresholds = {name: cell.value("threshold_deployable") for name, (_, cell) in models.items()}
+    decided = all(map(math.isfinite, thresholds.values()))
+    if not decided:
+        notes.append(f"no {THRESHOLDED}: not every category has a deployable threshold")
+    for category, (model, _) in models.items():
+        found = private_images(root, category)
+        files = [path for folder in PRIVATE for path in found[folder]]
+        if not all(found.values()):
+            raise DataError(f"Expected images in '{root / category}/{' and '.join(PRIVATE)}', but one is empty; unpack all of it.")
+        predicted, problems = predict_images(model, files)
+        if problems:
+            raise DataError(problems[0])
+        peak = max(float(np.abs(one.map).max()) for one in predicted)
+        for one in predicted:
+            map_, name = to_original(one.map, one.shape), one.path.relative_to(root)
+            tifffile.imwrite(_made(out / CONTINUOUS / name.with_suffix(".tiff")), to_float16(map_, peak))
+            if decided:
+                marked = (map_ >= np.float32(thresholds[category])).astype(np.uint8) * 255
+                Image.fromarray(marked).save(_made(out / THRESHOLDED / name.with_suffix(".png")))
+    return notes
+
+
+def _made(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
