@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from anoseg_bench.datasets import DATASETS
 from anoseg_bench.datasets.base import Category
-from anoseg_bench.datasets.images import list_images
 from anoseg_bench.datasets.layouts import CategoryFolders, complete, defective_items, normal_items
-
-OBJECTS = ("can", "fabric", "fruit_jelly", "rice", "sheet_metal", "vial", "wallplugs", "walnuts")
-PRIVATE = ("test_private", "test_private_mixed")
-
-
-def private_images(root: Path, category: str) -> dict[str, list[Path]]:
-    """Return the images of a category that the server evaluates, by the folder that they lie in."""
-    return {name: list_images(root / category / name) for name in PRIVATE}
 
 
 @DATASETS.register("mvtec_ad_2")

@@ -57,7 +57,8 @@ def read_region(path: Path, saturations: dict[int, Saturation]) -> tuple[np.ndar
     if len(found) != 1 or found[0] not in saturations:
         known, there = (", ".join(map(str, sorted(some))) for some in (saturations, found))
         raise DataError(
-            f"Expected one pixel value beside 0 in '{path}', of those in {CONFIG} ({known}), but got {there or 'none'}; copy both again."
+            f"Expected one pixel value beside 0 in '{path}', of those in {CONFIG} ({known}), but got {there or 'none'}; copy "
+            "both again."
         )
     region = values > 0
     return region, saturations[found[0]].area(int(region.sum()))

@@ -13,6 +13,7 @@ from anoseg_bench.methods import METHODS
 from anoseg_bench.testing import DATASET_CHECKS, METHOD_CHECKS, MethodCase, check_dataset
 from tests import wrong_methods
 from tests.helpers import ROOT, make_category
+from tests.trees import TREES
 
 #: What learns nothing from these images: noise; and, as they are nearly equal, who pastes patches of others (see test_nsa.py).
 LEARN_NOTHING = {"random", "nsa"}
@@ -93,7 +94,8 @@ def roots(tmp_path_factory) -> dict[str, Path]:
     for source, target in (("train/good", "normal"), ("test/spot", "defective"), ("ground_truth/spot", "mask")):
         (folder / "parts").mkdir(exist_ok=True)
         (category / source).rename(folder / "parts" / target)
-    return {"mvtec_layout": mvtec, "mvtec_ad": mvtec, "folder": folder}
+    trees = {name: tree(tmp_path_factory.mktemp(name)) for name, tree in TREES.items()}
+    return {"mvtec_layout": mvtec, "mvtec_ad": mvtec, "folder": folder} | trees
 
 
 @pytest.mark.parametrize("check", DATASET_CHECKS, ids=lambda check: check.__name__)

@@ -1,7 +1,8 @@
 """Maps of the private test images of MVTec AD 2 in the layout and format that its evaluation server takes.
 
-The server wants ``anomaly_images/<category>/<test_private, test_private_mixed>/<image>.tiff``, float16, one channel, and for the numbers
-at a threshold ``anomaly_images_thresholded/.../<image>.png``, 0 and 255. Its check_and_prepare_data_for_upload.py checks and packs them.
+The server wants ``anomaly_images/<category>/<test_private, test_private_mixed>/<image>.tiff``, float16, one channel, and for the
+numbers at a threshold ``anomaly_images_thresholded/.../<image>.png``, 0 and 255. Its ``check_and_prepare_data_for_upload.py``
+checks and packs them.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from anoseg_bench.datasets.mvtec_ad_2 import OBJECTS, PRIVATE, private_images
-from anoseg_bench.errors import DataError
+from anoseg_bench.datasets.images import list_images
+from anoseg_bench.errors import DataError, UsageError
 from anoseg_bench.evaluation.maps import to_original
 from anoseg_bench.evaluation.predict import choose_row, load_method, predict_images
 from anoseg_bench.store.cells import Run
 
+#: What the server evaluates: of each category, the images of these folders.
+CATEGORIES = ("can", "fabric", "fruit_jelly", "rice", "sheet_metal", "vial", "wallplugs", "walnuts")
+PRIVATE = ("test_private", "test_private_mixed")
 CONTINUOUS, THRESHOLDED = "anomaly_images", "anomaly_images_thresholded"
 #: The largest value of a category's maps is brought between half of this and this: float16 ends at 65,504.
 LARGEST = 2.0**15
@@ -27,8 +31,8 @@ LARGEST = 2.0**15
 def to_float16(map_: np.ndarray, peak: float) -> np.ndarray:
     """Return a map as float16, times the power of two that brings `peak`, the largest of its category, into the type's range.
 
-    That keeps the order of all values that differ by a part in 2,000; all the server's numbers but its threshold-dependent ones, which
-    are taken from the other files, depend on the order alone.
+    That keeps the order of values that differ by a part in 2,000, and the order is all that the server's numbers without a
+    threshold depend on.
     """
     scale = LARGEST * 2.0 ** -(math.floor(math.log2(peak)) + 1) if peak > 0 else 1.0
     return (map_ * scale).astype(np.float16)
@@ -52,24 +56,26 @@ def write_submission(run: Run, method: str, seed: int | None, root: Path, out: P
     Raises
     ------
     UsageError
-        If the run has no such method, or its models were not kept.
+        If the run is not of this dataset, has no such method, or its models were not kept.
     DataError
         If a category has no private images, or one of them cannot be read.
     """
-    categories = [name for name in OBJECTS if name in {row.category for row in run.rows}]
+    categories = [name for name in CATEGORIES if name in {row.category for row in run.rows}]
+    if not categories:
+        raise UsageError(f"Expected a run on mvtec_ad_2, but '{run.path}' has no category of it ({', '.join(CATEGORIES)}).")
     notes = []
-    if missing := [name for name in OBJECTS if name not in categories]:
-        notes.append(f"the server takes all {len(OBJECTS)} categories, but the run has no {', '.join(missing)}")
+    if missing := [name for name in CATEGORIES if name not in categories]:
+        notes.append(f"the server takes all {len(CATEGORIES)} categories, but the run has no {', '.join(missing)}")
     models = {name: load_method(run, choose_row(run, method, name, seed), device) for name in categories}
     thresholds = {name: cell.value("threshold_deployable") for name, (_, cell) in models.items()}
     decided = all(map(math.isfinite, thresholds.values()))
     if not decided:
         notes.append(f"no {THRESHOLDED}: not every category has a deployable threshold")
     for category, (model, _) in models.items():
-        found = private_images(root, category)
-        files = [path for folder in PRIVATE for path in found[folder]]
-        if not all(found.values()):
-            raise DataError(f"Expected images in '{root / category}/{' and '.join(PRIVATE)}', but one is empty; unpack all of it.")
+        found = [list_images(root / category / folder) for folder in PRIVATE]
+        if not all(found):
+            raise DataError(f"Expected images in {' and '.join(PRIVATE)} of '{root / category}', but found none; unpack all of it.")
+        files = [path for images in found for path in images]
         predicted, problems = predict_images(model, files)
         if problems:
             raise DataError(problems[0])

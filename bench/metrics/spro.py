@@ -1,9 +1,9 @@
 """Saturated per-region overlap (sPRO): a region counts as found once enough of it is, as logical anomalies need it.
 
 Notation: a defective image has regions A_r, which may overlap, each with its saturation area s_r, 1 <= s_r <= |A_r| pixels. A pixel
-is positive where score >= t. sPRO(t) is the mean over regions of min(|positive pixels of A_r| / s_r, 1), and FPR(t) the share that is
-positive of the pixels outside all regions of their image (Bergmann et al. 2022, "Beyond dents and scratches: logical constraints in
-unsupervised anomaly detection and localization", IJCV 130). Each defect type is taken by itself with the normal images, as the
+is positive where score >= t. sPRO(t) is the mean over regions of min(|positive pixels of A_r| / s_r, 1), and FPR(t) the share that
+is positive of the pixels outside all regions of their image (Bergmann et al. 2022, "Beyond dents and scratches: logical constraints
+in unsupervised anomaly detection and localization", IJCV 130). Each defect type is taken by itself with the normal images, as the
 published evaluation of MVTec LOCO AD does.
 
 Only the s_r highest scores of a region raise its term, each by 1 / s_r: with these shares in the place of 1 / |A_r|, the counts of
