@@ -53,7 +53,8 @@ def test_it_is_computed_from_all_scores(added):
 
 def test_every_value_of_an_evaluation_is_in_the_catalogue_and_the_reverse():
     maps, masks, kinds = images(np.random.default_rng(0))
-    evaluation = evaluate(maps, masks, None, maps[:2], probability=True, defects=kinds)
+    regions = [[(mask, int(mask.sum()))] * bool(mask.any()) for mask in masks]
+    evaluation = evaluate(maps, masks, None, maps[:2], probability=True, defects=kinds, regions=regions)
     assert set(evaluation.values) == {m.name for m in CATALOGUE}
     assert set(names_resampled(by_defect=True)) < set(next(iter(evaluation.defects.values())))
 

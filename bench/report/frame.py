@@ -134,7 +134,7 @@ class RunCells:
 
     @cached_property
     def metrics(self) -> dict[str, np.ndarray]:
-        """The numbers (V, C, S) of each metric, in the order of the catalogue, NaN where undefined; no optional one that is so in all."""
+        """The numbers (V, C, S) of each metric, in the order of the catalogue, NaN where undefined; optional ones if defined."""
         values = {name: self.values(name) for name in tabled()}
         return {name: cube for name, cube in values.items() if not metric(name).optional or np.isfinite(cube).any()}
 
