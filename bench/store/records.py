@@ -203,6 +203,8 @@ class RunRecord(Record, frozen=False):
         The commit of the checkout that ran, in words.
     excluded : list of str
         Images that were left out.
+    notes : list of str
+        What a reader of the results should know of the images.
     """
 
     schema_version: Annotated[int, Field(ge=OLDEST, le=SCHEMA)] = SCHEMA
@@ -216,3 +218,4 @@ class RunRecord(Record, frozen=False):
     commit: str | None = None
     experiment: str | None = None
     excluded: list[str] = []
+    notes: list[str] = []
