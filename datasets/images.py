@@ -30,10 +30,8 @@ JUNK = (
 )
 #: What a file format says of its orientation: the tag of EXIF and TIFF.
 _ORIENTATION = 0x0112
-#: Formats and TIFF compressions that lose something, or may: with so many different values a file has lost nothing.
-_EXACT = {"JPEG": 0, "MPO": 0, "OJPEG": 0} | dict.fromkeys(
-    ("WEBP", "AVIF", "JPEG2000", "APERIO_JP2000_RGB", "JPEGXL", "JPEGXR"), 16
-)
+#: Formats, and compressions of TIFF, that lose something, or may.
+_LOSSY = ("JPEG", "OJPEG", "MPO", "WEBP", "AVIF", "JPEG2000", "JPEG_2000_LOSSY", "APERIO_JP2000_RGB", "JPEGXL", "JPEGXR")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _FAILURES = (OSError, EOFError, SyntaxError, ValueError, RuntimeError, IndexError, KeyError, tifffile.TiffFileError)
 
@@ -78,8 +76,8 @@ class Picture:
         In words, for people: ``"RGB"``, ``"PNG"``.
     orientation : int
         The tag's value, 1 for none.
-    exact : int or None
-        With how many different values its values are surely those that were saved; None for any number.
+    lossy : bool
+        Whether its values may differ a little from those that were saved.
     """
 
     values: np.ndarray
@@ -88,7 +86,7 @@ class Picture:
     mode: str
     file_format: str
     orientation: int = 1
-    exact: int | None = None
+    lossy: bool = False
 
     @property
     def is_wide(self) -> bool:
@@ -196,9 +194,9 @@ def to_uint8(picture: Picture, path: Path, reading: Reading) -> np.ndarray:
 def value_range(extents: Iterable[tuple[float, float]]) -> tuple[float, float]:
     """Return what is to be black and white in images of more than 8 bits, from the smallest and largest value of each.
 
-    Zero and the largest number of the fewest bits that hold all values (1 for those in 0..1), so that 10 and 12 bits kept in
-    16 are not dark, and what is brighter than all of them still differs; where values fill less than a quarter of that, or
-    are negative, their own range, wider by an eighth on either side.
+    Zero and the largest number of the fewest bits (8, 10, 12, 14, 16, ...) that hold all values (1 for those in 0..1), so
+    that 10 and 12 bits kept in 16 are not dark, and what is brighter than all of them still differs; where values fill less
+    than a sixteenth of that, or are negative, their own range, wider by an eighth on either side.
 
     Examples
     --------
@@ -209,8 +207,8 @@ def value_range(extents: Iterable[tuple[float, float]]) -> tuple[float, float]:
     """
     lows, highs = zip(*extents, strict=True)
     low, high = min(lows), max(highs)
-    white = next((top for top in (1.0, *(2.0**bits - 1 for bits in range(8, 65))) if top >= high), high)
-    if low >= 0 and high - low >= white / 4:
+    white = next((top for top in (1.0, *(2.0**bits - 1 for bits in (8, 10, 12, 14, 16, 24, 32))) if top >= high), high)
+    if low >= 0 and high - low >= white / 16:
         return 0.0, white
     margin = (high - low) / 8 or 1.0
     return low - margin, high + margin
@@ -238,15 +236,15 @@ def read_mask(path: Path, reading: Reading = PLAIN) -> np.ndarray:
 def marked(picture: Picture) -> tuple[np.ndarray, float]:
     """Return where a picture, read as a mask, marks something, bool (H, W), and the value from which it does (0: above black).
 
-    Where the format has lost something (see `Picture.exact`), that is half of the darkest even area (3x3 pixels that
-    differ by less than a sixteenth of the brightest) of at least an eighth of the brightest, or half of the brightest where
-    no area is even.
+    Where the format may have lost something, and there are more than two values, that is half of the darkest even area (3x3
+    pixels that differ by less than a sixteenth of the brightest) of at least an eighth of the brightest, or half of the
+    brightest where no area is even.
     """
     grey = picture.values if picture.values.ndim == 2 else picture.values.max(axis=2)
     if grey.dtype.kind == "i":
         grey = np.abs(grey)
     threshold = 0.0
-    if picture.exact is not None and len(np.unique(grey)) > picture.exact:
+    if picture.lossy and len(np.unique(grey)) > 2:
         grey = grey.astype(np.float32)
         window, peak = np.ones((3, 3), np.uint8), float(grey.max())
         low, high = cv2.erode(grey, window), cv2.dilate(grey, window)
@@ -283,7 +281,7 @@ def _over_each_other(pages: list[Picture], path: Path) -> Picture:
     shown = [p.values if p.alpha is None else p.values * (p.alpha > 0) for p in pages]
     grey = [values if values.ndim == 2 else values.max(axis=2) for values in shown]
     first = pages[0]
-    return Picture(np.maximum.reduce(grey), None, first.full, first.mode, first.file_format, first.orientation, first.exact)
+    return Picture(np.maximum.reduce(grey), None, first.full, first.mode, first.file_format, first.orientation, first.lossy)
 
 
 def _read_pillow(path: Path, head: bytes, page: int | None, every_page: bool) -> Iterator[Picture]:
@@ -305,7 +303,7 @@ def _read_pillow(path: Path, head: bytes, page: int | None, every_page: bool) ->
                 mode if wide is None else f"{mode}, {wide.dtype}",
                 kind,
                 orientation,
-                _EXACT.get(kind),
+                kind in _LOSSY and head[12:16] != b"VP8L",
             )
 
 
@@ -362,7 +360,7 @@ def _read_codec(path: Path, kind: str) -> Picture:
     stored = decode(path.read_bytes())
     full = _full_of(stored, path)
     values, alpha = _channels(stored, full)
-    return Picture(values, alpha, full, str(values.dtype), kind, exact=_EXACT[kind])
+    return Picture(values, alpha, full, str(values.dtype), kind, lossy=True)
 
 
 def _read_tiff(path: Path, page: int | None, every_page: bool) -> Iterator[Picture]:
@@ -383,7 +381,7 @@ def _read_tiff(path: Path, page: int | None, every_page: bool) -> Iterator[Pictu
                 f"{getattr(stored.photometric, 'name', stored.photometric)}, {stored.dtype}",
                 "TIFF",
                 orientation,
-                _EXACT.get(getattr(stored.compression, "name", "")),
+                getattr(stored.compression, "name", "") in _LOSSY,
             )
 
 
