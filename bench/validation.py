@@ -67,6 +67,7 @@ def _made(cls: type[Dataset], name: str, root: Path | None, config: Any) -> Data
             raise UsageError(
                 f"The dataset '{name}' has no `label`, the name that tables show; see anoseg_bench.datasets.base.Dataset."
             )
+        dataset.registered = name
         return dataset
 
 

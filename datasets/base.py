@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from anoseg_bench.datasets.images import read_image, read_mask
+from anoseg_bench.datasets.images import PLAIN, Reading, open_picture, read_image, read_mask
 from anoseg_bench.errors import DataError
 
 GOOD = "good"
@@ -21,6 +21,17 @@ class DatasetConfig(BaseModel):
     """Options of an adapter; subclasses add fields, unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FilesConfig(DatasetConfig):
+    """Options of an adapter of files: how they are read."""
+
+    value_range: Literal["train", "type"] | tuple[float, float] = Field(
+        "train",
+        description="black and white of images of more than 8 bits: of the training images, of the type, or [low, high]",
+    )
+    page: int | None = Field(None, ge=0, description="which picture of an image file with several, from 0 (default: an error)")
+    invert_masks: bool = Field(False, description="masks mark what is normal")
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,8 @@ class Item:
         The defect type; ``"good"`` for a normal image.
     image, mask
         A file, or a function that returns the array. `mask` is None for a normal image, of which the whole is normal.
+    reading : Reading
+        How files are read.
     regions : callable or None
         Where the source says how much of a defect is enough: a function that returns the defective regions, bool (H, W), which
         may overlap and together are the mask, each with the number of its pixels that suffice.
@@ -44,6 +57,7 @@ class Item:
     defect: str
     image: Path | Callable[[], np.ndarray]
     mask: Path | Callable[[], np.ndarray] | None = None
+    reading: Reading = PLAIN
     regions: Callable[[], list[tuple[np.ndarray, int]]] | None = None
 
     @property
@@ -57,14 +71,14 @@ class Item:
         return [source for source in (self.image, self.mask) if isinstance(source, Path)]
 
     def load_image(self) -> np.ndarray:
-        """Return the image as uint8 RGB, shape (H, W, 3); 16 bit is scaled by the type's range.
+        """Return the image as uint8 RGB, shape (H, W, 3), as a viewer shows it; see `read_image`.
 
         Raises
         ------
         DataError
             If the file cannot be read.
         """
-        return read_image(self.image) if isinstance(self.image, Path) else self.image()
+        return read_image(self.image, self.reading) if isinstance(self.image, Path) else self.image()
 
     def load_mask(self, shape: tuple[int, int]) -> np.ndarray:
         """Return the mask as bool, shape (H, W) at its original size; all False for a normal image.
@@ -81,14 +95,22 @@ class Item:
         """
         if self.mask is None:
             return np.zeros(shape, bool)
-        mask = read_mask(self.mask) if isinstance(self.mask, Path) else self.mask()
-        where = self.mask if isinstance(self.mask, Path) else self.name
+        mask = read_mask(self.mask, self.reading) if isinstance(self.mask, Path) else self.mask()
         if mask.shape != shape:
-            raise DataError(
-                f"Expected a mask of the size of its image, {shape[1]}x{shape[0]}, but got {mask.shape[1]}x{mask.shape[0]} in "
-                f"'{where}'; masks are never resized, so export it again at the image's size."
-            )
+            raise DataError(wrong_size(self, shape, mask.shape))
         return mask
+
+
+def wrong_size(item: Item, shape: tuple[int, int], mask: tuple[int, ...]) -> str:
+    """Return what is to be said where the mask of an item has another size (H, W) than its image."""
+    tag = open_picture(item.image, item.reading.page).orientation if isinstance(item.image, Path) and mask == shape[::-1] else 1
+    turned = f", turned as its EXIF orientation tag ({tag}) says" if tag > 1 else ""
+    do = "turn the mask as the image is shown" if turned else "export it again at the image's size"
+    where = item.mask if isinstance(item.mask, Path) else item.name
+    return (
+        f"Expected a mask of the size of its image, {shape[1]}x{shape[0]}{turned}, but got {'x'.join(map(str, mask[::-1]))} in "
+        f"'{where}'; masks are never resized, so {do}."
+    )
 
 
 @dataclass(frozen=True)
@@ -118,6 +140,10 @@ class Category:
     group: Literal["textures", "objects"] | None = None
     positional: frozenset[str] = frozenset()
     folder: Path | None = None
+
+    def with_items(self, change: Callable[[list[Item]], list[Item]]) -> Category:
+        """Return the category with each of its splits changed."""
+        return replace(self, train=change(self.train), test=change(self.test), validation=change(self.validation))
 
     @property
     def items(self) -> list[Item]:
@@ -150,6 +176,8 @@ class Dataset(abc.ABC):
     needs_root: ClassVar[bool] = True
     #: The name in tables and results.
     label: str
+    #: Its name in settings, noted when it is opened by that name.
+    registered: str = "DATASET"
     #: What the root should hold, for messages.
     layout: ClassVar[str] = "folders, one per category"
 

@@ -7,13 +7,12 @@ from pathlib import Path
 from pydantic import Field
 
 from anoseg_bench.datasets import DATASETS
-from anoseg_bench.datasets.base import Category, Dataset, DatasetConfig, Item, split_off
-from anoseg_bench.datasets.images import list_images
-from anoseg_bench.datasets.layouts import normal_items, pair_masks, unique_names
+from anoseg_bench.datasets.base import Category, Dataset, DatasetConfig, FilesConfig, Item, split_off
+from anoseg_bench.datasets.layouts import normal_items, pair_masks
 from anoseg_bench.errors import DataError
 
 
-class FolderConfig(DatasetConfig):
+class FolderConfig(FilesConfig):
     """Names of the folders and the split of the normal images."""
 
     normal: str = Field("normal", description="folder of normal images")
@@ -49,7 +48,7 @@ class Folder(Dataset):
         assert self.root is not None
         config = self.config
         folder = self.root if (self.root / config.normal).is_dir() else self.root / category
-        train = unique_names(normal_items(folder / config.normal, "normal"), folder)
+        train = normal_items(folder / config.normal, "normal")
         if not train:
             raise DataError(f"Expected normal training images in '{folder / config.normal}', but found none.")
         good = normal_items(folder / config.normal_test, "normal_test")
@@ -62,17 +61,9 @@ class Folder(Dataset):
                 f"Expected defective images in '{folder / config.defective}', but found none; there are {there}: name theirs by "
                 "--set folder.defective=NAME."
             )
-        return Category(category, train, unique_names([*good, *defective], folder))
+        return Category(category, train, [*good, *defective], folder=folder)
 
     def _defective(self, folder: Path) -> list[Item]:
-        top, masks = folder / self.config.defective, folder / self.config.mask
-        kinds = ["", *sorted(p.name for p in top.glob("*") if p.is_dir())]
-        orphans = sorted(p for p in masks.glob("*") if p.is_dir() and p.name not in kinds)
-        for orphan in orphans:
-            if files := list_images(orphan):
-                raise DataError(f"The mask '{files[0]}' has no image: there is no '{top / orphan.name}'.")
-        return [
-            Item("/".join(filter(None, ("defective", kind, image.stem))), kind or "defective", image, mask)
-            for kind in kinds
-            for image, mask in pair_masks(list_images(top / kind), list_images(masks / kind), masks / kind)
-        ]
+        paired = pair_masks(folder / self.config.defective, folder / self.config.mask)
+        kind_of = {name: name.partition("/")[0] if "/" in name else "defective" for name, _, _ in paired}
+        return [Item(f"defective/{name}", kind_of[name], image, mask) for name, image, mask in paired]

@@ -2,58 +2,67 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
-from anoseg_bench.datasets.base import GOOD, Category, Dataset, Item
+from anoseg_bench.datasets.base import GOOD, Category, Dataset, FilesConfig, Item
 from anoseg_bench.datasets.images import list_images
 from anoseg_bench.errors import DataError
 
 
-def pair_masks(images: list[Path], masks: list[Path], where: Path) -> list[tuple[Path, Path]]:
-    """Pair images with masks by stem (``000.png`` with ``000_mask.png`` or ``000.png``).
+def name_of(path: Path, folder: Path) -> str:
+    """Return the path of a file in a folder without its extension, ``/`` between folders, in the composed form of Unicode."""
+    return unicodedata.normalize("NFC", path.relative_to(folder).with_suffix("").as_posix())
+
+
+def pair_masks(folder: Path, where: Path) -> list[tuple[str, Path, Path]]:
+    """Pair the images below a folder with their masks: ``day2/000.png`` with ``day2/000_mask.png`` or ``day2/000.png``.
+
+    Returns
+    -------
+    list of (str, Path, Path)
+        Name (see `name_of`), image and mask.
 
     Raises
     ------
     DataError
         If an image has no mask or more than one, or a mask has no image.
     """
-    by_stem: dict[str, Path] = {}
-    stems = {image.stem for image in images}
-    for mask in masks:
-        stem = mask.stem.removesuffix("_mask") if mask.stem not in stems else mask.stem
-        if stem not in stems:
-            raise DataError(f"The mask '{mask}' has no image of the stem '{stem}'; add the image or remove the mask.")
-        if stem in by_stem:
-            raise DataError(f"Two masks for one image: '{by_stem[stem]}' and '{mask}'; remove one of them.")
-        by_stem[stem] = mask
-    for image in images:
-        if image.stem not in by_stem:
+    images, masks = unique_files(folder), [(name_of(mask, where), mask) for mask in list_images(where)]
+    paired: dict[str, Path] = {}
+    for full, mask in masks:
+        name = full if full in images else full.removesuffix("_mask")
+        if name not in images:
+            raise DataError(f"The mask '{mask}' has no image '{folder / name}.*'; add the image or remove the mask.")
+        if name in paired:
+            raise DataError(f"Two masks for one image: '{paired[name]}' and '{mask}'; remove one of them.")
+        paired[name] = mask
+    for name, image in images.items():
+        if name not in paired:
             raise DataError(
-                f"The defective test image '{image}' has no mask; expected '{where}/{image.stem}_mask.*' or "
-                f"'{where}/{image.stem}.*'."
+                f"The defective test image '{image}' has no mask; expected '{where / name}_mask.*' or '{where / name}.*'."
             )
-    return [(image, by_stem[image.stem]) for image in images]
+    return [(name, image, paired[name]) for name, image in images.items()]
 
 
-def normal_items(folder: Path, name: str) -> list[Item]:
-    """Return the images of a folder as normal items called ``<name>/<stem>``."""
-    return [Item(f"{name}/{path.stem}", GOOD, path) for path in list_images(folder)]
+def normal_items(folder: Path, name: str, masks: Path | None = None) -> list[Item]:
+    """Return the images below a folder as normal items called ``<name>/<their path>``, with masks that lie in `masks`, if any."""
+    of = {name_of(mask, masks).removesuffix("_mask"): mask for mask in list_images(masks)} if masks else {}
+    return [Item(f"{name}/{own}", GOOD, path, of.get(own)) for own, path in unique_files(folder).items()]
 
 
-def unique_names(items: list[Item], where: Path) -> list[Item]:
-    """Return the items, or raise DataError where two files share a stem (``000.png`` and ``000.jpg``)."""
-    seen: dict[str, Item] = {}
-    for item in items:
-        if item.name in seen:
-            raise DataError(f"Two images of one stem in '{where}': '{seen[item.name].image}' and '{item.image}'; rename one.")
-        seen[item.name] = item
-    return items
+def unique_files(folder: Path) -> dict[str, Path]:
+    """Return the images below a folder by their names, or raise DataError where two share one (``000.png``, ``000.jpg``)."""
+    files: dict[str, Path] = {}
+    for path in list_images(folder):
+        if (other := files.setdefault(name_of(path, folder), path)) != path:
+            raise DataError(f"Two images of one name in '{folder}': '{other}' and '{path}'; rename one.")
+    return files
 
 
 def defective_items(folder: Path, masks: Path, name: str, defect: str) -> list[Item]:
-    """Return the images of a folder as items of a defect type called ``<name>/<stem>``, with their masks in another folder."""
-    paired = pair_masks(list_images(folder), list_images(masks), masks)
-    return [Item(f"{name}/{image.stem}", defect, image, mask) for image, mask in paired]
+    """Return the images below a folder as items of a defect type called ``<name>/<their path>``, with their masks in `masks`."""
+    return [Item(f"{name}/{own}", defect, image, mask) for own, image, mask in pair_masks(folder, masks)]
 
 
 def complete(category: Category, layout: str) -> Category:
@@ -76,6 +85,8 @@ def complete(category: Category, layout: str) -> Category:
 
 class CategoryFolders(Dataset):
     """A published dataset with a folder for each category, each with ``train``; shown under its own name."""
+
+    Config = FilesConfig
 
     def categories(self) -> list[str]:
         """Return the folders of the root that hold ``train``."""

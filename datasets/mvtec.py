@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from anoseg_bench.datasets import DATASETS
-from anoseg_bench.datasets.base import GOOD, Category, Dataset, DatasetConfig, Item
+from anoseg_bench.datasets.base import GOOD, Category, Dataset, DatasetConfig, FilesConfig, Item
 from anoseg_bench.datasets.images import list_images
-from anoseg_bench.datasets.layouts import normal_items, pair_masks, unique_names
+from anoseg_bench.datasets.layouts import normal_items, pair_masks
 from anoseg_bench.errors import DataError
 
 TEXTURES = frozenset({"carpet", "grid", "leather", "tile", "wood"})
@@ -21,6 +21,7 @@ OBJECTS = frozenset({"bottle", "cable", "capsule", "hazelnut", "metal_nut", "pil
 class MVTecLayout(Dataset):
     """Any data in the layout of MVTec AD; shown under the name of its root folder."""
 
+    Config = FilesConfig
     layout = "folders, one per category, each with train/ and test/ (of one category, give the folder above it and --category)"
 
     def __init__(self, root: Path | None = None, config: DatasetConfig | None = None) -> None:
@@ -42,15 +43,12 @@ class MVTecLayout(Dataset):
         test: list[Item] = []
         defects = sorted(p.name for p in (folder / "test").glob("*") if p.is_dir())
         for defect in defects:
-            images = list_images(folder / "test" / defect)
-            if defect == GOOD:
-                test += normal_items(folder / "test" / GOOD, "test/good")
-                continue
             where = folder / "ground_truth" / defect
-            test += [
-                Item(f"test/{defect}/{image.stem}", defect, image, mask)
-                for image, mask in pair_masks(images, list_images(where), where)
-            ]
+            if defect == GOOD:
+                test += normal_items(folder / "test" / GOOD, "test/good", where)
+                continue
+            paired = pair_masks(folder / "test" / defect, where)
+            test += [Item(f"test/{defect}/{name}", defect, image, mask) for name, image, mask in paired]
         for orphan in sorted(p for p in (folder / "ground_truth").glob("*") if p.is_dir() and p.name not in defects):
             if masks := list_images(orphan):
                 raise DataError(f"The mask '{masks[0]}' has no image: there is no '{folder / 'test' / orphan.name}'.")
@@ -61,7 +59,7 @@ class MVTecLayout(Dataset):
         )
         validation = normal_items(folder / "validation" / GOOD, "validation/good")
         positional = POSITIONAL.get(category, frozenset())
-        return Category(category, unique_names(train, folder), unique_names(test, folder), validation, group, positional)
+        return Category(category, train, test, validation, group, positional, folder)
 
 
 @DATASETS.register("mvtec_ad", aliases=("mvtec",))

@@ -6,12 +6,11 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from anoseg_bench.datasets import DATASETS
 from anoseg_bench.datasets.base import Category, Item
-from anoseg_bench.datasets.images import list_images
+from anoseg_bench.datasets.images import list_images, open_picture
 from anoseg_bench.datasets.layouts import CategoryFolders, complete, normal_items
 from anoseg_bench.errors import DataError
 
@@ -48,11 +47,8 @@ def read_region(path: Path, saturations: dict[int, Saturation]) -> tuple[np.ndar
     DataError
         If the file cannot be read, or holds something else than black and one value of the configuration.
     """
-    try:
-        with Image.open(path) as image:
-            values = np.asarray(image.convert("L"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"Expected a readable mask, but '{path}' is not a whole image ({error}); copy it again.") from error
+    values = open_picture(path).values
+    values = values if values.ndim == 2 else values.max(axis=2)
     found = [int(value) for value in np.unique(values) if value]
     if len(found) != 1 or found[0] not in saturations:
         known, there = (", ".join(map(str, sorted(some))) for some in (saturations, found))

@@ -7,12 +7,12 @@ from pathlib import Path
 from pydantic import BaseModel, Field, ValidationError
 
 from anoseg_bench.datasets import DATASETS
-from anoseg_bench.datasets.base import GOOD, Category, Dataset, DatasetConfig, Item
+from anoseg_bench.datasets.base import GOOD, Category, Dataset, FilesConfig, Item
 from anoseg_bench.datasets.layouts import complete
 from anoseg_bench.errors import DataError
 
 
-class RealIADConfig(DatasetConfig):
+class RealIADConfig(FilesConfig):
     """Which images, in which split."""
 
     images: str = Field("realiad_1024", description="folder of the images: realiad_1024, realiad_512, realiad_256 or realiad_raw")

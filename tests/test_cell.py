@@ -161,7 +161,7 @@ def test_hashes_follow_the_content(tmp_path):
     assert inspect(data, "widget", tmp_path / "other", []).content == first
     assert inspect(data, "widget", tmp_path / "cache", ["widget/test/spot/000"]).content != first
     file = tmp_path / "widget" / "ground_truth" / "spot" / "000_mask.png"
-    mask = np.full((40, 48), 255, np.uint8)
+    mask = np.eye(40, 48, dtype=np.uint8)
     from PIL import Image
 
     Image.fromarray(mask).save(file)

@@ -54,7 +54,7 @@ def test_ambiguous_files_are_errors(widget):
         MVTecLayout(widget).load("widget")
     (folder / "ground_truth" / "spot" / "000.png").unlink()
     save(folder / "train" / "good" / "000.bmp", np.full((40, 48, 3), 9, np.uint8))
-    with pytest.raises(DataError, match=r"Two images of one stem.*000\.bmp"):
+    with pytest.raises(DataError, match=r"Two images of one name.*000\.bmp"):
         MVTecLayout(widget).load("widget")
 
 

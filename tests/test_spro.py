@@ -137,7 +137,7 @@ def test_in_bins_it_is_nearly_the_same():
     shape = (96, 96)
     maps, regions, kinds = [], [], []
     for i in range(12):
-        map_, mask = rng.normal(size=shape), np.zeros(shape, bool)
+        map_, mask = rng.standard_normal(shape, np.float32), np.zeros(shape, bool)
         if i >= 4:
             mask[10 : 20 + i, 30 : 40 + 2 * i] = True
             map_[mask] += 1.5
@@ -155,7 +155,7 @@ def test_resamples_are_those_of_evaluate_on_the_images_drawn():
     shape, kinds = (64, 64), ["good"] * 6 + ["a", "b"] * 4
     maps, regions = [], []
     for kind in kinds:
-        map_, mask = rng.normal(size=shape), np.zeros(shape, bool)
+        map_, mask = rng.standard_normal(shape, np.float32), np.zeros(shape, bool)
         if kind != "good":
             mask[10:30, 20 : 20 + rng.integers(4, 30)] = True
             map_[mask] += rng.uniform(0.5, 2)

@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Use a stored model on images: maps, overlays and a table of scores and decisions."""
-    from anoseg_bench.evaluation.predict import choose_row, find_images, load_method, predict_images, write_predictions
+    from anoseg_bench.evaluation.predict import choose_row, find_images, load_method, predict_images, reading_of, write_predictions
+    from anoseg_bench.formatting import counted
     from anoseg_bench.methods import METHODS
     from anoseg_bench.store.cells import Run
     from anoseg_bench.validation import choose_device
@@ -37,11 +38,13 @@ def main(arguments: argparse.Namespace) -> int:
         METHODS.match(plugin)
     run = Run.load(arguments.run)
     row = choose_row(run, arguments.method, arguments.category, arguments.seed)
-    files = find_images(arguments.images)
+    files, others = find_images(arguments.images)
+    if others:
+        out.error(f"note: {counted(len(others), 'file')} left out, no image that is read: {', '.join(map(str, others[:3]))}")
     method, result = load_method(run, row, choose_device(arguments.device))
     if is_stale(row.method, result.record.source):
         out.error(f"note: the code of {row.variant} has changed since it was trained; its maps may not fit the thresholds")
-    predicted, problems = predict_images(method, files)
+    predicted, problems = predict_images(method, files, reading_of(result))
     for problem in problems:
         out.error(f"error: {problem}")
     if predicted:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from anoseg_bench.console import Console
     from anoseg_bench.datasets.base import Dataset
     from anoseg_bench.evaluation.inspection import Inspection
+    from anoseg_bench.evaluation.maps import Area
     from anoseg_bench.store.cells import Row, Run
 
 USAGE, HELP = "--maps DIR", "the same numbers for maps that any other tool saved"
@@ -33,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                        "scores.csv in the folder of maps or of the category, else the largest value of each map)")  # fmt: skip
     parser.add_argument("--probability", action=argparse.BooleanOptionalAction, help="whether the maps are probabilities "
                        "(default: what maps.json beside them says, else not)")  # fmt: skip
+    parser.add_argument("--map-area", metavar="AREA", help="what a map of another aspect ratio covers: whole (the image, resized "
+                       "without keeping it), centre (its largest centred part) or centre:SHARE of that")  # fmt: skip
     parser.add_argument("--name", help="the name in tables (default: that of the folder)")
     parser.add_argument("--seed", type=int, help="the seed that the maps were made with, one of the run's (default: what maps.json "
                        "says, else the run's first, else 0)")  # fmt: skip
@@ -46,7 +49,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Score maps that any tool saved, in a run of their own or beside the methods of another."""
     from anoseg_bench.datasets import DATASETS
     from anoseg_bench.errors import UsageError
-    from anoseg_bench.evaluation.inspection import Inspection, excluded_of, inspect_all
+    from anoseg_bench.evaluation.inspection import Inspection, inspect_all, note_data
     from anoseg_bench.evaluation.score import SCORED, Source, score_category
     from anoseg_bench.methods import METHODS
     from anoseg_bench.store.cells import Row, Run
@@ -60,20 +63,20 @@ def main(arguments: argparse.Namespace) -> int:
     if earlier and earlier.info.dataset != dataset.label:
         raise UsageError(f"The run '{earlier.path}' is on {earlier.info.dataset}, not on {dataset.label}; name it by --dataset.")
     categories = choose_categories(dataset, arguments.category)
-    source = Source(arguments.maps, dataset.categories(), arguments.normal_maps, arguments.scores, arguments.probability)
+    area = parse_area(arguments.map_area)
+    source = Source(arguments.maps, dataset.categories(), arguments.normal_maps, arguments.scores, arguments.probability, area)
     source.check(categories)
     name = " ".join((arguments.name if arguments.name is not None else source.maps.resolve().name).split())
     if not name:
         raise UsageError("Expected a name that can be seen in --name, but got a blank one.")
-    if arguments.seed is not None:
-        parse_seeds(str(arguments.seed))
+    parse_seeds(str(arguments.seed or 0))
     noted = source.about(categories[0]).get("seed")
     seed = next((s for s in (arguments.seed, noted, *(earlier.info.seeds if earlier else [])) if s is not None), 0)
     current = earlier or run_of_its_own(arguments, dataset, name, seed)
     inspected = inspect_all(dataset, categories, current.store.root / "content", arguments.exclude, out)
     if earlier:
         check_same_test_sets(earlier, name, SCORED, seed, inspected)
-    current.info.excluded = excluded_of(inspected)
+    note_data(current.info, inspected)
     failed = 0
     for category, checked in inspected.items():
         row = Row(name, SCORED, dataset.label, category, seed, error=checked if isinstance(checked, str) else "")
@@ -98,6 +101,17 @@ def main(arguments: argparse.Namespace) -> int:
         return 1
     current.save()
     return max(finish(current, arguments, out), int(failed > 0))
+
+
+def parse_area(text: str | None) -> Area | None:
+    """Return what ``--map-area`` says, None for None; UsageError if it cannot be read."""
+    from anoseg_bench.errors import UsageError
+    from anoseg_bench.evaluation.maps import Area
+
+    try:
+        return None if text is None else Area.parse(text)
+    except ValueError as error:
+        raise UsageError(f"Wrong --map-area '{text}': expected whole, centre or centre:SHARE, above 0 to 1.") from error
 
 
 def fail(current: Run, row: Row, title: str, error: Exception, out: Console) -> None:

@@ -275,6 +275,7 @@ def write_cell(
         raise DataError(str(error)) from error
     good = sum(item.is_good for item in test.items)
     sizes = evaluation.region_sizes
+    reading = test.items[0].reading
     counts = {"held_out": len(held_out.items), "test_good": good, "test_defective": len(test.items) - good}
     record = CellRecord(
         **{name: getattr(made, name) for name in Made.model_fields} | {"images": made.images.model_copy(update=counts)},
@@ -289,6 +290,8 @@ def write_cell(
         mode=evaluation.mode,
         items=[(item.name, item.defect) for item in test.items],
         regions=Regions(number=len(sizes), **_spread(sizes)),
+        value_range=None if reading.low is None or reading.high is None else (reading.low, reading.high),
+        page=reading.page,
     )
     arrays = {name: _compact(a) for name, a in (evaluation.curves | evaluation.per_image).items()}
     arrays["region_sizes"] = _compact(sizes)

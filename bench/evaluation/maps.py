@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
+import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,21 +18,68 @@ from PIL import Image
 
 from anoseg_bench.datasets.base import Item
 from anoseg_bench.datasets.images import EXTENSIONS as IMAGE_EXTENSIONS
+from anoseg_bench.datasets.images import walk
 from anoseg_bench.errors import DataError
 from anoseg_bench.store.cells import to_json, write_atomically
 
 EXTENSIONS = (".tiff", ".tif", ".npy", ".npz", ".png")
 SCORES, ABOUT = "scores.csv", "maps.json"
+#: As many extensions as a name may have too many: ``003.jpg.png`` has two.
+_EXTENSIONS_AT_MOST = 3
 
 
 def to_original(map_: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Return a map, float32 (h, w), at the size of its image, (H, W): bilinear, align_corners=False."""
+    """Return a map (h, w) of floats at the size of its image, (H, W): bilinear, align_corners=False.
+
+    What is even stays even: computed in float64 and rounded to the map's type once, equal neighbours give their own value.
+    """
     import torch
     import torch.nn.functional as F
 
     if map_.shape == shape:
         return map_
-    return F.interpolate(torch.from_numpy(map_)[None, None], size=shape, mode="bilinear", align_corners=False)[0, 0].numpy()
+    wide = torch.from_numpy(np.asarray(map_, np.float64))[None, None]
+    resized = F.interpolate(wide, size=shape, mode="bilinear", align_corners=False)[0, 0].numpy()
+    return resized.clip(map_.min(), map_.max()).astype(map_.dtype, copy=False)
+
+
+@dataclass(frozen=True)
+class Area:
+    """The part of its image that a map covers: `share` of the sides of the largest centred one of the map's aspect ratio.
+
+    Attributes
+    ----------
+    share : float or None
+        In (0, 1]; None for the whole image, its aspect ratio given up.
+    """
+
+    share: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Area:
+        """Return the area of ``whole``, ``centre`` or ``centre:SHARE``; ValueError if it is none of these."""
+        kind, _, share = text.partition(":")
+        area = cls(float(share or 1)) if kind == "centre" else cls()
+        if kind not in ("whole", "centre") or (kind == "whole" and share) or not (area.share is None or 0 < area.share <= 1):
+            raise ValueError("expected whole, centre or centre:SHARE with a share above 0, at most 1")
+        return area
+
+    def place(self, map_: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """Return a map at the size (H, W) of its image; what it does not cover has its lowest value."""
+        if self.share is None:
+            return to_original(map_, shape)
+        scale = self.share * min(shape[0] / map_.shape[0], shape[1] / map_.shape[1])
+        height, width = (max(1, round(side * scale)) for side in map_.shape)
+        top, left = (shape[0] - height) // 2, (shape[1] - width) // 2
+        whole = np.full(shape, map_.min())
+        whole[top : top + height, left : left + width] = to_original(map_, (height, width))
+        return whole
+
+
+def has_aspect(map_: tuple[int, int], shape: tuple[int, int]) -> bool:
+    """Return whether a map (h, w) has the aspect ratio of its image (H, W), but for less than a pixel of rounding."""
+    (h, w), (height, width) = map_, shape
+    return abs(h - w * height / width) < 1 or abs(w - h * width / height) < 1
 
 
 @dataclass(frozen=True)
@@ -57,9 +104,9 @@ class Predicted:
     shapes : sequence of tuple of int
         Their sizes (H, W).
     maps : Stream
-        float32, at these sizes.
+        float32 or float64, at these sizes.
     scores : numpy.ndarray or None
-        float32, one per image; None for the maximum of each map.
+        float32 or float64, one per image; None for the maximum of each map.
     other_scores : dict of str to numpy.ndarray
         More image scores by name, for comparison.
     """
@@ -98,19 +145,32 @@ def write_maps(folder: Path, parts: Sequence[Predicted], about: dict[str, Any]) 
     write_atomically(folder / ABOUT, to_json(about))
 
 
+def narrow(values: np.ndarray) -> np.ndarray:
+    """Return numbers as float32 where that changes none of them, else as float64."""
+    with np.errstate(over="ignore"):
+        narrowed = values.astype(np.float32)
+    return narrowed if np.array_equal(narrowed, values, equal_nan=True) else values.astype(np.float64)
+
+
 def read_map(path: Path) -> np.ndarray:
     """Read a map from a TIFF, PNG, npy or npz file.
 
     Returns
     -------
     numpy.ndarray
-        float32, (H, W). Unsigned whole numbers of 8 and 16 bit are divided by the largest of their type.
+        float32, or float64 where the file has numbers that float32 has not; (H, W). Unsigned whole numbers of 8 and 16 bit are
+        divided by the largest of their type.
 
     Raises
     ------
     DataError
         If the file cannot be read, or holds something else than one map of such numbers.
     """
+    return read_map_and_kind(path)[0]
+
+
+def read_map_and_kind(path: Path) -> tuple[np.ndarray, str]:
+    """Return what `read_map` does, and what the file holds: ``"floats"``, ``"8 bit"`` or ``"16 bit"``."""
     try:
         values = _read(path)
     except (OSError, ValueError, SyntaxError, EOFError, zipfile.BadZipFile, RuntimeError, tifffile.TiffFileError) as error:
@@ -121,15 +181,15 @@ def read_map(path: Path) -> np.ndarray:
     if squeezed.ndim != 2 or squeezed.size == 0:
         raise DataError(f"Expected a map (H, W) in '{path}', but got an array {values.shape}; a coloured picture is no map.")
     if squeezed.dtype.kind == "u" and squeezed.dtype.itemsize <= 2:
-        return squeezed.astype(np.float32) / np.float32(np.iinfo(squeezed.dtype).max)
+        scaled = squeezed.astype(np.float32) / np.float32(np.iinfo(squeezed.dtype).max)
+        return scaled, f"{8 * squeezed.dtype.itemsize} bit"
     if not np.issubdtype(squeezed.dtype, np.floating):
         raise DataError(f"Expected floats or unsigned numbers of 8 or 16 bit in '{path}', but got {squeezed.dtype}.")
-    with np.errstate(over="ignore"):
-        result = squeezed.astype(np.float32)
+    result = narrow(squeezed)
     if not np.isfinite(result).all():
         row, column = np.argwhere(~np.isfinite(result))[0]
         raise DataError(f"Expected finite numbers in '{path}', but row {row}, column {column} has {squeezed[row, column]}.")
-    return result
+    return result, "floats"
 
 
 def _read(path: Path) -> np.ndarray:
@@ -154,21 +214,31 @@ def _read(path: Path) -> np.ndarray:
 class NameMatcher:
     """Finds what belongs to an item: what its name ``test/crack/003`` ends (``x/test/crack/003``), or is the end of (``003``).
 
+    Names are compared in Unicode's composed form; what comes nearest goes first: the same name, then one with extensions more
+    (``003.jpg`` for ``003``), then one with less.
+
     Parameters
     ----------
     names : sequence of str
-        Names of files, without extension, ``/`` between folders.
+        Names of files, without the extension of maps, ``/`` between folders.
     what : str
         For messages: ``"map"``.
     """
 
     def __init__(self, names: Sequence[str], what: str) -> None:
         self._what = what
-        self._whole = {tuple(name.split("/")): name for name in names}
-        self._ends: dict[tuple[str, ...], list[str]] = {}
-        for parts, name in self._whole.items():
-            for n in range(len(parts)):
-                self._ends.setdefault(parts[n:], []).append(name)
+        self._levels: list[tuple[dict[tuple[str, ...], list[str]], dict[tuple[str, ...], list[str]]]] = []
+        for level in range(_EXTENSIONS_AT_MOST + 1):
+            whole: dict[tuple[str, ...], list[str]] = {}
+            ends: dict[tuple[str, ...], list[str]] = {}
+            for name in names:
+                forms = _forms(name)
+                if level < len(forms):
+                    parts = tuple(forms[level].split("/"))
+                    whole.setdefault(parts, []).append(name)
+                    for n in range(len(parts)):
+                        ends.setdefault(parts[n:], []).append(name)
+            self._levels.append((whole, ends))
         self._taken: dict[str, str] = {}
 
     @property
@@ -184,10 +254,7 @@ class NameMatcher:
         DataError
             If several fit, or what fits belongs to another item already.
         """
-        parts = tuple(item.split("/"))
-        fitting = list(self._ends.get(parts, []))
-        if not whole:
-            fitting += [self._whole[parts[n:]] for n in range(1, len(parts)) if parts[n:] in self._whole]
+        fitting = next(filter(None, (self._fitting(form, level, whole) for form in _forms(item) for level in self._levels)), [])
         if len(fitting) > 1:
             raise DataError(f"Expected one {self._what} for '{item}', but '{fitting[0]}' and '{fitting[1]}' both fit; remove one.")
         if not fitting:
@@ -196,21 +263,27 @@ class NameMatcher:
         if other != item:
             raise DataError(
                 f"The {self._what} '{fitting[0]}' fits both '{other}' and '{item}'; put it into a folder "
-                f"'{'/'.join(parts[:-1])}' below the category's, as '{item}'."
+                f"'{item.rpartition('/')[0]}' below the category's, as '{item}'."
             )
         return fitting[0]
 
-
-def without_extension(name: str) -> str:
-    """Return a name without the extensions of maps and images: ``003.jpg.npy`` and ``003`` are the same."""
-    stem = PurePosixPath(name)
-    while stem.suffix.lower() in (*EXTENSIONS, *IMAGE_EXTENSIONS):
-        stem = stem.with_suffix("")
-    return stem.as_posix()
+    def _fitting(self, item: str, level: tuple[dict, dict], whole: bool) -> list[str]:
+        parts = tuple(item.split("/"))
+        names, ends = level
+        shorter = [] if whole else [name for n in range(1, len(parts)) for name in names.get(parts[n:], [])]
+        return [*ends.get(parts, []), *shorter]
 
 
-def list_maps(folder: Path) -> dict[str, Path]:
-    """Return the map files under a folder by their path without extension.
+def _forms(name: str) -> list[str]:
+    """Return a name in Unicode's composed form, with all its extensions, then with one less of those of maps and images, ..."""
+    forms = [PurePosixPath(unicodedata.normalize("NFC", name))]
+    while forms[-1].suffix.lower() in (*EXTENSIONS, *IMAGE_EXTENSIONS) and len(forms) <= _EXTENSIONS_AT_MOST:
+        forms.append(forms[-1].with_suffix(""))
+    return [form.as_posix() for form in forms]
+
+
+def list_maps(folder: Path) -> tuple[dict[str, Path], list[Path]]:
+    """Return the map files under a folder by their path without the extension of maps, and what else is there.
 
     Raises
     ------
@@ -218,16 +291,15 @@ def list_maps(folder: Path) -> dict[str, Path]:
         If two files differ in their extension only.
     """
     files: dict[str, Path] = {}
-    for root, folders, names in os.walk(folder, followlinks=True):
-        folders.sort()
-        for path in sorted(Path(root) / name for name in names):
-            if path.suffix.lower() not in EXTENSIONS or path.name.startswith("."):
-                continue
-            name = without_extension(path.relative_to(folder).as_posix())
-            if name in files:
-                raise DataError(f"Expected one map per name, but there are '{files[name]}' and '{path}'; remove one.")
-            files[name] = path
-    return files
+    others: list[Path] = []
+    for path in walk(folder):
+        if path.suffix.lower() not in EXTENSIONS or path.name.startswith("."):
+            others += [path] if path.name not in (SCORES, ABOUT) else []
+            continue
+        name = path.relative_to(folder).with_suffix("").as_posix()
+        if (other := files.setdefault(name, path)) != path:
+            raise DataError(f"Expected one map per name, but there are '{other}' and '{path}'; remove one.")
+    return files, others
 
 
 def read_scores(path: Path) -> dict[str, float]:
@@ -243,7 +315,7 @@ def read_scores(path: Path) -> dict[str, float]:
             table = csv.DictReader(file)
             if not {"name", "score"} <= set(table.fieldnames or ()):
                 raise DataError(f"Expected the columns name and score in '{path}', but got {', '.join(table.fieldnames or ())}.")
-            rows = [(without_extension(str(row["name"])), str(row["score"])) for row in table]
+            rows = [(unicodedata.normalize("NFC", str(row["name"])), str(row["score"])) for row in table]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"Expected image scores in '{path}', but it cannot be read ({error}).") from error
     scores: dict[str, float] = {}

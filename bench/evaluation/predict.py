@@ -14,7 +14,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from anoseg_bench.datasets.images import list_images, read_image
+from anoseg_bench.datasets.images import PLAIN, Reading, list_images, read_image, walk
 from anoseg_bench.errors import BenchError, DataError, UsageError
 from anoseg_bench.evaluation.cell import resize, scores_of_maps
 from anoseg_bench.evaluation.maps import to_original
@@ -92,8 +92,8 @@ def load_method(run: Run, row: Row, device: str) -> tuple[Method, CellResult]:
     return method, result
 
 
-def find_images(given: list[Path]) -> list[Path]:
-    """Return image files; folders stand for the images in them.
+def find_images(given: list[Path]) -> tuple[list[Path], list[Path]]:
+    """Return image files, and what else lies in given folders, which stand for the images in them and below.
 
     Raises
     ------
@@ -101,12 +101,14 @@ def find_images(given: list[Path]) -> list[Path]:
         If one is not there, or a folder has no image.
     """
     files: list[Path] = []
+    others: list[Path] = []
     for path in given:
         inside = list_images(path) if path.is_dir() else [path]
+        others += sorted(set(walk(path)) - set(inside)) if path.is_dir() else []
         if not inside or not path.exists():
             raise UsageError(f"Expected an image or a folder of images at '{path}', but there is none.")
         files += inside
-    return list(dict.fromkeys(files))
+    return list(dict.fromkeys(files)), others
 
 
 @dataclass(frozen=True)
@@ -119,12 +121,18 @@ class PredictedImage:
     score: float
 
 
-def predict_images(method: Method, files: list[Path]) -> tuple[list[PredictedImage], list[str]]:
+def reading_of(result: CellResult) -> Reading:
+    """Return how images must be read to be what the method of a cell was trained on."""
+    low, high = result.record.value_range or (None, None)
+    return Reading(low, high, result.record.page)
+
+
+def predict_images(method: Method, files: list[Path], reading: Reading = PLAIN) -> tuple[list[PredictedImage], list[str]]:
     """Return what a method says of image files, one at a time, and why some could not be read."""
     predicted, problems = [], []
     for path in files:
         try:
-            image = read_image(path)
+            image = read_image(path, reading)
         except DataError as error:
             problems.append(str(error))
             continue
@@ -166,7 +174,7 @@ def write_predictions(predicted: list[PredictedImage], method: Method, result: C
         taken.add(name)
         map_ = to_original(d.map, d.shape)
         tifffile.imwrite(out / "maps" / f"{name}.tiff", map_, compression="zlib", predictor=True)
-        shown = overlay(read_image(d.path).astype(np.float32), map_, low, high, pixel)
+        shown = overlay(read_image(d.path, reading_of(result)).astype(np.float32), map_, low, high, pixel)
         Image.fromarray(shown).save(out / "overlays" / f"{name}.png")
         marked = int((map_ >= pixel).sum()) if math.isfinite(pixel) else None
         defective = "" if not math.isfinite(image_level) else "yes" if d.score >= image_level else "no"

@@ -16,15 +16,19 @@ from anoseg_bench.evaluation.inspection import Inspection
 from anoseg_bench.evaluation.maps import (
     EXTENSIONS,
     SCORES,
+    Area,
     NameMatcher,
     Predicted,
     Stream,
+    has_aspect,
     list_maps,
+    narrow,
     read_about,
     read_map,
+    read_map_and_kind,
     read_scores,
-    to_original,
 )
+from anoseg_bench.formatting import counted
 from anoseg_bench.metrics import VERSION as METRICS_VERSION
 from anoseg_bench.store.cells import Store
 
@@ -48,6 +52,8 @@ class Source:
         CSV with the columns ``name`` and ``score``; None takes ``scores.csv`` beside the maps where it is there.
     probability : bool or None
         Whether the maps are probabilities; None takes what ``maps.json`` says, else False.
+    area : Area or None
+        Which part of its image a map covers; None expects maps of their images' aspect ratio.
     """
 
     maps: Path
@@ -55,6 +61,7 @@ class Source:
     normal_maps: Path | None = None
     scores: Path | None = None
     probability: bool | None = None
+    area: Area | None = None
 
     def check(self, asked: list[str]) -> None:
         """Check that everything is there, and that it is plain which category the maps belong to.
@@ -126,19 +133,24 @@ def score_category(source: Source, inspection: Inspection, dataset: str, seed: i
     for what, asked in (("dataset", dataset), ("category", category.name), ("seed", seed)):
         if about.get(what, asked) != asked:
             raise DataError(f"Expected maps of the {what} '{asked}', but their maps.json says '{about[what]}'.")
-    tested, given, unused = _find(source, category)
+    tested, given, remarks = _find(source, category)
     unseen = [item for item in (*category.train, *category.validation) if item.name in given]
     probability = bool(about.get("probability")) if source.probability is None else source.probability
     table, scores = source.scores_of(category.name)
-    remarks = [f"{len(unused)} files fit no image, e.g. '{unused[0]}'"] if unused else []
-    test = _predicted(category.test, tested)
-    held_out = _predicted(unseen, given)
+    kinds: dict[str, Path] = {}
+    test = _predicted(category.test, tested, source.area, kinds)
+    held_out = _predicted(unseen, given, source.area, kinds)
+    remarks += _about_scales(kinds)
+    if source.area and source.area.share is not None:
+        remarks.append(
+            f"maps cover the centre of their images ({source.area.share:g}), what lies outside counts as the lowest value"
+        )
     if table:
         held_out, test = _with_scores(held_out, scores), _with_scores(test, scores)
         if test.scores is None:
             raise DataError(f"Expected a score for each test image of '{category.name}' in '{table}', but some have none.")
         if held_out.scores is None:
-            held_out = Predicted(held_out.items, held_out.shapes, held_out.maps, np.empty(0, np.float32))
+            held_out = Predicted(held_out.items, held_out.shapes, held_out.maps, np.empty(0))
             remarks.append(f"'{table}' has no scores of the normal images outside the test set: no deployable threshold of images")
     digests, unseen_digests = _digests(tested), _digests(given)
     _refuse_test_maps(digests, unseen_digests, given)
@@ -152,6 +164,8 @@ def score_category(source: Source, inspection: Inspection, dataset: str, seed: i
         "content": inspection.content,
         "seed": seed,
     }
+    if source.area:
+        given_maps["area"] = source.area.share
     identity = {"scored": given_maps, "metrics": METRICS_VERSION}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:20]
     image_scores = f"image scores of {table}" if table else "the largest value of each map as image score"
@@ -172,9 +186,9 @@ def score_category(source: Source, inspection: Inspection, dataset: str, seed: i
 
 
 def _find(source: Source, category: Category) -> tuple[dict[str, Path], dict[str, Path], list[str]]:
-    """Return the map files of the test images, those of normal images outside the test set, and what fits no image."""
+    """Return the map files of the test images, those of normal images outside the test set, and what is to be said of others."""
     folder = source.of_category(source.maps, category.name)
-    files = list_maps(folder)
+    files, others = list_maps(folder)
     names = NameMatcher(list(files), "map")
     tested = _pair(category.test, names, files)
     missing = [item.name for item in category.test if item.name not in tested]
@@ -188,14 +202,18 @@ def _find(source: Source, category: Category) -> tuple[dict[str, Path], dict[str
     if source.normal_maps is None:
         given = _pair(normals, names, files, whole=True)
     else:
-        others = list_maps(source.of_category(source.normal_maps, category.name))
-        given = _pair(normals, NameMatcher(list(others), "map"), others)
+        normal_files, left = list_maps(source.of_category(source.normal_maps, category.name))
+        others += left
+        given = _pair(normals, NameMatcher(list(normal_files), "map"), normal_files)
         if not given:
             raise DataError(
                 f"Expected maps of normal images outside the test set in '{source.normal_maps}', named like them (e.g. "
-                f"'{normals[0].name}'), but none of its {len(others)} map files fits."
+                f"'{normals[0].name}'), but none of its {len(normal_files)} map files fits."
             )
-    return tested, given, sorted(set(files) - names.taken)
+    unused = sorted(set(files) - names.taken)
+    remarks = [f"{counted(len(unused), 'map fits', 'maps fit')} no image, e.g. '{unused[0]}'"] if unused else []
+    remarks += [f"{counted(len(others), 'file is', 'files are')} no map, e.g. '{others[0]}'"] if others else []
+    return tested, given, remarks
 
 
 def _pair(items: list[Item], names: NameMatcher, files: dict[str, Path], whole: bool = False) -> dict[str, Path]:
@@ -204,29 +222,49 @@ def _pair(items: list[Item], names: NameMatcher, files: dict[str, Path], whole: 
     return {item: files[hit] for item, hit in hits.items() if hit is not None}
 
 
-def _predicted(items: list[Item], files: dict[str, Path]) -> Predicted:
-    """Return maps at the sizes of their images; the score of an image is the largest value of the map as it was saved."""
+def _about_scales(kinds: dict[str, Path]) -> list[str]:
+    """Return a note where maps are of 8 and of 16 bit; DataError where some are floats: one threshold cannot be for both."""
+    if len(kinds) < 2:
+        return []
+    named = " and ".join(f"'{path}' ({kind})" for kind, path in kinds.items())
+    if "floats" in kinds:
+        raise DataError(f"Expected maps on one scale, but there are {named}; save all as floats.")
+    return [f"maps are of 8 and of 16 bit, each divided by its type's largest number: {named}"]
+
+
+def _predicted(items: list[Item], files: dict[str, Path], area: Area | None, kinds: dict[str, Path]) -> Predicted:
+    """Return maps at the sizes of their images; the score of an image is the largest value of the map as it was saved.
+
+    `kinds` takes a file for each kind of numbers that the files hold.
+    """
     shapes: list[tuple[int, int]] = []
     peaks: list[float] = []
     for item in items:
         height, width = item.load_image().shape[:2]
-        map_ = read_map(files[item.name])
+        map_, kind = read_map_and_kind(files[item.name])
+        kinds.setdefault(kind, files[item.name])
         if height != width and map_.shape == (width, height):
             raise DataError(
                 f"Expected a map of {height} rows and {width} columns, but '{files[item.name]}' has them the other way round; "
                 "transpose it."
             )
+        if area is None and not has_aspect((map_.shape[0], map_.shape[1]), (height, width)):
+            raise DataError(
+                f"Expected a map of the aspect ratio of its image, {width}x{height}, but '{files[item.name]}' is "
+                f"{map_.shape[1]}x{map_.shape[0]}; say what it covers: --map-area whole, where the image was squeezed, "
+                "or centre, or centre:SHARE, where it was cropped."
+            )
         shapes.append((height, width))
         peaks.append(float(map_.max()))
-    stream = Stream(lambda i: to_original(read_map(files[items[i].name]), shapes[i]), len(items))
-    return Predicted(items, shapes, stream, np.array(peaks, np.float32))
+    stream = Stream(lambda i: (area or Area()).place(read_map(files[items[i].name]), shapes[i]), len(items))
+    return Predicted(items, shapes, stream, narrow(np.array(peaks)))
 
 
 def _with_scores(predicted: Predicted, table: dict[str, float]) -> Predicted:
     """Return it with the image scores of a table, None where an image has none."""
     names = NameMatcher(list(table), "score")
     hits = [names.find(item.name) for item in predicted.items]
-    own = None if None in hits else np.array([table[str(hit)] for hit in hits], np.float32)
+    own = None if None in hits else narrow(np.array([table[str(hit)] for hit in hits]))
     return Predicted(predicted.items, predicted.shapes, predicted.maps, own)
 
 

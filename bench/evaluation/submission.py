@@ -17,7 +17,7 @@ from PIL import Image
 from anoseg_bench.datasets.images import list_images
 from anoseg_bench.errors import DataError, UsageError
 from anoseg_bench.evaluation.maps import to_original
-from anoseg_bench.evaluation.predict import choose_row, load_method, predict_images
+from anoseg_bench.evaluation.predict import choose_row, load_method, predict_images, reading_of
 from anoseg_bench.store.cells import Run
 
 #: What the server evaluates: of each category, the images of these folders.
@@ -71,12 +71,12 @@ def write_submission(run: Run, method: str, seed: int | None, root: Path, out: P
     decided = all(map(math.isfinite, thresholds.values()))
     if not decided:
         notes.append(f"no {THRESHOLDED}: not every category has a deployable threshold")
-    for category, (model, _) in models.items():
+    for category, (model, cell) in models.items():
         found = [list_images(root / category / folder) for folder in PRIVATE]
         if not all(found):
             raise DataError(f"Expected images in {' and '.join(PRIVATE)} of '{root / category}', but found none; unpack all of it.")
         files = [path for images in found for path in images]
-        predicted, problems = predict_images(model, files)
+        predicted, problems = predict_images(model, files, reading_of(cell))
         if problems:
             raise DataError(problems[0])
         peak = max(float(np.abs(one.map).max()) for one in predicted)
@@ -84,7 +84,7 @@ def write_submission(run: Run, method: str, seed: int | None, root: Path, out: P
             map_, name = to_original(one.map, one.shape), one.path.relative_to(root)
             tifffile.imwrite(_made(out / CONTINUOUS / name.with_suffix(".tiff")), to_float16(map_, peak))
             if decided:
-                marked = (map_ >= np.float32(thresholds[category])).astype(np.uint8) * 255
+                marked = (map_ >= thresholds[category]).astype(np.uint8) * 255
                 Image.fromarray(marked).save(_made(out / THRESHOLDED / name.with_suffix(".png")))
     return notes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from anoseg_bench.console import Console
-from anoseg_bench.evaluation.inspection import excluded_of, inspect_all
+from anoseg_bench.evaluation.inspection import inspect_all, note_data
 from anoseg_bench.execution.engines import Setup, check_engine, make_engine
 from anoseg_bench.execution.loop import Execution
 from anoseg_bench.execution.narrator import Narrator
@@ -33,8 +33,8 @@ def decide(plan: Plan, run: Run, out: Console) -> list[Decision]:
     UsageError
         If a pattern of what to leave out matches no image.
     """
-    inspected = inspect_all(plan.dataset, plan.categories, run.store.root / "content", plan.exclude, out)
-    run.info.excluded = excluded_of(inspected)
+    inspected = inspect_all(plan.dataset, plan.categories, run.store.root / "content", plan.exclude, out, plan.rerun == "all")
+    note_data(run.info, inspected)
     decisions = resolve(plan, inspected, run.store)
     stale = [decision for decision in decisions if decision.stale]
     if stale and plan.rerun not in ("stale", "all"):

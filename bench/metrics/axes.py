@@ -19,10 +19,10 @@ FPR_GRID = np.concatenate([[0.0], np.logspace(-5, 0, 251)])
 RECALL_GRID = np.linspace(0, 1, 201)
 
 
-def value_thresholds(low: float, high: float, scaled: bool, axis: np.ndarray) -> np.ndarray:
-    """Return thresholds on the map's value, float32: `axis` itself, or stretched over the scores; none if those are infinite."""
+def value_thresholds(low: float, high: float, scaled: bool, axis: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return thresholds on the map's value, of a type: `axis` itself, or stretched over the scores; none if those are infinite."""
     if not scaled:
-        return axis.astype(np.float32)
+        return axis.astype(dtype)
     if not np.isfinite(high - low):
-        return np.empty(0, np.float32)
-    return np.where(axis == 1, high, low + axis * (high - low)).astype(np.float32)
+        return np.empty(0, dtype)
+    return np.where(axis == 1, high, low + axis * (high - low)).astype(dtype)

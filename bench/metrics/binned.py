@@ -9,6 +9,7 @@ and the edges divide what the numbers are sensitive to into equal parts.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,7 +21,7 @@ _COARSE = 1 << 21
 _INSIDE = 1 << 11
 #: Edges that a sketch gives; each bin then holds about 1e-4 of the sensitivity.
 EDGES = 1 << 18
-#: Bytes that exact mode needs for a normal and for a defective pixel.
+#: Bytes that exact mode needs for a normal and for a defective pixel of float32.
 _BYTES = (12, 100)
 #: Below this rate of clean pixels no number looks.
 _FINEST_RATE = 1e-6
@@ -40,6 +41,19 @@ def from_keys(keys: np.ndarray) -> np.ndarray:
     return np.where(keys & _SIGN, keys & ~_SIGN, ~keys).astype(np.uint32).view(np.float32)
 
 
+def _narrowed(part: Part) -> Part:
+    """Return a part with its scores as float32; ValueError if that would merge some of them."""
+    if part.normal.dtype == np.float32:
+        return part
+    arrays = [values.astype(np.float32) for values in (part.normal, part.defective)]
+    if any(len(np.unique(a)) < len(np.unique(b)) for a, b in zip(arrays, (part.normal, part.defective), strict=True)):
+        raise ValueError(
+            "Expected scores that differ as float32, as these maps are too many to be kept whole, but some of float64 merge; "
+            "subtract a constant and scale them, or give more memory."
+        )
+    return replace(part, normal=arrays[0], defective=arrays[1])
+
+
 class Sketch:
     """Coarse histograms of the scores, from which edges are laid; sketches of parts of a test set add up.
 
@@ -53,6 +67,8 @@ class Sketch:
         The smallest and the largest score.
     """
 
+    dtype = np.dtype(np.float32)
+
     def __init__(self) -> None:
         self.defective, self.normal, self.clean = (np.zeros(_COARSE, np.int64) for _ in range(3))
         self.shared = np.zeros(_COARSE)
@@ -60,6 +76,7 @@ class Sketch:
 
     def add(self, part: Part) -> None:
         """Count the pixels of one image."""
+        part = _narrowed(part)
         np.add.at(self.defective, ordered_keys(part.defective) >> _SHIFT, 1)
         normal = ordered_keys(part.normal) >> _SHIFT
         np.add.at(self.normal, normal, 1)
@@ -117,7 +134,7 @@ def collect(parts: Iterable[Part], memory: int) -> list[Part] | Sketch:
     for part in parts:
         if sketch is None:
             held.append(part)
-            taken += _BYTES[0] * len(part.normal) + _BYTES[1] * len(part.defective)
+            taken += (_BYTES[0] * len(part.normal) + _BYTES[1] * len(part.defective)) * part.normal.itemsize // 4
             if taken > memory:
                 sketch = Sketch()
                 while held:
@@ -145,6 +162,8 @@ class Binned:
         float32, ascending, distinct, the first -inf. A score belongs to the last edge that is not above it.
     """
 
+    dtype = np.dtype(np.float32)
+
     def __init__(self, edges: np.ndarray) -> None:
         self.edges = edges
         self._normal, self._clean = np.zeros(len(edges), np.int64), np.zeros(len(edges), np.int64)
@@ -154,6 +173,7 @@ class Binned:
 
     def add(self, part: Part) -> None:
         """Count the pixels of one image."""
+        part = _narrowed(part)
         bins = len(self.edges)
         normal = np.bincount(self._bin(part.normal), minlength=bins)
         self._normal += normal

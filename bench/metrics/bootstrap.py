@@ -113,7 +113,7 @@ def resampled_defect(
     for which in ("oracle", "deployable"):
         threshold = thresholds[f"image_threshold_{which}"]
         if members.any() and np.isfinite(threshold):
-            out[f"image_recall_{which}"] = mine @ (scores[members] >= np.float32(threshold)) / mine.sum(axis=1)
+            out[f"image_recall_{which}"] = mine @ (scores[members] >= threshold) / mine.sum(axis=1)
     axes = [axis for axis in ("value", "rate") if f"thresholds_{axis}" in per_image]
     if not members.any() or not axes:
         return out
@@ -159,7 +159,7 @@ def _of_images(scores: np.ndarray, defective: np.ndarray, weights: np.ndarray, t
     out["image_f1_max"] = _pick(f1, best)
     out |= _rates("image_", "oracle", _pick(tp, best), _pick(fp, best), positives, negatives)
     if np.isfinite(threshold):
-        tp, fp = (w @ (s >= np.float32(threshold)) for w, s in ((abnormal, scores[defective]), (normal, scores[~defective])))
+        tp, fp = (w @ (s >= threshold) for w, s in ((abnormal, scores[defective]), (normal, scores[~defective])))
         out |= _rates("image_", "deployable", tp, fp, positives, negatives)
     return out
 

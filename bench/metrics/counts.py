@@ -25,7 +25,7 @@ class Counts:
     Attributes
     ----------
     thresholds : numpy.ndarray
-        float32, (K,).
+        float32, or float64 where the scores are; (K,).
     tp, fp, fp_above : numpy.ndarray
         int64, (K,): defective pixels >= t; normal pixels >= t; normal pixels > t.
     overlap : numpy.ndarray
@@ -52,7 +52,7 @@ class Part:
     kind : str
         The image's defect type.
     normal, defective : numpy.ndarray
-        float32, ascending: scores of normal and of defective pixels.
+        float32 or float64, ascending: scores of normal and of defective pixels.
     share : numpy.ndarray
         float64, for each defective pixel 1 / (pixels of its region).
     regions : numpy.ndarray
@@ -84,6 +84,10 @@ class Scores(Protocol):
     """The scores of all images, kept whole (`anoseg_bench.metrics.exact`) or in bins (`anoseg_bench.metrics.binned`)."""
 
     @property
+    def dtype(self) -> np.dtype:
+        """The type of the scores, float32 or float64."""
+
+    @property
     def positives(self) -> int:
         """Defective pixels."""
 
@@ -102,7 +106,13 @@ class Scores(Protocol):
         """Return how many defective, normal and clean pixels are >= each threshold, int64."""
 
     def rate_thresholds(self, rates: np.ndarray) -> np.ndarray:
-        """Return the smallest thresholds with at most these false-positive rates on clean pixels, float32."""
+        """Return the smallest thresholds with at most these false-positive rates on clean pixels, of the scores' type."""
+
+
+def as_floats(values: np.ndarray) -> np.ndarray:
+    """Return numbers as float32 where their type fits into it (floats of 16 bit, whole numbers of 16), else as float64."""
+    values = np.asarray(values)
+    return values.astype(np.float32 if np.can_cast(values.dtype, np.float32) else np.float64, copy=False)
 
 
 def at_least(ordered: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
@@ -111,10 +121,10 @@ def at_least(ordered: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
 
 
 def just_above(scores: np.ndarray) -> np.ndarray:
-    """Return the smallest thresholds above some float32 scores: the next numbers, NaN (nothing is >= it) above infinity."""
+    """Return the smallest thresholds above some scores: the next numbers of their type, NaN (nothing is >= it) above infinity."""
     with np.errstate(over="ignore"):  # above the largest number is infinity
-        above = np.nextafter(scores, np.float32(np.inf), dtype=np.float32)
-    return np.where(np.isposinf(scores), np.float32(np.nan), above)
+        above = np.nextafter(scores, scores.dtype.type(np.inf))
+    return np.where(np.isposinf(scores), scores.dtype.type(np.nan), above)
 
 
 def allowed(rates: np.ndarray | float, number: int) -> np.ndarray:
@@ -126,7 +136,7 @@ def allowed(rates: np.ndarray | float, number: int) -> np.ndarray:
 
 
 def rate_thresholds(ordered: np.ndarray, rates: np.ndarray) -> np.ndarray:
-    """Return the smallest float32 t at which at most a share `rates` of the ascending scores is >= t (above ties)."""
+    """Return the smallest t at which at most a share `rates` of the ascending scores is >= t (above ties)."""
     k = allowed(rates, len(ordered))
     everything = k >= len(ordered)
     return np.where(everything, ordered[0], just_above(ordered[len(ordered) - 1 - np.where(everything, 0, k)]))
@@ -168,13 +178,13 @@ def part(scores: np.ndarray, mask: np.ndarray, kind: str = "", where: str = "") 
             f"Expected a map (H, W) of numbers and a bool mask of its shape for image {where}, but got a map {scores.dtype} "
             f"{scores.shape} and a mask {mask.dtype} {mask.shape}; a mask of other numbers becomes bool by mask > 0."
         )
-    scores = scores.astype(np.float32, copy=False)
+    scores = as_floats(scores)
     low, high = float(scores.min()), float(scores.max())
     if np.isnan(high):
         raise ValueError(f"Expected a map without NaN, but image {where} has one.")
     if not mask.any():
-        nothing = np.empty(0, np.float32)
-        return Part(kind, np.sort(scores, axis=None), nothing, nothing.astype(np.float64), np.empty(0, np.int64), low, high)
+        nothing = scores[:0, 0]
+        return Part(kind, np.sort(scores, axis=None), nothing, np.empty(0), np.empty(0, np.int64), low, high)
     normal, defective = scores[~mask], scores[mask]
     labels, sizes = region_labels(mask)
     normal.sort()

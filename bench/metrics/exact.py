@@ -25,6 +25,7 @@ class Exact:
         self._clean = _sorted([p.normal for p in parts if p.clean])
         self._around = _sorted([p.normal for p in parts if not p.clean])
         self._defective = _sorted([p.defective for p in parts])
+        self.dtype = np.result_type(*(p.normal for p in parts))
         self.clean = len(self._clean)
         self.positives, self.negatives = len(self._defective), self.clean + len(self._around)
         distinct = np.append(self._defective[1:] != self._defective[:-1], True) if self.positives else np.empty(0, bool)
@@ -77,7 +78,7 @@ class Exact:
         return at_least(self._defective, thresholds), clean + at_least(self._around, thresholds), clean
 
     def rate_thresholds(self, rates: np.ndarray) -> np.ndarray:
-        """Return the smallest thresholds with at most these false-positive rates on clean pixels, float32."""
+        """Return the smallest thresholds with at most these false-positive rates on clean pixels, of the scores' type."""
         return rate_thresholds(self._clean, rates)
 
     def pimo_thresholds(self) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from anoseg_bench.metrics import curves
-from anoseg_bench.metrics.counts import Part, at_least
+from anoseg_bench.metrics.counts import Part, as_floats, at_least
 
 
 class ImageTable:
@@ -14,9 +14,9 @@ class ImageTable:
     Parameters
     ----------
     grids : dict of str to numpy.ndarray
-        float32 thresholds: ``value``, ``rate``, and of one number ``deployable``, ``oracle``; each may be missing.
+        Thresholds: ``value``, ``rate``, and of one number ``deployable``, ``oracle``; each may be missing.
     pimo : numpy.ndarray
-        float32, (Q,), descending: the thresholds of the curve of per-image overlap.
+        (Q,), descending: the thresholds of the curve of per-image overlap.
     step : int
         Every how many of the latter are kept for each image.
 
@@ -68,7 +68,7 @@ class ImageTable:
         positives = np.array([sizes.sum() for sizes in self._rows["sizes"]], np.int64)
         defective = positives > 0
         arrays: dict[str, np.ndarray] = {
-            "score": np.array(self._rows["peak"], np.float32),
+            "score": as_floats(np.array(self._rows["peak"], self._thresholds.dtype)),
             "positives": positives,
             "negatives": np.array(self._rows["negatives"], np.int64),
             "regions": np.array([len(sizes) for sizes in self._rows["sizes"]], np.int64),

@@ -20,7 +20,7 @@ import numpy as np
 
 from anoseg_bench.metrics import curves
 from anoseg_bench.metrics.binned import Binned, Sketch, collect
-from anoseg_bench.metrics.counts import Counts, Part, part
+from anoseg_bench.metrics.counts import Counts, Part, as_floats, part
 from anoseg_bench.metrics.exact import Exact
 
 #: A defective region, bool (H, W), and how many of its pixels suffice.
@@ -40,7 +40,7 @@ def saturated_part(scores: np.ndarray, regions: Sequence[Region], kind: str = ""
     ValueError
         As `part` does, and if a saturation area is not between one pixel and all of its region; `where` names the image.
     """
-    scores = np.asarray(scores)
+    scores = as_floats(scores)
     union = np.zeros(scores.shape, bool)
     share = np.zeros(scores.shape)
     for mask, saturation in regions:
@@ -54,8 +54,9 @@ def saturated_part(scores: np.ndarray, regions: Sequence[Region], kind: str = ""
         enough = np.argpartition(scores.ravel()[inside], len(inside) - saturation)[len(inside) - saturation :]
         share.ravel()[inside[enough]] += 1 / saturation
     whole = part(scores, union, kind, where)
-    order = np.argsort(scores[union].astype(np.float32, copy=False))
-    return replace(whole, share=share[union][order], regions=np.array([mask.sum() for mask, _ in regions], np.int64))
+    return replace(
+        whole, share=share[union][np.argsort(scores[union])], regions=np.array([mask.sum() for mask, _ in regions], np.int64)
+    )
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def saturated(parts: Iterable[Part], thresholds: np.ndarray, memory: int) -> Sat
     parts : iterable of Part
         See `saturated_part`; iterated once more where they do not fit.
     thresholds : numpy.ndarray
-        float32, (K,), at which the overlap of each image is kept.
+        (K,), at which the overlap of each image is kept.
     """
     rows: list[np.ndarray] = []
     regions: list[int] = []

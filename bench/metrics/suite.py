@@ -21,7 +21,7 @@ from anoseg_bench.metrics.axes import (
     value_thresholds,
 )
 from anoseg_bench.metrics.binned import Binned, Sketch, collect
-from anoseg_bench.metrics.counts import Counts, Part, Parts, Scores, check_repeatable
+from anoseg_bench.metrics.counts import Counts, Part, Parts, Scores, as_floats, check_repeatable
 from anoseg_bench.metrics.exact import Exact
 from anoseg_bench.metrics.images import ImageTable
 from anoseg_bench.metrics.spro import Region, SaturatedParts, saturated
@@ -105,8 +105,8 @@ def evaluate(
     Parameters
     ----------
     maps : iterable of numpy.ndarray
-        float, (H, W), higher = more anomalous, compared as float32; sizes may differ from image to image. A list, or
-        an object that can be iterated more than once and gives one map after the other.
+        float, (H, W), higher = more anomalous, compared as float32, or as float64 where they are; sizes may differ. A list,
+        or an object that can be iterated more than once and gives one map after the other.
     masks : iterable of numpy.ndarray
         bool, (H, W) of the map, True where defective.
     image_scores : sequence of float, optional
@@ -196,22 +196,21 @@ def default_memory() -> int:
 def _reduce(parts: Iterable[Part], result: Evaluation, deployable: float, memory: int) -> tuple[Scores, ImageTable]:
     """Read the parts once, and once more where they do not fit into the memory."""
     held = collect(parts, memory)
-    fixed = {} if np.isnan(deployable) else {"deployable": np.array([deployable], np.float32)}
     if isinstance(held, list):
         exact = Exact(held)
         low, high = min(p.low for p in held), max(p.high for p in held)
-        grids = _grids(exact, result, low, high) | fixed
+        grids = _grids(exact, result, low, high, deployable)
         if exact.positives and exact.negatives:
             c = exact.counts()
             grids["oracle"] = c.thresholds[[curves.iou(c.tp, c.fp, c.positives).argmax()]]
-        table = ImageTable(grids, exact.pimo_thresholds() if exact.clean else np.empty(0, np.float32), 1)
+        table = ImageTable(grids, exact.pimo_thresholds() if exact.clean else np.empty(0, exact.dtype), 1)
         for part in held:
             table.add(part)
         return exact, table
     sketch, result.mode = held, "bounded"
-    grids = _grids(sketch, result, sketch.low, sketch.high) | fixed
-    axis = value_thresholds(sketch.low, sketch.high, result.scaled, VALUE_AXIS)
-    binned = Binned(np.unique(np.concatenate([sketch.edges(), axis, *fixed.values()])))
+    grids = _grids(sketch, result, sketch.low, sketch.high, deployable)
+    axis = value_thresholds(sketch.low, sketch.high, result.scaled, VALUE_AXIS, sketch.dtype)
+    binned = Binned(np.unique(np.concatenate([sketch.edges(), axis, grids.get("deployable", axis[:0])])))
     pimo = sketch.pimo_thresholds(binned.edges) if sketch.clean.any() else np.empty(0, np.float32)
     table = ImageTable(grids, pimo, max(1, len(pimo) // _PIMO_POINTS))
     del sketch, held
@@ -221,12 +220,14 @@ def _reduce(parts: Iterable[Part], result: Evaluation, deployable: float, memory
     return binned, table
 
 
-def _grids(scores: Exact | Sketch, result: Evaluation, low: float, high: float) -> dict[str, np.ndarray]:
+def _grids(scores: Exact | Sketch, result: Evaluation, low: float, high: float, deployable: float) -> dict[str, np.ndarray]:
     grids = {}
-    if len(axis := value_thresholds(low, high, result.scaled, VALUE_GRID)):
+    if len(axis := value_thresholds(low, high, result.scaled, VALUE_GRID, scores.dtype)):
         grids["value"] = axis
     if np.any(scores.clean):
         grids["rate"] = scores.rate_thresholds(RATE_GRID)
+    if not np.isnan(deployable):
+        grids["deployable"] = np.array([deployable], scores.dtype)
     return grids
 
 
@@ -273,7 +274,7 @@ def _threshold_numbers(result: Evaluation, scores: Scores, deployable: float, re
         if missing:
             result.undefined(names, missing)
             continue
-        tp, fp, clean = (int(n[0]) for n in scores.at(np.array([threshold], np.float32)))
+        tp, fp, clean = (int(n[0]) for n in scores.at(np.array([threshold], scores.dtype)))
         result.values[f"iou_{which}"] = tp / (scores.positives + fp)
         _rates(result, "", which, tp, fp, scores.positives, scores.negatives)
         result.values[f"normal_fpr_{which}"] = clean / scores.clean if scores.clean else np.nan
@@ -298,7 +299,7 @@ def _axis_numbers(result: Evaluation, scores: Scores, table: ImageTable, probabi
     """Write mean IoU and width on both axes, and IoU at 0.5."""
     reason = _missing(scores.positives, scores.negatives, "pixel")
     axes = {
-        "": (value_thresholds(table.low, table.high, not probability, VALUE_AXIS), "the maps hold infinite values"),
+        "": (value_thresholds(table.low, table.high, not probability, VALUE_AXIS, scores.dtype), "the maps hold infinite values"),
         "_fpr": (scores.rate_thresholds(RATE_AXIS) if scores.clean else np.empty(0), "no normal image in the test set"),
     }
     for axis, (thresholds, unusable) in axes.items():
@@ -331,7 +332,7 @@ def _pimo_number(result: Evaluation, table: ImageTable) -> None:
 
 
 def _checked_scores(what: str, scores: Sequence[float] | np.ndarray) -> np.ndarray:
-    checked = np.asarray(scores, np.float32)
+    checked = as_floats(np.asarray(scores))
     if checked.ndim != 1 or np.isnan(checked).any():
         raise ValueError(f"Expected {what} as one number per image without NaN, but got an array {checked.shape} or NaN in it.")
     return checked
@@ -377,7 +378,7 @@ def _image_numbers(
         if missing:
             result.undefined([f"image_{number}_{which}" for number in ("f1", "precision", "recall", "fpr")], missing)
             continue
-        tp, fp = (int((s >= np.float32(threshold)).sum()) for s in (abnormal, normal))
+        tp, fp = (int((s >= threshold).sum()) for s in (abnormal, normal))
         _rates(result, "image_", which, tp, fp, len(abnormal), len(normal))
 
 
@@ -395,9 +396,9 @@ def _defect_numbers(result: Evaluation, scores: Scores, defects: np.ndarray) -> 
         own = per_image["score"][members]
         numbers["image_auroc"] = curves.auroc(_image_counts(own, normal)) if len(normal) else np.nan
         for which in ("oracle", "deployable"):
-            level = np.searchsorted(-c.thresholds, -np.float32(result.values[f"threshold_{which}"]), side="right")
+            level = np.searchsorted(-c.thresholds, -c.thresholds.dtype.type(result.values[f"threshold_{which}"]), side="right")
             numbers[f"recall_{which}"] = float(np.append(0, c.tp)[level] / c.positives)
-            image_threshold_ = np.float32(result.values[f"image_threshold_{which}"])
+            image_threshold_ = result.values[f"image_threshold_{which}"]
             numbers[f"image_recall_{which}"] = float((own >= image_threshold_).mean())
             for name, at in ((f"recall_{which}", f"threshold_{which}"), (f"image_recall_{which}", f"image_threshold_{which}")):
                 if np.isnan(result.values[at]):
@@ -421,7 +422,7 @@ def _spro_numbers(
     check_repeatable("regions", regions)
     images = [str(i) for i in range(len(positives))]
     parts = SaturatedParts(maps, regions, kinds or [""] * len(positives), names or images)
-    counted = saturated(parts, result.curves.get("thresholds_rate", np.empty(0)).astype(np.float32), memory)
+    counted = saturated(parts, result.curves.get("thresholds_rate", np.empty(0)), memory)
     if ((counted.regions > 0) != (positives > 0)).any():
         raise ValueError("Expected regions of each image with defective pixels, and of no other.")
     if counted.overlap.size:

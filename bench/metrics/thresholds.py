@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from anoseg_bench.metrics.counts import allowed, check_repeatable, just_above
+from anoseg_bench.metrics.counts import allowed, as_floats, check_repeatable, just_above
 
 
 def pixel_threshold(normal_maps: Iterable[np.ndarray], rate: float) -> tuple[float, np.ndarray]:
-    """Return the smallest float32 t at which at most a share `rate` of all pixels is >= t (above ties).
+    """Return the smallest t at which at most a share `rate` of all pixels is >= t (above ties).
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def pixel_threshold(normal_maps: Iterable[np.ndarray], rate: float) -> tuple[flo
     threshold : float
         NaN where there is no map, or where no finite threshold is high enough.
     peaks : numpy.ndarray
-        float32, the largest score of each map.
+        The largest score of each map, float32 or float64.
 
     Raises
     ------
@@ -42,10 +42,10 @@ def pixel_threshold(normal_maps: Iterable[np.ndarray], rate: float) -> tuple[flo
         return math.nan, np.empty(0, np.float32)
     above = int(allowed(rate, pixels))
     top = np.empty(0, np.float32)
-    peaks: list[np.float32] = []
-    smallest = np.float32(np.inf)
+    peaks: list[np.floating] = []
+    smallest: np.floating = np.float32(np.inf)
     for scores in normal_maps:
-        flat = np.asarray(scores, np.float32).ravel()
+        flat = as_floats(scores).ravel()
         peaks.append(flat.max())
         if np.isnan(peaks[-1]):
             raise ValueError(f"Expected maps without NaN, but held-out normal image number {len(peaks) - 1} has one.")
@@ -54,7 +54,7 @@ def pixel_threshold(normal_maps: Iterable[np.ndarray], rate: float) -> tuple[flo
         if len(top) > above:
             top = np.partition(top, len(top) - 1 - above)[len(top) - 1 - above :]
     threshold = just_above(top[:1])[0] if len(top) > above else smallest
-    return float(threshold), np.array(peaks, np.float32)
+    return float(threshold), np.array(peaks)
 
 
 def needed_scores(level: float) -> int:
@@ -63,7 +63,7 @@ def needed_scores(level: float) -> int:
 
 
 def image_threshold(normal_scores: np.ndarray, level: float) -> float:
-    """Return the smallest float32 t that an image like the held-out ones reaches with probability <= `level`.
+    """Return the smallest t that an image like the held-out ones reaches with probability <= `level`.
 
     This is split conformal prediction (Vovk et al. 2005; as a detector of anomalies Laxhammar and Falkman 2010): just
     above the ceil((n + 1) (1 - level))-th smallest of n scores, valid for any method if the images are exchangeable.
@@ -76,4 +76,4 @@ def image_threshold(normal_scores: np.ndarray, level: float) -> float:
     rank = math.ceil((len(normal_scores) + 1) * (1 - level) - 1e-9)
     if len(normal_scores) < needed_scores(level):
         return math.nan
-    return float(just_above(np.sort(normal_scores.astype(np.float32))[rank - 1 : rank])[0])
+    return float(just_above(np.sort(as_floats(normal_scores))[rank - 1 : rank])[0])

@@ -124,6 +124,7 @@ def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]
         "notes": [
             *notes.scaled(results),
             *notes.origin(results),
+            *notes.data(results),
             *notes.deviations(results),
             *notes.pretrained(results),
             *notes.undefined(results, summary),

@@ -83,6 +83,7 @@ def table_notes(
         *(notes.scaled(results) if on_value_axis else []),
         notes.setup(results),
         *notes.origin(results),
+        *notes.data(results),
         *notes.deviations(results),
         *notes.pretrained(results),
         *notes.undefined(results, undefined),

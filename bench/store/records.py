@@ -163,6 +163,10 @@ class CellRecord(Made):
         How the metrics counted.
     items : list of (str, str)
         Names and defect types of the test images.
+    value_range : tuple of float or None
+        What was black and white in images of more than 8 bits; None for 8 bits, or the ends of the type.
+    page : int or None
+        Which picture of files with several.
     files : dict of str to int
         Sizes of the cell's other files, in bytes.
     """
@@ -177,6 +181,8 @@ class CellRecord(Made):
     mode: str = "exact"
     items: list[tuple[str, str]] = []
     regions: Regions = Regions()
+    value_range: tuple[float, float] | None = None
+    page: int | None = None
     files: dict[str, int] = {}
     schema_version: int = Field(1, ge=OLDEST, le=SCHEMA)
 
@@ -203,6 +209,8 @@ class RunRecord(Record, frozen=False):
         The commit of the checkout that ran, in words.
     excluded : list of str
         Images that were left out.
+    notes : list of str
+        What a reader of the results should know of the images.
     """
 
     schema_version: Annotated[int, Field(ge=OLDEST, le=SCHEMA)] = SCHEMA
@@ -216,3 +224,4 @@ class RunRecord(Record, frozen=False):
     commit: str | None = None
     experiment: str | None = None
     excluded: list[str] = []
+    notes: list[str] = []
