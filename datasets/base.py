@@ -131,6 +131,8 @@ class Category:
         The defect types that are a normal part in a wrong place: only its position tells.
     folder : Path or None
         Where its files lie, so that what is left out of them can be told.
+    also_read : frozenset of Path
+        Files that functions of its items read, or that its list came from.
     """
 
     name: str
@@ -140,6 +142,7 @@ class Category:
     group: Literal["textures", "objects"] | None = None
     positional: frozenset[str] = frozenset()
     folder: Path | None = None
+    also_read: frozenset[Path] = frozenset()
 
     def with_items(self, change: Callable[[list[Item]], list[Item]]) -> Category:
         """Return the category with each of its splits changed."""

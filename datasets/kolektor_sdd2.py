@@ -39,5 +39,5 @@ class KolektorSDD2(Dataset):
                 raise DataError(f"Expected the mask '{mask}' of '{image}', but there is none; copy the dataset again.")
             defective = read_mask(mask).any()
             name = f"{split}/{image.stem}"
-            items.append(Item(name, "defect", image, mask) if defective else Item(name, GOOD, image))
+            items.append(Item(name, "defect" if defective else GOOD, image, mask))
         return items

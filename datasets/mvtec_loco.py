@@ -88,6 +88,7 @@ class MVTecLOCO(CategoryFolders):
         folder = self.folder(category)
         saturations = self._saturations(folder / CONFIG)
         test = normal_items(folder / "test" / "good", "test/good")
+        read = {folder / CONFIG}
         for defect in DEFECTS:
             for image in list_images(folder / "test" / defect):
                 masks = list_images(folder / "ground_truth" / defect / image.stem)
@@ -96,11 +97,12 @@ class MVTecLOCO(CategoryFolders):
                         f"The defective test image '{image}' has no mask; expected one or more files in "
                         f"'{folder / 'ground_truth' / defect / image.stem}'."
                     )
+                read |= set(masks)
                 mask, regions = partial(read_union, masks, saturations), partial(read_regions, masks, saturations)
                 test.append(Item(f"test/{defect}/{image.stem}", defect, image, mask, regions=regions))
         train = normal_items(folder / "train" / "good", "train/good")
         validation = normal_items(folder / "validation" / "good", "validation/good")
-        return complete(Category(category, train, test, validation, folder=folder), self.layout)
+        return complete(Category(category, train, test, validation, folder=folder, also_read=frozenset(read)), self.layout)
 
     def _saturations(self, path: Path) -> dict[int, Saturation]:
         try:

@@ -14,6 +14,7 @@ from anoseg_bench.datasets import DATASETS
 from anoseg_bench.datasets.base import Category
 from anoseg_bench.datasets.real_iad import RealIADConfig
 from anoseg_bench.errors import DataError
+from anoseg_bench.evaluation.inspection import inspect
 from anoseg_bench.evaluation.submission import to_float16
 from anoseg_bench.report.compose import all_tables
 from anoseg_bench.report.page import page_data
@@ -142,8 +143,6 @@ def test_loco_with_what_its_configuration_does_not_know(tree):
 
 @of("mvtec_loco")
 def test_content_follows_the_saturation_thresholds(tree, tmp_path):
-    from anoseg_bench.evaluation.inspection import inspect
-
     first = inspect(tree, "pushpins", tmp_path / "a", []).content
     assert inspect(tree, "pushpins", tmp_path / "b", []).content == first
     path = tree.root / "pushpins" / "defects_config.json"
@@ -297,3 +296,15 @@ def test_float16_keeps_the_order_of_values(peak):
     assert stored.dtype == np.float16 and np.isfinite(stored).all()
     assert (np.diff(stored[0]) > 0).all()
     assert (to_float16(np.zeros((2, 2), np.float32), 0.0) == 0).all()
+
+
+def test_what_is_left_out_is_what_the_rules_leave_out(tmp_path):
+    """Masks that functions read, or that mark nothing, are not left out; training images with defects are."""
+    left = {}
+    for name, tree in TREES.items():
+        dataset = DATASETS[name].load()(tree(tmp_path / name))
+        for category in dataset.categories():
+            notes = inspect(dataset, category, tmp_path / "known", []).notes
+            left |= {name: note for note in notes if "left out" in note}
+    assert set(left) == {"kolektor_sdd2", "mvtec_ad_2"}
+    assert "train/10003.png" in left["kolektor_sdd2"] and "test_private/" in left["mvtec_ad_2"]

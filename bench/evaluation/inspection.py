@@ -238,7 +238,7 @@ def _left_out(category: Category) -> list[str]:
     folder = category.folder
     if folder is None:
         return []
-    used = {os.path.normpath(path) for item in category.items for path in item.files}
+    used = {os.path.normpath(path) for path in (*category.also_read, *(file for item in category.items for file in item.files))}
     kinds: dict[str, list[str]] = defaultdict(list)
     for path in walk(folder):
         companion = path.parent == folder and any(fnmatch.fnmatchcase(path.name.lower(), pattern) for pattern in _COMPANIONS)
