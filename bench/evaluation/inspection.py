@@ -7,12 +7,15 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
 
 from anoseg_bench.console import Console
 from anoseg_bench.errors import DataError, UsageError, describe
+from anoseg_bench.evaluation.imagestats import VERSION, ImageFacts, facts_of
 from anoseg_bench.plugins import cause
 from anoseg_bench.store.cells import to_json, write_atomically
 
@@ -22,11 +25,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inspection:
-    """A category whose files are known to be sound, the hash of its content, and what was left out by which pattern."""
+    """A category whose files are known to be sound, the hash of its content, and what was left out by which pattern.
+
+    Attributes
+    ----------
+    facts : dict of str to ImageFacts
+        What is known of each image, by the name of its item; empty for generated images that were not looked at.
+    """
 
     category: Category
     content: str
     excluded: dict[str, str]
+    facts: dict[str, ImageFacts] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What reading an item has told: the hash of its content, and its facts."""
+
+    digest: str
+    facts: ImageFacts
+
+    def dump(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {"digest": self.digest, "version": VERSION, "facts": self.facts.model_dump()}
 
 
 def inspect(
@@ -35,6 +57,7 @@ def inspect(
     cache: Path,
     exclude: Sequence[str],
     progress: Callable[[int, int], None] = lambda done, total: None,
+    generated: bool = False,
 ) -> Inspection:
     """List a category, leave out what `exclude` names, and read every file.
 
@@ -44,6 +67,8 @@ def inspect(
         Folder for hashes by size and time of change, so that the files are read again only when they changed.
     exclude : sequence of str
         Patterns (fnmatch) of ``<category>/<item>``.
+    generated : bool
+        Whether generated images are looked at, too.
 
     Raises
     ------
@@ -55,31 +80,39 @@ def inspect(
     excluded = {n: p for p in exclude for n in names if fnmatch.fnmatchcase(n, p)}
     category = _without(whole, excluded)
     version = dataset.content()
-    if version is not None:
+    if version is not None and not generated:
         return Inspection(category, _digest([version, name, *_names(category)]), excluded)
     known_file = cache / f"{_digest([dataset.label, str(dataset.root and dataset.root.resolve()), name])}.json"
-    known = _read(known_file)
-    digests: list[str] = []
+    known = _known(known_file)
+    read: dict[str, _Read] = {}
     problems: list[str] = []
-    fresh: dict[str, str] = {}
+    fresh: dict[str, _Read] = {}
     for done, item in enumerate(category.items, 1):
         stats = [f"{path}:{path.stat().st_size}:{path.stat().st_mtime_ns}" for path in item.files if path.exists()]
+        stats += [version] if version else []
         stamp = "|".join([item.name, *stats])
-        fresh[stamp] = (known.get(stamp) if stats else None) or _check(item, name, problems)
-        digests.append(fresh[stamp])
+        made = (known.get(stamp) if stats else None) or _check(item, name, problems)
+        if made is not None:
+            fresh[stamp] = read[item.name] = made
         progress(done, len(category.items))
     if problems:
         more = f" ({len(problems) - 1} more such problem{'s' * (len(problems) > 2)} in '{name}'.)" if len(problems) > 1 else ""
         raise DataError(problems[0] + more)
     if fresh != known:
-        write_atomically(known_file, to_json(fresh))
-    return Inspection(category, _digest([name, *_names(category), *digests]), excluded)
+        write_atomically(known_file, to_json({stamp: made.dump() for stamp, made in fresh.items()}))
+    parts = [version, name, *_names(category)] if version else [name, *_names(category), *(r.digest for r in read.values())]
+    return Inspection(category, _digest(parts), excluded, {item: made.facts for item, made in read.items()})
 
 
 def inspect_all(
-    dataset: Dataset, categories: Sequence[str], cache: Path, exclude: Sequence[str], out: Console
+    dataset: Dataset, categories: Sequence[str], cache: Path, exclude: Sequence[str], out: Console, generated: bool = False
 ) -> dict[str, Inspection | str]:
     """Inspect the categories before anything is trained; a bad one is kept as the line that says why.
+
+    Parameters
+    ----------
+    generated : bool
+        Whether generated images are looked at, too.
 
     Raises
     ------
@@ -90,7 +123,7 @@ def inspect_all(
     for category in categories:
         progress = functools.partial(out.progress, category, "reading")
         try:
-            inspected[category] = inspect(dataset, category, cache, exclude, progress)
+            inspected[category] = inspect(dataset, category, cache, exclude, progress, generated)
         except UsageError:
             raise
         except (DataError, OSError) as error:
@@ -129,29 +162,35 @@ def _without(category: Category, excluded: dict[str, str]) -> Category:
     return reduced
 
 
-def _check(item: Item, category: str, problems: list[str]) -> str:
-    """Read an item whole; return the hash of its files, or of its arrays where it is not all read from files."""
+def _check(item: Item, category: str, problems: list[str]) -> _Read | None:
+    """Read an item whole; return the hash of its files (of its arrays where it is not all read from files) and its facts."""
     try:
         image = item.load_image()
         mask = item.load_mask(image.shape[:2])
     except DataError as error:
         problems.append(str(error))
-        return ""
+        return None
     if not item.is_good and not mask.any():
         problems.append(
             f"Expected a mask that marks the defect '{item.defect}', but '{item.mask}' is all black; correct it, or leave the "
             f"image out: --exclude '{category}/{item.name}'."
         )
-        return ""
+        return None
     whole = isinstance(item.image, Path) and isinstance(item.mask, Path | None)
     parts = [path.read_bytes() for path in item.files] if whole else [image.tobytes(), mask.tobytes()]
-    return _digest([hashlib.sha256(part).hexdigest() for part in parts])
+    return _Read(_digest([hashlib.sha256(part).hexdigest() for part in parts]), facts_of(item, image, mask))
 
 
-def _read(path: Path) -> dict[str, str]:
+def _known(path: Path) -> dict[str, _Read]:
+    """Return what is known of items that were read before, by this version."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            stamp: _Read(entry["digest"], ImageFacts(**entry["facts"]))
+            for stamp, entry in stored.items()
+            if isinstance(entry, dict) and entry["version"] == VERSION
+        }
+    except (FileNotFoundError, ValueError, KeyError, TypeError, ValidationError):
         return {}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from anoseg_bench.console import Console
+from anoseg_bench.evaluation.datareport import UNREADABLE, data_report, read_note
 from anoseg_bench.evaluation.inspection import excluded_of, inspect_all
 from anoseg_bench.execution.engines import Setup, check_engine, make_engine
 from anoseg_bench.execution.loop import Execution
@@ -26,15 +27,20 @@ def describe_plan(plan: Plan) -> str:
 
 
 def decide(plan: Plan, run: Run, out: Console) -> list[Decision]:
-    """Inspect the images of a plan, and decide about its cells; only the hashes of the images are stored.
+    """Inspect the images of a plan, and decide about its cells; only hashes and facts of the images are stored.
 
     Raises
     ------
     UsageError
-        If a pattern of what to leave out matches no image.
+        If a pattern of what to leave out matches no image, or the note about the data cannot be read.
     """
+    note = read_note(plan.data_note, plan.dataset.root)
     inspected = inspect_all(plan.dataset, plan.categories, run.store.root / "content", plan.exclude, out)
     run.info.excluded = excluded_of(inspected)
+    run.info.data = data_report(inspected, plan.holdout, plan.seeds[0], note)
+    for finding in run.info.data.findings:
+        if finding.wrong and finding.kind != UNREADABLE:  # the console has told that
+            out.error(f"note: {finding.category}: {finding.text}")
     decisions = resolve(plan, inspected, run.store)
     stale = [decision for decision in decisions if decision.stale]
     if stale and plan.rerun not in ("stale", "all"):
