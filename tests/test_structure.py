@@ -17,7 +17,7 @@ ALLOWED = {
     "store": {"errors", "formatting", "metrics"},
     "methods": {"errors", "registry"},
     "datasets": {"errors", "registry"},
-    "evaluation": {"metrics", "store", "console", *PLANNING},
+    "evaluation": {"metrics", "store", "console", "formatting", *PLANNING},
     "execution": {"evaluation", "store", "console", "formatting", *PLANNING},
     "report": {"metrics", "store", "methods", "datasets", "registry", "errors", "formatting", "experiments"},
     "errors": set(),

@@ -15,6 +15,7 @@ from anoseg_bench.evaluation.duplicates import copies
 from anoseg_bench.evaluation.holdout import hold_out
 from anoseg_bench.evaluation.imagestats import SIZES, ImageFacts
 from anoseg_bench.evaluation.shortcuts import kind_of, separations, shortcut_findings
+from anoseg_bench.formatting import counted
 from anoseg_bench.metrics.thresholds import needed_scores
 from anoseg_bench.store.records import CategoryData, DataFinding, DataNote, DataReport, MaskSummary
 
@@ -39,8 +40,10 @@ LEVELS = (0.05, 0.01)
 
 
 def data_report(inspected: Mapping[str, Inspection | str], holdout: float, seed: int, note: DataNote | None = None) -> DataReport:
-    """Return what is known of the categories that were inspected; of those that could not be read, why."""
-    report = DataReport(note=note)
+    """Return what is known of the categories that were inspected, and what was found, first what makes numbers wrong.
+
+    Of the categories that could not be read, it is found why.
+    """
     categories, findings = [], []
     for name, inspection in inspected.items():
         if isinstance(inspection, str):
@@ -57,7 +60,7 @@ def data_report(inspected: Mapping[str, Inspection | str], holdout: float, seed:
         data, found = category_data(inspection.category, inspection.facts, holdout, seed)
         categories.append(data)
         findings += found
-    return report.model_copy(update={"categories": categories, "findings": findings})
+    return DataReport(categories=categories, findings=sorted(findings, key=lambda finding: not finding.wrong), note=note)
 
 
 def category_data(
@@ -177,17 +180,17 @@ def copy_findings(category: Category, groups: Sequence[Sequence[Item]]) -> list[
         kinds["contradiction" if contradicts else "leak" if several else "repeated"].append(group)
     words = {
         "contradiction": (
-            "the same picture is called good and defective",
+            "the same picture, or the same part in other light, is called good and defective",
             "one of them is labelled wrongly, and every number that has them counts it against the methods",
             "look at them, correct the label, and keep one of each",
         ),
         "leak": (
-            "the same picture is in several splits",
+            "the same picture, or the same part in other light, is in several splits",
             "what is tested on was trained on or set the threshold, so false alarms look rarer than they are",
             "leave the copies out of all splits but one: --exclude",
         ),
         "repeated": (
-            "the same picture is several times in one split",
+            "the same picture, or the same part in other light, is several times in one split",
             "it counts as often, and intervals look narrower than they are",
             "keep one of each: --exclude",
         ),
@@ -197,7 +200,8 @@ def copy_findings(category: Category, groups: Sequence[Sequence[Item]]) -> list[
         if found:
             what, effect, advice = words[kind]
             pairs = [" = ".join(item.name for item in _apart(group, split)[:2]) for group in found]
-            text = f"{what}, {len(found)} {'times' if len(found) > 1 else 'time'} ({_some(pairs)}): {effect}."
+            groups_of = f"{counted(len(found), 'group')} of {sum(map(len, found))} images"
+            text = f"{what}, {groups_of} ({_some(pairs)}): {effect}."
             names = [item.name for group in found for item in group][:NAMED_IMAGES]
             findings.append(
                 DataFinding(
@@ -264,7 +268,7 @@ def mask_findings(category: str, defective: Sequence[Item], facts: Mapping[str, 
             False,
             f"defective regions vanish where images are resized ({at}, of {regions}): no pixel is theirs by half there, so a method "
             "of that size is not to be blamed for missing them.",
-            "give methods a larger image_size, or cut the images into parts; see the defects by size",
+            "give methods a larger image_size, or cut the images into parts",
             [name for name, mask in masks.items() if any(mask.vanish.values())],
         )
     return findings

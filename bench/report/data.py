@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from anoseg_bench.formatting import counted, one_line
 from anoseg_bench.report.render import DASH, Line, Table, TableCell
 from anoseg_bench.store.records import DataFinding, DataReport, Separation
 
+#: The groups of images of a separation, and how far from 0.5 its whole interval is where it is bold.
+GROUPS, FAR = ("good test / train", "defective / good test"), 0.1
 #: Sizes and kinds of images that are named.
 NAMED = 3
 INTERVALS = (
@@ -18,10 +21,17 @@ INTERVALS = (
 )
 
 
-def data_tables(report: DataReport) -> list[Table]:
-    """Return the tables of a report about images, those that have lines."""
-    tables = [counts_table(report), masks_table(report), shortcuts_table(report)]
+def data_tables(report: DataReport | None) -> list[Table]:
+    """Return the tables of a report about images, those that have lines; none where nothing is known of them."""
+    tables = [counts_table(report), masks_table(report), shortcuts_table(report)] if report else []
     return [table for table in tables if table.lines]
+
+
+def written_tables(report: DataReport | None) -> list[Table]:
+    """Return the tables as a run writes them, with what was found below the first."""
+    tables = data_tables(report)
+    found = [f"{finding_line(finding)} To do: {one_line(finding.advice)}." for finding in report.findings] if report else []
+    return [replace(table, notes=[*found, *table.notes]) if i == 0 else table for i, table in enumerate(tables)]
 
 
 def counts_table(report: DataReport) -> Table:
@@ -45,7 +55,7 @@ def counts_table(report: DataReport) -> Table:
     turned = [f"{one_line(data.name)} {data.turned}" for data in report.categories if data.turned]
     notes += [f"Turned by their orientation tag: {', '.join(turned)}."] if turned else []
     header = ["category", "train", "validation", "test good", "test defective", "defect types", "sizes", "kinds"]
-    return Table("data", "The images", header, lines, [*notes, *note_lines(report)])
+    return Table("data", "The images", header, lines, [*notes, *said_of_data(report)])
 
 
 def _several(counts: Mapping[str, int]) -> str:
@@ -64,6 +74,7 @@ def masks_table(report: DataReport) -> Table:
         for defect, masks in data.masks.items():
             shares = [f"{100 * share:.3g}" for share in (masks.smallest_share, masks.median_share, masks.largest_share)]
             texts = [
+                one_line(data.name),
                 one_line(defect),
                 str(masks.images),
                 f"{shares[1]} ({shares[0]} to {shares[2]})",
@@ -72,8 +83,8 @@ def masks_table(report: DataReport) -> Table:
                 f"{masks.smallest_area:.0f}",
                 *(str(masks.vanish.get(size, 0)) for size in sizes),
             ]
-            lines.append(Line([TableCell(text) for text in texts], one_line(data.name)))
-    header = ["defect type", "images", "marked (%)", "regions", "median (px)", "smallest (px)", *(f"vanish at {s} px" for s in sizes)]
+            lines.append(Line([TableCell(text) for text in texts]))
+    header = ["category", "defect type", "images", "marked (%)", "regions", "median (px)", "smallest (px)", *(f"vanish at {s} px" for s in sizes)]
     own = [
         "Marked: share of the image, median and range over the defective images. Regions: 8-connected, with their areas. A region "
         "vanishes where the image is resized to a square of that side and no pixel there is defective by half."
@@ -89,16 +100,16 @@ def shortcuts_table(report: DataReport) -> Table:
         for s in data.separations:
             shown.setdefault(s.statistic, {})[s.groups] = s
         for statistic, of in shown.items():
-            cells = [_separation(of.get(groups)) for groups in ("good test / train", "defective / good test")]
-            lines.append(Line([TableCell(statistic), *cells], one_line(data.name)))
-    header = ["statistic", "good test / train", "defective / good test"]
-    return Table("shortcuts", "What whole images tell without a look at the defects", header, lines, [INTERVALS])
+            cells = [_separation(of.get(groups)) for groups in GROUPS]
+            lines.append(Line([TableCell(one_line(data.name)), TableCell(statistic), *cells]))
+    title = "What whole images tell without a look at the defects"
+    return Table("shortcuts", title, ["category", "statistic", *GROUPS], lines, [INTERVALS])
 
 
 def _separation(shown: Separation | None) -> TableCell:
     if shown is None:
         return TableCell(DASH)
-    return TableCell(f"{shown.auroc:.2f} ({shown.low:.2f} to {shown.high:.2f})", shown.low >= 0.6 or shown.high <= 0.4)
+    return TableCell(f"{shown.auroc:.2f} ({shown.low:.2f} to {shown.high:.2f})", shown.low >= 0.5 + FAR or shown.high <= 0.5 - FAR)
 
 
 def finding_line(finding: DataFinding) -> str:
@@ -106,18 +117,14 @@ def finding_line(finding: DataFinding) -> str:
     return f"{one_line(finding.category)}: {one_line(finding.text)}"
 
 
-def data_sentences(report: DataReport) -> list[str]:
+def data_sentences(report: DataReport | None) -> list[str]:
     """Return what was found that makes numbers wrong, and how much else."""
+    if report is None:
+        return []
     wrong = [f"Data, {finding_line(finding)}" for finding in report.findings if finding.wrong]
     others = len(report.findings) - len(wrong)
     more = [f"{counted(others, 'more finding')} about the data to read the numbers by: see tables/data.md."] if others else []
     return [*wrong, *more]
-
-
-def note_lines(report: DataReport) -> list[str]:
-    """Return what was found and what is said of the data, as footnotes."""
-    found = [f"{finding_line(finding)} To do: {one_line(finding.advice)}." for finding in report.findings]
-    return [*found, *said_of_data(report)]
 
 
 def said_of_data(report: DataReport) -> list[str]:
