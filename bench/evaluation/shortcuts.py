@@ -35,7 +35,7 @@ STATISTICS = {
 #: No defect changes these.
 OF_THE_FILE = {"height", "width", "quality", "kind"}
 #: Images of a group, at least.
-FEWEST = 3
+FEWEST = 5
 #: An AUROC is named where its whole interval is this far from 0.5, and called wrong where it is that far.
 NAMED, WRONG = 0.1, 0.2
 CONFIDENCE = 0.95
