@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from anoseg_bench.commands.common import add_data, add_images, add_note, add_verbosity, console_of
+
+if TYPE_CHECKING:
+    from anoseg_bench.console import Console
+    from anoseg_bench.store.records import DataReport
 
 USAGE, HELP = "--dataset NAME", "what is in a dataset and what is wrong with it; trains nothing"
 
@@ -19,7 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", metavar="FILE", help="write all that was found as JSON; - for the terminal, in place of tables")
     parser.add_argument(
-        "--sheets", type=Path, metavar="DIR", help="folder of the contact sheets, one per category (default: results/doctor-<dataset>)"
+        "--sheets",
+        type=Path,
+        metavar="DIR",
+        help="folder of the contact sheets, one per category (default: results/doctor-<dataset>)",
     )
     parser.add_argument("--no-sheets", action="store_true", help="draw none")
 
@@ -33,8 +41,6 @@ def main(arguments: argparse.Namespace) -> int:
     from anoseg_bench.formatting import counted, shown_path
     from anoseg_bench.methods import METHODS
     from anoseg_bench.report.contact_sheet import write_sheet
-    from anoseg_bench.report.data import data_tables, finding_line, said_of_data
-    from anoseg_bench.report.render import console
     from anoseg_bench.store.cells import STORE_NAME, slug, to_json, write_atomically
     from anoseg_bench.validation import choose_categories, open_dataset
     from anoseg_bench.variants import read_settings
@@ -61,21 +67,25 @@ def main(arguments: argparse.Namespace) -> int:
             out.result(text.rstrip())
         else:
             write_atomically(Path(arguments.json), text)
-    wrong = [finding for finding in report.findings if finding.wrong]
     if arguments.json != "-":
-        for table in data_tables(report):
-            out.result(f"{table.title}\n\n{console(table)}\n")
-        for data in report.categories:
-            out.result(f"{data.name}: {data.decisions}; {data.split}.")
-        for line in said_of_data(report):
-            out.result(line)
-        for title, findings in (
-            ("Makes numbers wrong", wrong),
-            ("To read the numbers by", [f for f in report.findings if not f.wrong]),
-        ):
-            out.result(f"\n{title}: {counted(len(findings), 'finding')}")
-            for finding in findings:
-                out.result(f"* {finding_line(finding)}\n  To do: {finding.advice}.")
+        _tell(report, out)
         if sheets:
             out.result(f"\n{counted(len(sheets), 'contact sheet')} to look at: {shown_path(folder)}")
-    return int(bool(wrong))
+    return int(any(finding.wrong for finding in report.findings))
+
+
+def _tell(report: DataReport, out: Console) -> None:
+    """Print tables, what is said of the data, and findings with what to do."""
+    from anoseg_bench.formatting import counted
+    from anoseg_bench.report.data import data_tables, finding_line, said_of_data
+    from anoseg_bench.report.render import console
+
+    for table in data_tables(report):
+        out.result(f"{table.title}\n\n{console(table)}\n")
+    for line in [*(f"{data.name}: {data.decisions}; {data.split}." for data in report.categories), *said_of_data(report)]:
+        out.result(line)
+    for title, wrong in (("Makes numbers wrong", True), ("To read the numbers by", False)):
+        findings = [finding for finding in report.findings if finding.wrong == wrong]
+        out.result(f"\n{title}: {counted(len(findings), 'finding')}")
+        for finding in findings:
+            out.result(f"* {finding_line(finding)}\n  To do: {finding.advice}.")

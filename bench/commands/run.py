@@ -6,7 +6,17 @@ import argparse
 import shlex
 from pathlib import Path
 
-from anoseg_bench.commands.common import add_data, add_images, add_note, add_report, add_verbosity, console_of, finish, name_missing, program
+from anoseg_bench.commands.common import (
+    add_data,
+    add_images,
+    add_note,
+    add_report,
+    add_verbosity,
+    console_of,
+    finish,
+    name_missing,
+    program,
+)
 from anoseg_bench.experiments import EXPERIMENTS
 from anoseg_bench.options import RERUN
 from anoseg_bench.store.claims import BEAT

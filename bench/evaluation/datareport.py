@@ -204,9 +204,7 @@ def copy_findings(category: Category, groups: Sequence[Sequence[Item]]) -> list[
             text = f"{what}, {groups_of} ({_some(pairs)}): {effect}."
             names = [item.name for group in found for item in group][:NAMED_IMAGES]
             findings.append(
-                DataFinding(
-                    kind=kind, wrong=kind != "repeated", category=category.name, text=text, advice=advice, images=names
-                )
+                DataFinding(kind=kind, wrong=kind != "repeated", category=category.name, text=text, advice=advice, images=names)
             )
     return findings
 
@@ -252,11 +250,13 @@ def mask_findings(category: str, defective: Sequence[Item], facts: Mapping[str, 
         number = sum(map(len, specks.values()))
         regions = sum(len(mask.areas) for mask in masks.values())
         smallest = min(map(min, specks.values()))
+        alone = sum(len(few) == len(masks[name].areas) for name, few in specks.items())
+        nothing = f"; in {counted(alone, 'image')} nothing else is marked, which all but calls them good" if alone else ""
         add(
             "speck",
             False,
             f"{number} of {regions} defective regions {'have' if number > 1 else 'has'} {SPECK} pixels or fewer, the smallest "
-            f"{smallest} ({_some(list(specks))}): AUPRO counts each as much as the largest defect.",
+            f"{smallest} ({_some(list(specks))}): AUPRO counts each as much as the largest defect{nothing}.",
             "look whether they are slips of the pen, and clean the masks",
             list(specks),
         )
@@ -266,8 +266,8 @@ def mask_findings(category: str, defective: Sequence[Item], facts: Mapping[str, 
         add(
             "vanishing",
             False,
-            f"defective regions vanish where images are resized ({at}, of {regions}): no pixel is theirs by half there, so a method "
-            "of that size is not to be blamed for missing them.",
+            f"defective regions vanish where images are resized ({at}, of {regions}): no pixel is theirs by half there, so a "
+            "method of that size is not to be blamed for missing them.",
             "give methods a larger image_size, or cut the images into parts",
             [name for name, mask in masks.items() if any(mask.vanish.values())],
         )

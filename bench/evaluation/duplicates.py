@@ -24,8 +24,8 @@ STEP, NEIGHBOURS, BITS = 4, 12, 16
 #: thumbnail, what JPEG and resizing do to it), and ...
 LEVELS = 2.5
 #: ... the square of their distance is at most this share of the median over all of that to the nearest of `REFERENCES` others.
-#: Tried on 14 categories, of copies at JPEG quality 50, half the size or 1.5 times: 1.7 levels and less, a share of 0.07 and less (of
-#: photographs 0.02); of the most alike photographs of different parts 2.1 and more, with 0.09 and more.
+#: Tried on 14 categories. Of copies at JPEG quality 50, half the size or 1.5 times: 1.7 levels and less, a share of 0.07 and less
+#: (of photographs 0.02); of the most alike photographs of different parts: 2.1 and more, with 0.09 and more.
 NEARER, REFERENCES = 0.06, 64
 #: Pictures of which a mean says something.
 ENOUGH = 8

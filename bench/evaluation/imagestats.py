@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import functools
 import io
-import math
 from pathlib import Path
 
 import cv2
@@ -242,7 +241,10 @@ def vanishing(labels: np.ndarray, regions: int, size: int) -> int:
     height, width = labels.shape
     if height <= size and width <= size:
         return 0
-    covered = cv2.resize((labels > 0).astype(np.float32), (size, size), interpolation=cv2.INTER_AREA) >= 0.5 - 1e-6
+    share = (labels > 0).astype(np.float32)
+    for shape, before in (((size, height), width), ((size, size), height)):  # one side at a time: one may shrink, the other grow
+        share = cv2.resize(share, shape, interpolation=cv2.INTER_AREA if before > size else cv2.INTER_NEAREST)
+    covered = share >= 0.5 - 1e-6
     rows = np.minimum(np.arange(height) * size // height, size - 1)
     columns = np.minimum(np.arange(width) * size // width, size - 1)
     seen = np.unique(labels[covered[np.ix_(rows, columns)]])

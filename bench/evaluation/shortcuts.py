@@ -79,9 +79,7 @@ def separations(train: Sequence[ImageFacts], good: Sequence[ImageFacts], defecti
             tested += [(name, groups, *pair) for groups, pair in pairs.items() if min(map(len, pair)) >= FEWEST]
     level = 1 - (1 - CONFIDENCE) / max(1, len(tested))
     found = [(name, groups, *separation(first, second, level)) for name, groups, first, second in tested]
-    return [
-        Separation(statistic=name, groups=groups, auroc=area, low=low, high=high) for name, groups, area, low, high in found
-    ]
+    return [Separation(statistic=name, groups=groups, auroc=area, low=low, high=high) for name, groups, area, low, high in found]
 
 
 def distance(shown: Separation) -> float:
@@ -99,8 +97,8 @@ def shortcut_findings(category: str, shown: Sequence[Separation]) -> list[DataFi
                 kind="shift",
                 wrong=any(distance(s) >= WRONG for s in far[SHIFT]),
                 category=category,
-                text=f"good test images are {_listed(far[SHIFT])} than the training images: what a method makes of that is in every "
-                "false alarm, in what deployable thresholds do, and in the image AUROC.",
+                text=f"good test images are {_listed(far[SHIFT])} than the training images: what a method makes of that is in "
+                "every false alarm, in what deployable thresholds do, and in the image AUROC.",
                 advice="take both under the same conditions, or mix them and split anew at random; until then compare methods by "
                 "numbers of pixels, and read image AUROC beside that of image_stats",
             )
@@ -137,5 +135,3 @@ def _listed(shown: Sequence[Separation]) -> str:
         title, smaller, larger = STATISTICS[s.statistic]
         words.append(f"{smaller if s.auroc < 0.5 else larger} ({title}: AUROC {s.auroc:.2f}, {s.low:.2f} to {s.high:.2f})")
     return ", ".join(words)
-
-

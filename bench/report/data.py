@@ -16,8 +16,8 @@ NAMED = 3
 INTERVALS = (
     "AUROC of one number of the whole image, with its interval: 95 % for all numbers of a category together (Bonferroni over those "
     "that vary; the union of the intervals of Newcombe 2006 and of DeLong et al. 1988, as if images were independent). 0.5: it "
-    "tells nothing; 0 or 1: it tells all. Bold: the whole interval is 0.1 or more from 0.5. Good test / train: how often a good test "
-    "image has more of it than a training image; defective / good test: the same of a defective and a good test image."
+    "tells nothing; 0 or 1: it tells all. Bold: the whole interval is 0.1 or more from 0.5. Good test / train: how often a good "
+    "test image has more of it than a training image; defective / good test: the same of a defective and a good test image."
 )
 
 
@@ -84,7 +84,16 @@ def masks_table(report: DataReport) -> Table:
                 *(str(masks.vanish.get(size, 0)) for size in sizes),
             ]
             lines.append(Line([TableCell(text) for text in texts]))
-    header = ["category", "defect type", "images", "marked (%)", "regions", "median (px)", "smallest (px)", *(f"vanish at {s} px" for s in sizes)]
+    header = [
+        "category",
+        "defect type",
+        "images",
+        "marked (%)",
+        "regions",
+        "median (px)",
+        "smallest (px)",
+        *(f"vanish at {s} px" for s in sizes),
+    ]
     own = [
         "Marked: share of the image, median and range over the defective images. Regions: 8-connected, with their areas. A region "
         "vanishes where the image is resized to a square of that side and no pixel there is defective by half."
@@ -135,5 +144,3 @@ def said_of_data(report: DataReport) -> list[str]:
     lines = [f"Licence: {one_line(note.licence)}."] if note.licence else []
     lines += [f"Split, as '{one_line(note.source)}' says: {one_line(note.split)}."] if note.split else []
     return lines or [f"Said of the data in '{one_line(note.source)}': {one_line(note.text)}"]
-
-

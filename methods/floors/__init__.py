@@ -26,5 +26,5 @@ METHODS.register(
     "image_stats",
     "anoseg_bench.methods.floors.method:ImageStats",
     config=FloorConfig,
-    summary="floor: distance of brightness, contrast, sharpness, colour and border of the whole image to those of the normal images",
+    summary="floor: distance of the whole image's brightness, contrast, sharpness, colour and border to those of the normal images",
 )
