@@ -6,6 +6,7 @@ import base64
 import functools
 import io
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -135,7 +136,7 @@ def facts_of(item: Item, image: np.ndarray, mask: np.ndarray) -> ImageFacts:
     )
 
 
-def pixel_facts(image: np.ndarray) -> dict[str, float | int | str]:
+def pixel_facts(image: np.ndarray) -> dict[str, Any]:
     """Return the statistics of `ImageFacts` that follow from the pixels, uint8 RGB (H, W, 3).
 
     Examples
@@ -162,7 +163,7 @@ def pixel_facts(image: np.ndarray) -> dict[str, float | int | str]:
         "width": width,
         "brightness": mean.item(),
         "contrast": deviation.item(),
-        "sharpness": float(cv2.mean(cv2.absdiff(cv2.Laplacian(luma, cv2.CV_16S), 0))[0]),
+        "sharpness": cv2.norm(cv2.Laplacian(luma, cv2.CV_16S), cv2.NORM_L1) / luma.size,
         "saturation": cv2.mean(spread)[0],
         "warmth": channels[0] - channels[2],
         "border": border,
@@ -241,7 +242,7 @@ def vanishing(labels: np.ndarray, regions: int, size: int) -> int:
     height, width = labels.shape
     if height <= size and width <= size:
         return 0
-    share = (labels > 0).astype(np.float32)
+    share: Any = (labels > 0).astype(np.float32)
     for shape, before in (((size, height), width), ((size, size), height)):  # one side at a time: one may shrink, the other grow
         share = cv2.resize(share, shape, interpolation=cv2.INTER_AREA if before > size else cv2.INTER_NEAREST)
     covered = share >= 0.5 - 1e-6

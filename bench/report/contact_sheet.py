@@ -58,9 +58,8 @@ def choose(items: Sequence[Item], flagged: set[str]) -> list[Item]:
     """Return the items to show: those that are flagged first, then others at equal distances."""
     first = [item for item in items if item.name in flagged][: ROWS * PER_ROW]
     rest = [item for item in items if item.name not in flagged]
-    room = min(len(rest), max(0, PER_ROW - len(first) % PER_ROW if len(first) % PER_ROW else 0 if first else PER_ROW))
-    chosen = np.linspace(0, len(rest) - 1, room).astype(int) if room else []
-    return [*first, *(rest[i] for i in chosen)]
+    room = min(len(rest), -len(first) % PER_ROW if first else PER_ROW)
+    return [*first, *(rest[i] for i in np.linspace(0, max(0, len(rest) - 1), room).astype(int))]
 
 
 def picture(item: Item) -> Image.Image:
