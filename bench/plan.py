@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from anoseg_bench.datasets.base import Dataset
 
 #: The methods of a plan that names none.
-DEFAULT_METHODS = "anoseg,ae_recon,ae_ssim,gradcam,pixel_stats,random"
+DEFAULT_METHODS = "anoseg,ae_recon,ae_ssim,gradcam,pixel_stats,image_stats,random"
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,8 @@ class Plan:
         Seconds between two signs of life of a cell.
     ray_address, gpus_per_cell
         For the engine ``"ray"``.
+    data_note : Path or None
+        A text about the data: their source, licence and split.
     command : str
         The command line as it was given; empty where Python made the plan.
     notes : tuple of str
@@ -174,6 +176,7 @@ class Plan:
     heartbeat: float = BEAT
     ray_address: str | None = None
     gpus_per_cell: float = 1.0
+    data_note: Path | None = None
     command: str = ""
     notes: tuple[str, ...] = ()
 
@@ -206,6 +209,7 @@ class Plan:
         heartbeat: float = BEAT,
         ray_address: str | None = None,
         gpus_per_cell: float = 1.0,
+        data_note: str | Path | None = None,
         command: str = "",
     ) -> Plan:
         """Check and resolve what was asked for.
@@ -230,6 +234,8 @@ class Plan:
             Folder of the run; None for ``results/<dataset>-<profile>``.
         shard : str or None
             ``"i/n"``.
+        data_note : path or None
+            A text about the data; None for ``DATASET.md`` beside them, where there is one.
         timeout : str, float or None
             Seconds, or like ``"90s"``, ``"30m"``, ``"2h"``.
 
@@ -285,6 +291,7 @@ class Plan:
             heartbeat=heartbeat,
             ray_address=ray_address,
             gpus_per_cell=gpus_per_cell,
+            data_note=Path(data_note) if data_note is not None else None,
             command=command,
             notes=notes,
         )

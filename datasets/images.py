@@ -300,7 +300,7 @@ def _read_pillow(path: Path, head: bytes, page: int | None, every_page: bool) ->
                 turned(values, orientation),
                 None if alpha is None else turned(alpha, orientation),
                 full,
-                mode if wide is None else f"{mode}, {wide.dtype}",
+                mode,
                 kind,
                 orientation,
                 kind in _LOSSY and head[12:16] != b"VP8L",
@@ -360,7 +360,7 @@ def _read_codec(path: Path, kind: str) -> Picture:
     stored = decode(path.read_bytes())
     full = _full_of(stored, path)
     values, alpha = _channels(stored, full)
-    return Picture(values, alpha, full, str(values.dtype), kind, lossy=True)
+    return Picture(values, alpha, full, "L" if values.ndim == 2 else "RGB", kind, lossy=True)
 
 
 def _read_tiff(path: Path, page: int | None, every_page: bool) -> Iterator[Picture]:
@@ -378,7 +378,7 @@ def _read_tiff(path: Path, page: int | None, every_page: bool) -> Iterator[Pictu
                 turned(values, orientation),
                 None if alpha is None else turned(alpha, orientation),
                 full,
-                f"{getattr(stored.photometric, 'name', stored.photometric)}, {stored.dtype}",
+                getattr(stored.photometric, "name", str(stored.photometric)),
                 "TIFF",
                 orientation,
                 getattr(stored.compression, "name", "") in _LOSSY,

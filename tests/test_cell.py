@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from anoseg_bench.datasets.mvtec import MVTecLayout
-from anoseg_bench.evaluation.cell import Keep, hold_out, resize, run_cell, thumbnail
+from anoseg_bench.evaluation.cell import Keep, resize, run_cell, thumbnail
+from anoseg_bench.evaluation.holdout import hold_out
 from anoseg_bench.evaluation.inspection import inspect
 from anoseg_bench.evaluation.maps import to_original
 from anoseg_bench.methods import METHODS

@@ -50,6 +50,16 @@ def add_images(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_note(parser: argparse.ArgumentParser) -> None:
+    """Add the option that gives a text about the data."""
+    parser.add_argument(
+        "--data-note",
+        type=Path,
+        metavar="FILE",
+        help="a text about the data, with lines 'licence: ...' and 'split: ...' (default: DATASET.md beside them, if it is there)",
+    )
+
+
 def add_verbosity(parser: argparse.ArgumentParser) -> None:
     """Add -q and -v."""
     parser.add_argument("-q", "--quiet", action="store_true", help="results and errors only")

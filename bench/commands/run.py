@@ -6,7 +6,17 @@ import argparse
 import shlex
 from pathlib import Path
 
-from anoseg_bench.commands.common import add_data, add_images, add_report, add_verbosity, console_of, finish, name_missing, program
+from anoseg_bench.commands.common import (
+    add_data,
+    add_images,
+    add_note,
+    add_report,
+    add_verbosity,
+    console_of,
+    finish,
+    name_missing,
+    program,
+)
 from anoseg_bench.experiments import EXPERIMENTS
 from anoseg_bench.options import RERUN
 from anoseg_bench.store.claims import BEAT
@@ -34,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--holdout", type=float, default=0.1, help="share of the training images held out for thresholds (default: 0.1)"
     )
+    add_note(parser)
     _add_how(parser.add_argument_group("how it runs"))
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     parser.add_argument("--out", type=Path, help="folder of the run (default: results/<dataset>-<profile>[-<experiment>])")
@@ -98,6 +109,7 @@ def main(arguments: argparse.Namespace) -> int:
         heartbeat=arguments.heartbeat,
         ray_address=arguments.ray_address,
         gpus_per_cell=arguments.gpus_per_cell,
+        data_note=arguments.data_note,
         command=arguments.command_line,
     )
     for note in plan.notes:

@@ -49,7 +49,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Score maps that any tool saved, in a run of their own or beside the methods of another."""
     from anoseg_bench.datasets import DATASETS
     from anoseg_bench.errors import UsageError
-    from anoseg_bench.evaluation.inspection import Inspection, inspect_all, note_data
+    from anoseg_bench.evaluation.datareport import note_data
+    from anoseg_bench.evaluation.inspection import Inspection, inspect_all
     from anoseg_bench.evaluation.score import SCORED, Source, score_category
     from anoseg_bench.methods import METHODS
     from anoseg_bench.store.cells import Row, Run
@@ -76,7 +77,7 @@ def main(arguments: argparse.Namespace) -> int:
     inspected = inspect_all(dataset, categories, current.store.root / "content", arguments.exclude, out)
     if earlier:
         check_same_test_sets(earlier, name, SCORED, seed, inspected)
-    note_data(current.info, inspected)
+    note_data(current.info, inspected, None, seed, None, out)
     failed = 0
     for category, checked in inspected.items():
         row = Row(name, SCORED, dataset.label, category, seed, error=checked if isinstance(checked, str) else "")

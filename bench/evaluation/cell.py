@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from anoseg_bench.datasets.base import Category, Item, split_off
+from anoseg_bench.datasets.base import Category, Item
 from anoseg_bench.errors import DataError
 from anoseg_bench.evaluation.cost import images_per_second, model_mib, multiply_adds, peak_memory
+from anoseg_bench.evaluation.holdout import hold_out
 from anoseg_bench.evaluation.maps import Predicted, Stream, read_map, to_original, write_maps
 from anoseg_bench.methods import METHODS
 from anoseg_bench.methods.base import Method
@@ -34,19 +35,6 @@ TOP = 0.002
 CURVE_POINTS = 200
 
 Progress = Callable[[str, int, int, float | None], None]
-
-
-def hold_out(category: Category, share: float, seed: int) -> tuple[list[Item], list[Item]]:
-    """Return (training items, held-out normal items).
-
-    The category's validation images are held out where it has some; else a seeded `share` of the training images, at
-    least one, and at least one is left to train on. With a share of 0 nothing is held out.
-    """
-    if share == 0:
-        return category.train, []
-    if category.validation:
-        return category.train, category.validation
-    return split_off(category.train, share, seed)
 
 
 def resize(image: np.ndarray, size: int) -> torch.Tensor:

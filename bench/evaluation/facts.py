@@ -12,8 +12,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from anoseg_bench.datasets.base import Category, Item
-from anoseg_bench.datasets.images import marked, open_picture
+from anoseg_bench.datasets.images import marked, open_picture, to_uint8
 from anoseg_bench.errors import DataError
+from anoseg_bench.evaluation.imagestats import VERSION, ImageFacts, MaskFacts, file_facts, mask_facts, pixel_facts
 from anoseg_bench.store.cells import to_json, write_atomically
 
 #: The form of what is kept; another one is read again.
@@ -22,7 +23,7 @@ _FORM = 2
 _COARSE = 2.0
 
 
-class FileFacts(BaseModel):
+class SourceFacts(BaseModel):
     """What is known of an image or a mask.
 
     Attributes
@@ -39,6 +40,10 @@ class FileFacts(BaseModel):
         Share of the pixels that a mask marks.
     blurred : float
         The value from which a mask of a lossy format marks; 0 for others.
+    image : ImageFacts or None
+        Statistics of an image, where it is known what is black and white in it.
+    mask : MaskFacts or None
+        What a mask marks.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -51,6 +56,8 @@ class FileFacts(BaseModel):
     high: float | None = None
     share: float = 0.0
     blurred: float = 0.0
+    image: ImageFacts | None = None
+    mask: MaskFacts | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -60,7 +67,7 @@ class FileFacts(BaseModel):
 
 def facts_of(
     category: Category, file: Path, anew: bool, progress: Callable[[int, int], None], problems: list[str]
-) -> tuple[dict[str, FileFacts], dict[str, FileFacts]]:
+) -> tuple[dict[str, SourceFacts], dict[str, SourceFacts]]:
     """Return what is known of each item's image and of each item's mask, by the item's name.
 
     Parameters
@@ -73,15 +80,17 @@ def facts_of(
         Takes why files cannot be read; nothing is known of these.
     """
     known = {} if anew else _read(file)
-    kept: dict[str, FileFacts] = {}
-    images: dict[str, FileFacts] = {}
-    masks: dict[str, FileFacts] = {}
+    kept: dict[str, SourceFacts] = {}
+    images: dict[str, SourceFacts] = {}
+    masks: dict[str, SourceFacts] = {}
     total = len(category.items)
     for done, item in enumerate(category.items, 1):
         for source, facts, look in ((item.image, images, _look_at_image), (item.mask, masks, _look_at_mask)):
             if source is None:
                 continue
-            stamp = f"{look.__name__} {item.reading} {_stamp(source)}" if isinstance(source, Path) and _stamp(source) else ""
+            stamp = (
+                f"{look.__name__} {VERSION} {item.reading} {_stamp(source)}" if isinstance(source, Path) and _stamp(source) else ""
+            )
             try:
                 found = facts[item.name] = known.get(stamp) or look(item)
             except DataError as error:
@@ -91,7 +100,7 @@ def facts_of(
                 kept[stamp] = found
         progress(done, total)
     if kept != known and not problems:
-        write_atomically(file, to_json({stamp: one.model_dump(exclude_defaults=True) for stamp, one in kept.items()}))
+        write_atomically(file, to_json({stamp: one.model_dump(mode="json", exclude_defaults=True) for stamp, one in kept.items()}))
     return images, masks
 
 
@@ -110,15 +119,20 @@ def _stamp(path: Path) -> str:
     return f"{path} {status.st_dev} {status.st_ino} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
-def _look_at_image(item: Item) -> FileFacts:
+def _look_at_image(item: Item) -> SourceFacts:
     if not isinstance(item.image, Path):
         image = item.load_image()
-        return FileFacts(content=_array_hash(image), picture=_array_hash(image), height=image.shape[0], width=image.shape[1])
+        made, (height, width) = _array_hash(image), image.shape[:2]
+        return SourceFacts(content=made, picture=made, height=height, width=width, image=ImageFacts(**pixel_facts(image)))
     picture = open_picture(item.image, item.reading.page)
     values = picture.values if picture.alpha is None else np.dstack([picture.values, picture.alpha])
     low, high = (float(picture.values.min()), float(picture.values.max())) if picture.is_wide else (None, None)
     height, width = picture.values.shape[:2]
-    return FileFacts(
+    shown = picture.full is not None or item.reading.low is not None
+    return SourceFacts(
+        image=ImageFacts(**pixel_facts(to_uint8(picture, item.image, item.reading)), file=file_facts(item.image, picture))
+        if shown
+        else None,
         content=_file_hash(item.image, picture.alpha is not None),
         picture=_array_hash(_grey_where_it_is(values)),
         height=height,
@@ -128,7 +142,7 @@ def _look_at_image(item: Item) -> FileFacts:
     )
 
 
-def _look_at_mask(item: Item) -> FileFacts:
+def _look_at_mask(item: Item) -> SourceFacts:
     blurred = 0.0
     if isinstance(item.mask, Path):
         picture = open_picture(item.mask, every_page=True)
@@ -142,7 +156,9 @@ def _look_at_mask(item: Item) -> FileFacts:
         content = " ".join([_array_hash(mask), *(f"{_array_hash(region)} {enough}" for region, enough in regions)])
     height, width = mask.shape
     share = float(mask.mean())
-    return FileFacts(content=content, picture=_array_hash(mask), height=height, width=width, share=share, blurred=blurred)
+    seen = _array_hash(mask)
+    marks = mask_facts(mask) if share else None
+    return SourceFacts(content=content, picture=seen, height=height, width=width, share=share, blurred=blurred, mask=marks)
 
 
 def _grey_where_it_is(values: np.ndarray) -> np.ndarray:
@@ -161,9 +177,9 @@ def _array_hash(array: np.ndarray) -> str:
     return hashlib.sha256(f"{array.shape} {array.dtype}".encode() + array.tobytes()).hexdigest()
 
 
-def _read(path: Path) -> dict[str, FileFacts]:
+def _read(path: Path) -> dict[str, SourceFacts]:
     try:
-        return TypeAdapter(dict[str, FileFacts]).validate_json(path.read_bytes())
+        return TypeAdapter(dict[str, SourceFacts]).validate_json(path.read_bytes())
     except (FileNotFoundError, ValidationError):
         return {}
 

@@ -14,14 +14,18 @@ from anoseg_bench.console import Console
 from anoseg_bench.datasets.base import Category, Dataset, FilesConfig, Item, wrong_size
 from anoseg_bench.datasets.images import EXTENSIONS, PLAIN, Reading, value_range, walk
 from anoseg_bench.errors import DataError, UsageError, describe
-from anoseg_bench.evaluation.facts import FileFacts, digest, facts_of
+from anoseg_bench.evaluation.facts import SourceFacts, digest, facts_of
+from anoseg_bench.evaluation.imagestats import ImageFacts
 from anoseg_bench.formatting import counted
 from anoseg_bench.plugins import cause
-from anoseg_bench.store.records import RunRecord
+from anoseg_bench.store.records import DataFinding
 
 #: Texts that data sets bring along, beside the folders of a category: nobody takes them for images.
 _COMPANIONS = ("readme*", "license*", "licence*", "dataset.md", "*.txt", "*.pdf")
-#: Names in one note, before it counts the rest.
+#: Of what kind a remark is, what it says, and what is to be done.
+Remark = tuple[str, str, str]
+_DEPTH = "choose black and white by the setting value_range"
+#: Names in one remark, before it counts the rest.
 _NAMED = 3
 
 
@@ -37,17 +41,20 @@ class Inspection:
         Hash of all that they hold.
     excluded : dict of str to str
         What was left out, by which pattern.
-    notes : list of str
-        What a reader of the results should know of the images.
-    pictures : dict of str to list of Item
-        The items of each picture, by its hash; empty for generated data.
+    notes : list of DataFinding
+        What a reader of the results should know of how the images are read.
+    facts : dict of str to ImageFacts
+        What is known of each image, by the name of its item; empty for generated images that were not looked at.
+    pictures : dict of str to str
+        The first item of each picture, by its hash.
     """
 
     category: Category
     content: str
     excluded: dict[str, str]
-    notes: list[str] = field(default_factory=list)
-    pictures: dict[str, list[Item]] = field(default_factory=dict)
+    notes: list[DataFinding] = field(default_factory=list)
+    facts: dict[str, ImageFacts] = field(default_factory=dict)
+    pictures: dict[str, str] = field(default_factory=dict)
 
 
 def inspect(
@@ -57,6 +64,7 @@ def inspect(
     exclude: Sequence[str],
     progress: Callable[[int, int], None] = lambda done, total: None,
     anew: bool = False,
+    generated: bool = False,
 ) -> Inspection:
     """List a category, leave out what `exclude` names, and read every file.
 
@@ -68,6 +76,8 @@ def inspect(
         Patterns (fnmatch) of ``<category>/<item>``, or such names.
     anew : bool
         Whether all files are read again.
+    generated : bool
+        Whether generated images are looked at, too.
 
     Raises
     ------
@@ -79,30 +89,46 @@ def inspect(
     excluded = {n: p for p in exclude for n in names if n == p or fnmatch.fnmatchcase(n, p)}
     category = _without(whole, excluded)
     version = dataset.content()
-    if version is not None:
+    if version is not None and not generated:
         return Inspection(category, digest([version, name, *_names(category)]), excluded)
     config = dataset.config if isinstance(dataset.config, FilesConfig) else FilesConfig(**{})
     category = _read_by(category, Reading(page=config.page, invert_masks=config.invert_masks))
-    known = cache / f"{digest([dataset.label, str(dataset.root and dataset.root.resolve()), name])}.json"
+    where = [dataset.label, str(dataset.root and dataset.root.resolve()), name]
     problems: list[str] = []
-    images, masks = facts_of(category, known, anew, progress, problems)
+    images, masks = facts_of(category, cache / f"{digest(where)}.json", anew, progress, problems)
     problems += filter(None, (_problem(item, images, masks, dataset, name) for item in category.items))
     if problems:
         more = f" ({len(problems) - 1} more such problem{'s' * (len(problems) > 2)} in '{name}'.)"
         raise DataError(problems[0] + more * (len(problems) > 1))
+    _check_labels(category, images, masks)
     reading, about = _with_range(category, config.value_range, images)
-    category = _read_by(category, reading)
-    notes = [*about, *_about_masks(masks, dataset), *_left_out(whole), *_twice(category, images, masks)]
-    pictures: dict[str, list[Item]] = defaultdict(list)
-    for item in category.items:
-        pictures[images[item.name].picture].append(item)
+    if reading.low is not None:
+        category = _read_by(category, reading)
+        images, _ = facts_of(category, cache / f"{digest([*where, repr(reading)])}.json", anew, progress, problems)
+    notes = [
+        DataFinding(kind=kind, wrong=False, category=name, text=text, advice=advice)
+        for kind, text, advice in (*about, *_about_masks(masks), *_left_out(whole))
+    ]
     contents = [digest(facts[item.name].content for facts in (images, masks) if item.name in facts) for item in category.items]
     how = [] if reading == PLAIN else [repr(reading)]
-    return Inspection(category, digest([name, *_names(category), *contents, *how]), excluded, notes, dict(pictures))
+    content = digest([version, name, *_names(category)] if version else [name, *_names(category), *contents, *how])
+    facts = {
+        item.name: known.model_copy(update={"mask": None if item.is_good else masks[item.name].mask})
+        for item in category.items
+        if (known := images[item.name].image)
+    }
+    pictures = {images[item.name].picture: item.name for item in reversed(category.items)}
+    return Inspection(category, content, excluded, notes, facts, pictures)
 
 
 def inspect_all(
-    dataset: Dataset, categories: Sequence[str], cache: Path, exclude: Sequence[str], out: Console, anew: bool = False
+    dataset: Dataset,
+    categories: Sequence[str],
+    cache: Path,
+    exclude: Sequence[str],
+    out: Console,
+    anew: bool = False,
+    generated: bool = False,
 ) -> dict[str, Inspection | str]:
     """Inspect the categories before anything is trained; a bad one is kept as the line that says why.
 
@@ -115,7 +141,7 @@ def inspect_all(
     for category in categories:
         progress = functools.partial(out.progress, category, "reading")
         try:
-            inspected[category] = inspect(dataset, category, cache, exclude, progress, anew)
+            inspected[category] = inspect(dataset, category, cache, exclude, progress, anew, generated)
         except UsageError:
             raise
         except (DataError, OSError) as error:
@@ -125,8 +151,6 @@ def inspect_all(
         if isinstance(problem := inspected[category], str):
             out.error(f"{category}: {problem}")
     sound = [result for result in inspected.values() if isinstance(result, Inspection)]
-    for note in notes_of(inspected):
-        out.error(f"note: {note}")
     unused = set(exclude) - {pattern for result in sound for pattern in result.excluded.values()}
     if unused and len(sound) == len(inspected):
         raise UsageError(
@@ -135,27 +159,13 @@ def inspect_all(
     return inspected
 
 
-def note_data(info: RunRecord, inspected: Mapping[str, Inspection | str]) -> None:
-    """Note in the head of a run which images were left out, and what a reader of its results should know of the others."""
-    sound = [result for result in inspected.values() if isinstance(result, Inspection)]
-    info.excluded = sorted(name for result in sound for name in result.excluded)
-    info.notes = list(dict.fromkeys([*info.notes, *notes_of(inspected)]))
-
-
-def notes_of(inspected: Mapping[str, Inspection | str]) -> list[str]:
-    """Return what a reader of the results should know of the images: of each category, and of pictures in several."""
-    sound = {name: result for name, result in inspected.items() if isinstance(result, Inspection)}
-    notes = [f"{name}: {note}" for name, result in sound.items() for note in result.notes]
-    places: dict[str, list[str]] = defaultdict(list)
-    for name, result in sound.items():
-        for picture, items in result.pictures.items():
-            places[picture].append(f"{name}/{items[0].name}")
-    pairs = [f"'{names[0]}' = '{names[1]}'" for names in places.values() if len(names) > 1]
-    return notes + ([f"{counted(len(pairs), 'picture')} in two categories: {_some(pairs)}"] if pairs else [])
+def excluded_of(inspected: Mapping[str, Inspection | str]) -> list[str]:
+    """Return the names of the images that were left out, sorted."""
+    return sorted(name for result in inspected.values() if isinstance(result, Inspection) for name in result.excluded)
 
 
 def _problem(
-    item: Item, images: Mapping[str, FileFacts], masks: Mapping[str, FileFacts], dataset: Dataset, category: str
+    item: Item, images: Mapping[str, SourceFacts], masks: Mapping[str, SourceFacts], dataset: Dataset, category: str
 ) -> str | None:
     """Return what is wrong with the mask of an item, None if nothing is."""
     if item.name not in images or item.name not in masks:
@@ -184,20 +194,22 @@ def _read_by(category: Category, reading: Reading) -> Category:
     return category.with_items(lambda items: [replace(item, reading=reading) for item in items])
 
 
-def _with_range(category: Category, asked: str | tuple[float, float], images: Mapping[str, FileFacts]) -> tuple[Reading, list[str]]:
-    """Return how images are read, with the range of those of more than 8 bits, and what is to be said of it."""
+def _with_range(
+    category: Category, asked: str | tuple[float, float], images: Mapping[str, SourceFacts]
+) -> tuple[Reading, list[Remark]]:
+    """Return how images are read, with the range of those of more than 8 bits, and what is said of it."""
     reading = category.train[0].reading
     wide = [item.name for item in category.items if images[item.name].low is not None]
     if not wide:
         return reading, []
     about = f"{len(wide)} of {len(category.items)} images have more than 8 bits"
     if asked == "type":
-        return reading, [f"{about}: black and white are the ends of their type"]
+        return reading, [("depth", f"{about}: black and white are the ends of their type.", _DEPTH)]
     if isinstance(asked, tuple):
         low, high = asked
         if not low < high:
             raise UsageError(f"Expected two rising numbers in value_range, but got {low:g}, {high:g}.")
-        return replace(reading, low=low, high=high), [f"{about}: {low:g} is black, {high:g} is white, as value_range says"]
+        return replace(reading, low=low, high=high), [("depth", f"{about}: {low:g} is black, {high:g} is white, as asked.", _DEPTH)]
     of_training = (images[item.name] for item in category.train)
     extents = [(one.low, one.high) for one in of_training if one.low is not None and one.high is not None]
     if not extents:
@@ -207,25 +219,19 @@ def _with_range(category: Category, asked: str | tuple[float, float], images: Ma
         )
     low, high = value_range(extents)
     values = f"whose values are {min(e[0] for e in extents):g} to {max(e[1] for e in extents):g}"
-    note = f"{about}: {low:g} is black, {high:g} is white, from the training images, {values} (setting value_range)"
-    return replace(reading, low=low, high=high), [note]
+    note = f"{about}: {low:g} is black, {high:g} is white, from the training images, {values}."
+    return replace(reading, low=low, high=high), [("depth", note, _DEPTH)]
 
 
-def _about_masks(masks: Mapping[str, FileFacts], dataset: Dataset) -> list[str]:
-    most = [name for name, mask in masks.items() if mask.share > 0.5]
+def _about_masks(masks: Mapping[str, SourceFacts]) -> list[Remark]:
     blurred = {name: mask.blurred for name, mask in masks.items() if mask.blurred}
-    notes = []
-    if most:
-        marking = counted(len(most), "mask marks", "masks mark")
-        notes.append(f"{marking} more than half of the image ({_some(most)}); {_invert(dataset)}")
-    if blurred:
-        low, high = min(blurred.values()), max(blurred.values())
-        level = f"{low:g}" if low == high else f"{low:g} to {high:g}"
-        saved = counted(len(blurred), "mask was", "masks were")
-        notes.append(
-            f"{saved} saved with loss ({_some(list(blurred))}): a pixel counts as marked above {level}; fainter marks are lost"
-        )
-    return notes
+    if not blurred:
+        return []
+    low, high = min(blurred.values()), max(blurred.values())
+    level = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    saved = counted(len(blurred), "mask was", "masks were")
+    text = f"{saved} saved with loss ({_some(list(blurred))}): a pixel counts as marked above {level}; fainter marks are lost."
+    return [("lossy masks", text, "save masks as PNG")]
 
 
 def _invert(dataset: Dataset) -> str:
@@ -233,8 +239,8 @@ def _invert(dataset: Dataset) -> str:
     return f"if the masks mark what is normal, {how}"
 
 
-def _left_out(category: Category) -> list[str]:
-    """Return one note of the files of a category that are no items: how many of which kind, and some names."""
+def _left_out(category: Category) -> list[Remark]:
+    """Return one remark on the files of a category that are no items: how many of which kind, and some names."""
     folder = category.folder
     if folder is None:
         return []
@@ -250,38 +256,31 @@ def _left_out(category: Category) -> list[str]:
     if not kinds:
         return []
     parts = [f"{len(names)} ({kind}): {_some(names)}" for kind, names in kinds.items()]
-    return [f"{counted(sum(map(len, kinds.values())), 'file')} left out: {'; '.join(parts)}"]
+    text = f"{counted(sum(map(len, kinds.values())), 'file')} left out: {'; '.join(parts)}."
+    return [("left out", text, "move what is missed to where the layout has it, or save it as PNG")]
 
 
-def _twice(category: Category, images: Mapping[str, FileFacts], masks: Mapping[str, FileFacts]) -> list[str]:
-    """Return notes of pictures that are there twice.
+def _check_labels(category: Category, images: Mapping[str, SourceFacts], masks: Mapping[str, SourceFacts]) -> None:
+    """Check that no picture is there twice with different labels.
 
     Raises
     ------
     DataError
         If a defective test image is trained on, or one picture has contradicting labels: these numbers would be wrong.
     """
-    first: dict[str, tuple[str, Item]] = {}
+    first: dict[str, Item] = {}
     wrong: list[str] = []
-    kinds: dict[str, list[str]] = defaultdict(list)
-    for split, items in _splits(category).items():
-        for item in items:
-            where, other = first.setdefault(images[item.name].picture, (split, item))
-            if other is item:
-                continue
-            pair = f"'{other.name}' = '{item.name}'"
-            marks = [masks[one.name].picture if not one.is_good and one.name in masks else "" for one in (other, item)]
-            if marks[0] != marks[1]:
-                wrong.append(pair)
-            else:
-                kinds[f"twice in {split}" if split == where else f"in {where} and in {split}"].append(pair)
+    for item in category.items:
+        other = first.setdefault(images[item.name].picture, item)
+        marks = [masks[one.name].picture if not one.is_good and one.name in masks else "" for one in (other, item)]
+        if marks[0] != marks[1]:
+            wrong.append(f"'{other.name}' = '{item.name}'")
     if wrong:
         raise DataError(
             f"Expected one label for each picture, but {counted(len(wrong), 'pair')} of files of '{category.name}' hold the same "
             f"picture with different ones ({_some(wrong)}): a defect would be trained on as normal, or counted against itself; "
             "remove one of them, or leave it out by --exclude."
         )
-    return [f"{counted(len(pairs), 'picture')} {kind}: {_some(pairs)}" for kind, pairs in kinds.items()]
 
 
 def _some(names: Sequence[str]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from anoseg_bench.console import Console
-from anoseg_bench.evaluation.inspection import inspect_all, note_data
+from anoseg_bench.evaluation.datareport import note_data, read_note
+from anoseg_bench.evaluation.inspection import inspect_all
 from anoseg_bench.execution.engines import Setup, check_engine, make_engine
 from anoseg_bench.execution.loop import Execution
 from anoseg_bench.execution.narrator import Narrator
@@ -26,15 +27,16 @@ def describe_plan(plan: Plan) -> str:
 
 
 def decide(plan: Plan, run: Run, out: Console) -> list[Decision]:
-    """Inspect the images of a plan, and decide about its cells; only the hashes of the images are stored.
+    """Inspect the images of a plan, and decide about its cells; only hashes and facts of the images are stored.
 
     Raises
     ------
     UsageError
-        If a pattern of what to leave out matches no image.
+        If a pattern of what to leave out matches no image, or the note about the data cannot be read.
     """
+    note = read_note(plan.data_note, plan.dataset.root)
     inspected = inspect_all(plan.dataset, plan.categories, run.store.root / "content", plan.exclude, out, plan.rerun == "all")
-    note_data(run.info, inspected)
+    note_data(run.info, inspected, plan.holdout, plan.seeds[0], note, out)
     decisions = resolve(plan, inspected, run.store)
     stale = [decision for decision in decisions if decision.stale]
     if stale and plan.rerun not in ("stale", "all"):

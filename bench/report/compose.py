@@ -11,6 +11,7 @@ import matplotlib
 
 from anoseg_bench.report import experiments, notes, plots, tables
 from anoseg_bench.report.compare import comparison_table, rank_figure
+from anoseg_bench.report.data import written_tables
 from anoseg_bench.report.findings import findings
 from anoseg_bench.report.frame import FileNames, defects_frame, results_frame
 from anoseg_bench.report.gallery import write_gallery
@@ -30,7 +31,7 @@ _KINDS = {"tables": ("*.tex", "*.md", "*.csv"), "plots": ("*.pdf", "*.png"), "ma
 def all_tables(results: Results, published: Sequence[str], experiment: experiments.ExperimentReport | None) -> list[Table]:
     """Return the tables of a report, in order: a new one is an entry here."""
     names = FileNames()
-    for taken in ("all", "summary", "comparison", "published", "reproduction", "robustness", "cost"):
+    for taken in ("all", "summary", "comparison", "published", "reproduction", "robustness", "cost", "data", "masks", "shortcuts"):
         names(taken)
     return [
         *([experiment.table] if experiment else []),
@@ -42,6 +43,7 @@ def all_tables(results: Results, published: Sequence[str], experiment: experimen
         *tables.metric_tables(results, names),
         *tables.threshold_tables(results, names),
         *tables.defect_tables(results, names),
+        *written_tables(results.run.info.data),
     ]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from anoseg_bench.formatting import duration, one_line
 from anoseg_bench.metrics import metric
+from anoseg_bench.report.data import data_sentences
 from anoseg_bench.report.frame import timing_of
 from anoseg_bench.report.results import Number, Results
 from anoseg_bench.report.tables import percent
@@ -23,9 +24,11 @@ def findings(results: Results) -> list[str]:
     leader = next((lead for lead in leads.values() if lead is not None), None)
     if leader is None:
         done = sum(row.result is not None for row in results.run.rows)
-        return [f"No comparison: {done} of {len(results.run.rows)} cells have a result, and none of the methods is complete."]
+        none = f"No comparison: {done} of {len(results.run.rows)} cells have a result, and none of the methods is complete."
+        return [none, *data_sentences(results.run.info.data)]
     sentences = [_led(results, name, best, everything) for name, best in leads.items() if best is not None]
     sentences += [*_losses(results, leader), _deployed(results, leader, everything), _cost(results, leader)]
+    sentences += data_sentences(results.run.info.data)
     if results.run.info.synthetic:
         sentences.append("All images were drawn by this project; this says nothing about real ones.")
     if len(results.seeds) == 1:

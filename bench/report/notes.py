@@ -81,11 +81,6 @@ def setup(results: Results) -> str:
     return f"Setup: {'; '.join(parts)}."
 
 
-def data(results: Results) -> list[str]:
-    """Return what is to be known of the images."""
-    return [f"Data: {'; '.join(map(one_line, results.run.info.notes))}."] if results.run.info.notes else []
-
-
 def deviations(results: Results) -> list[str]:
     """Return where the training is shorter than published."""
     cells = [(one_line(r.record.deviations), row) for row, r in results.done if r.record.deviations]

@@ -493,6 +493,32 @@ function provenance() {
   table($("provenance-table"), columns.map(([, title]) => ({ title })), data.cells.map((cell) => columns.map(([name]) => ({ value: typeof cell[name] === "number" ? cell[name] : undefined, text: text(cell, name), long: ["config", "versions"].includes(name) || (name === "status" && cell.error) }))));
 }
 
+/* What is known of the images; nothing, where the run is of scored maps or of an older version. */
+function images() {
+  const known = data.images;
+  if (!known) {
+    add($("images-notes"), "li", {}, "Nothing is kept of the images: the run is of scored maps, or of an older version.");
+    for (const id of ["images-details", "images-said"]) $(id).remove();
+    return;
+  }
+  const rows = (t) => t.rows.map((cells) => cells.map(({ text, bold }) => ({ value: text, text, best: bold })));
+  const headings = (t) => t.header.map((title) => ({ title }));
+  const [first, ...others] = known.tables;
+  if (first) table($("images-table"), headings(first), rows(first));
+  known.findings.forEach((f) => {
+    const li = add($("images-findings"), "li", { class: f.wrong ? "wrong" : "" }, `${f.text} `);
+    add(li, "span", { class: "note" }, `To do: ${f.advice}.`);
+  });
+  known.notes.forEach((note) => add($("images-notes"), "li", {}, note));
+  for (const t of others) {
+    add($("images-details"), "h3", {}, t.title);
+    table(add(add($("images-details"), "div", { class: "scroll", tabindex: 0, role: "region", "aria-label": t.title }), "table"), headings(t), rows(t));
+    t.notes.forEach((note) => add($("images-details"), "p", { class: "note" }, note));
+  }
+  if (!others.length) $("images-details").remove();
+  if (known.said) add($("images-said"), "div", { class: "said note" }, known.said); else $("images-said").remove();
+}
+
 /* --- start ------------------------------------------------------------------------------------------------------------- */
 
 function start() {
@@ -527,7 +553,7 @@ function start() {
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => openExplorer(true));
   data.notes.forEach((note) => add($("overview-notes"), "li", {}, note));
-  overview(); decisions(); ranks(); cost(); galleryDefects(); gallery(); curves(); defects(); provenance();
+  images(); overview(); decisions(); ranks(); cost(); galleryDefects(); gallery(); curves(); defects(); provenance();
   return openExplorer();
 }
 start().then(() => (document.body.dataset.ready = "true"));

@@ -28,6 +28,7 @@ from anoseg_bench.metrics import RATE_CURVE, THRESHOLDS, VALUE_GRID, metric
 from anoseg_bench.report import notes
 from anoseg_bench.report.cache import PAGE
 from anoseg_bench.report.compare import test_over_categories
+from anoseg_bench.report.data import data_tables, finding_line, said_of_data
 from anoseg_bench.report.frame import GRIDS, opened, timing_of
 from anoseg_bench.report.gallery import Column, choose
 from anoseg_bench.report.plots import COLOURS
@@ -37,6 +38,7 @@ from anoseg_bench.report.render import write_text
 from anoseg_bench.report.results import Number, Results
 from anoseg_bench.report.tables import MAIN, SUMMARY
 from anoseg_bench.store.cells import CellResult
+from anoseg_bench.store.records import DataReport
 
 HERE = Path(__file__).parent
 #: Bytes that the pictures of a category may take in the page, and those of all categories.
@@ -124,13 +126,13 @@ def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]
         "notes": [
             *notes.scaled(results),
             *notes.origin(results),
-            *notes.data(results),
             *notes.deviations(results),
             *notes.pretrained(results),
             *notes.undefined(results, summary),
             *notes.failures(results),
             *dict.fromkeys(note for columns in beside_them.values() for note in sources(columns)),
         ],
+        "images": _of_images(results.run.info.data),
         "ranks": _ranks(results),
         "costs": _costs(results),
         "categories": [_category(results, c, room) for c in everything],
@@ -139,6 +141,27 @@ def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]
         "partial": results.allow_partial,
         "seeds": results.seeds,
     }
+
+
+def _of_images(report: DataReport | None) -> dict[str, Any] | None:
+    """Return what is known of the images: tables, findings, what is said of them."""
+    if report is None:
+        return None
+    tables = data_tables(report)
+    of_counts = tables[0].notes if tables else said_of_data(report)
+    findings = [
+        {"text": finding_line(finding), "advice": one_line(finding.advice), "wrong": finding.wrong} for finding in report.findings
+    ]
+    shown = [
+        {
+            "title": table.title,
+            "header": table.header,
+            "rows": [[{"text": cell.text, "bold": cell.bold} for cell in line.cells] for line in table.lines],
+            "notes": table.notes,
+        }
+        for table in tables
+    ]
+    return {"tables": shown, "findings": findings, "notes": of_counts, "said": report.note.text if report.note else ""}
 
 
 def _clean(value: Any) -> Any:

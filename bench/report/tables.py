@@ -83,7 +83,6 @@ def table_notes(
         *(notes.scaled(results) if on_value_axis else []),
         notes.setup(results),
         *notes.origin(results),
-        *notes.data(results),
         *notes.deviations(results),
         *notes.pretrained(results),
         *notes.undefined(results, undefined),

@@ -192,6 +192,124 @@ class CellRecord(Made):
         return self.identity.metrics == METRICS_VERSION
 
 
+class DataFinding(Record):
+    """Something about the images that a reader of the numbers should know.
+
+    Attributes
+    ----------
+    kind : str
+        What it is, in one word for programs: ``"copies"``, ``"inverted mask"``, ``"shift"``, ...
+    wrong : bool
+        Whether it makes numbers wrong; else they are to be read with care.
+    category : str
+    text, advice : str
+        What was found with what it does to which number, and what to do about it.
+    images : list of str
+        Those that it is about, some at least.
+    """
+
+    kind: str
+    wrong: bool
+    category: str
+    text: str
+    advice: str
+    images: list[str] = []
+
+
+class Separation(Record):
+    """How well one statistic of whole images separates two groups of them.
+
+    Attributes
+    ----------
+    statistic : str
+        ``"brightness"``, ...
+    groups : {"good test / train", "defective / good test"}
+        Which images, against which.
+    auroc : float
+        The probability that it is larger in the first group.
+    low, high : float
+        Interval, 95 % for all statistics and groups of the category together.
+    """
+
+    statistic: str
+    groups: str
+    auroc: Number
+    low: Number
+    high: Number
+
+
+class MaskSummary(Record):
+    """The masks of one defect type: shares of the image that they mark, and their regions.
+
+    Attributes
+    ----------
+    smallest_area, median_area : float
+        Of the regions, in pixels.
+    vanish : dict of int to int
+        By side of the square that images are resized to: how many regions mark no pixel there by half.
+    """
+
+    images: int
+    smallest_share: Number
+    median_share: Number
+    largest_share: Number
+    regions: int
+    smallest_area: Number
+    median_area: Number
+    vanish: dict[int, int]
+
+
+class CategoryData(Record):
+    """What is known of the images of a category.
+
+    Attributes
+    ----------
+    counts : dict of str to dict of str to int
+        Images by split and defect type.
+    sizes, kinds : dict of str to int
+        Images by width x height, and by format, mode and bits.
+    turned : int
+        Images whose orientation tag turns them.
+    held_out : int
+        Normal images for thresholds.
+    decisions : str
+        In words, which decisions these allow.
+    split : str
+        In words, where the good test images come from.
+    copies : list of list of str
+        Names of the images that are copies of each other.
+    """
+
+    name: str
+    counts: dict[str, dict[str, int]]
+    sizes: dict[str, int] = {}
+    kinds: dict[str, int] = {}
+    turned: int = 0
+    held_out: int = 0
+    decisions: str = ""
+    split: str = ""
+    masks: dict[str, MaskSummary] = {}
+    separations: list[Separation] = []
+    copies: list[list[str]] = []
+
+
+class DataNote(Record):
+    """What whoever gave the images says of them: of the file `source`, its text, and its lines ``licence:`` and ``split:``."""
+
+    source: str
+    text: str
+    licence: str = ""
+    split: str = ""
+
+
+class DataReport(Record):
+    """The images of a run: what they are, what was found about them, what is said of them."""
+
+    categories: list[CategoryData] = []
+    findings: list[DataFinding] = []
+    note: DataNote | None = None
+
+
 class RunRecord(Record, frozen=False):
     """How a run was asked for: the head of its manifest.
 
@@ -209,8 +327,8 @@ class RunRecord(Record, frozen=False):
         The commit of the checkout that ran, in words.
     excluded : list of str
         Images that were left out.
-    notes : list of str
-        What a reader of the results should know of the images.
+    data : DataReport or None
+        What is known of the images; None in runs of older versions.
     """
 
     schema_version: Annotated[int, Field(ge=OLDEST, le=SCHEMA)] = SCHEMA
@@ -224,4 +342,4 @@ class RunRecord(Record, frozen=False):
     commit: str | None = None
     experiment: str | None = None
     excluded: list[str] = []
-    notes: list[str] = []
+    data: DataReport | None = None

@@ -1,4 +1,4 @@
-"""Two floors that any method must beat: random maps and the distance to the mean of the normal images."""
+"""Floors that any method must beat: noise, the distance to the mean of the normal images, and that of whole-image statistics."""
 
 from __future__ import annotations
 
@@ -21,4 +21,10 @@ METHODS.register(
     "anoseg_bench.methods.floors.method:PixelStats",
     config=FloorConfig,
     summary="floor: distance of each pixel to the mean of the normal images there",
+)
+METHODS.register(
+    "image_stats",
+    "anoseg_bench.methods.floors.method:ImageStats",
+    config=FloorConfig,
+    summary="floor: distance of the whole image's brightness, contrast, sharpness, colour and border to those of the normal images",
 )

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from sklearn.metrics import average_precision_score
 
-from anoseg_bench.evaluation.cell import hold_out, resize
+from anoseg_bench.evaluation.cell import resize
+from anoseg_bench.evaluation.holdout import hold_out
 from anoseg_bench.methods import METHODS
 from anoseg_bench.metrics import evaluate
 from anoseg_bench.validation import choose_categories, open_dataset

@@ -21,7 +21,8 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from anoseg_bench.datasets.base import Dataset
-from anoseg_bench.evaluation.cell import hold_out, resize
+from anoseg_bench.evaluation.cell import resize
+from anoseg_bench.evaluation.holdout import hold_out
 from anoseg_bench.evaluation.predict import load_method
 from anoseg_bench.methods.anoseg.method import TOP, AnoSeg, top_mean
 from anoseg_bench.methods.base import Method
