@@ -200,6 +200,11 @@ def images(rng: np.random.Generator, normal: int = 8, bad: int = 10, skill: floa
     return maps, masks, kinds
 
 
+def halves(masks: list[np.ndarray]) -> list[list[tuple[np.ndarray, int]]]:
+    """Return each mask as one region of which half is enough, and no region where nothing is defective."""
+    return [[(mask, int(mask.sum()) // 2)] if mask.any() else [] for mask in masks]
+
+
 def store(run: Run, variant: str, category: str, skill: float, seed: int = 0) -> None:
     """Store a cell of maps of some skill on images that all variants share."""
     shared = np.random.default_rng(sum(map(ord, category)))

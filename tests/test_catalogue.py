@@ -10,7 +10,7 @@ from anoseg_bench.metrics.catalogue import CATALOGUE, Metric, as_markdown, names
 from anoseg_bench.report.compose import write_report
 from anoseg_bench.store.cells import Run
 from anoseg_bench.store.records import RunRecord
-from tests.helpers import ROOT, images, store
+from tests.helpers import ROOT, halves, images, store
 
 
 def best_informedness(tp, fp, positives, negatives):
@@ -53,8 +53,7 @@ def test_it_is_computed_from_all_scores(added):
 
 def test_every_value_of_an_evaluation_is_in_the_catalogue_and_the_reverse():
     maps, masks, kinds = images(np.random.default_rng(0))
-    regions = [[(mask, int(mask.sum()))] * bool(mask.any()) for mask in masks]
-    evaluation = evaluate(maps, masks, None, maps[:2], probability=True, defects=kinds, regions=regions)
+    evaluation = evaluate(maps, masks, None, maps[:2], probability=True, defects=kinds, regions=halves(masks))
     assert set(evaluation.values) == {m.name for m in CATALOGUE}
     assert set(names_resampled(by_defect=True)) < set(next(iter(evaluation.defects.values())))
 

@@ -25,6 +25,7 @@ from anoseg_bench.metrics.catalogue import average_precision
 from anoseg_bench.metrics.counts import Parts, region_labels
 from anoseg_bench.metrics.curves import PIMO_RANGE, auroc, limited_area, pro_curve
 from anoseg_bench.metrics.thresholds import image_threshold, needed_scores
+from tests.helpers import halves
 
 SCALE_FREE = ["iou_mean_fpr", "iou_width_fpr", "image_ap", "image_f1_max", "recall_oracle", "precision_oracle", "fpr_oracle"]
 RANK = ["pixel_auroc", "pixel_ap", "aupro_0.3", "aupro_0.05", "iou_max", "f1_max", "image_auroc"]
@@ -117,16 +118,17 @@ def test_increasing_transform_changes_no_rank_metric(transform, memory):
     rng = np.random.default_rng(0)
     maps, masks = larger_case(rng, size=(200, 260))  # enough normal pixels for AUPIMO
     maps = [np.round(m, 2) for m in maps]  # few enough values that float32 keeps them apart
+    regions = halves(masks)
 
     def numbers(of):
         maps_, held_out = [of(m).astype(np.float32) for m in maps], [of(m).astype(np.float32) for m in maps[:2]]
         scores = [m.max() for m in held_out] * 10
-        return evaluate(maps_, masks, normal_maps=held_out, normal_scores=scores, memory=memory).values
+        return evaluate(maps_, masks, normal_maps=held_out, normal_scores=scores, regions=regions, memory=memory).values
 
     before, after = numbers(lambda m: m), numbers(transform)
     on_value = {"iou_mean", "iou_width", "threshold_oracle", "threshold_deployable"}
     ranks = {name for name in before if name not in on_value and not name.startswith("image_threshold")}
-    assert ranks >= {*RANK, *SCALE_FREE, "aupimo", "iou_deployable", "image_recall_deployable"}
+    assert ranks >= {*RANK, *SCALE_FREE, "aupimo", "spro_0.05", "iou_deployable", "image_recall_deployable"}
     for name in ranks:
         assert after[name] == pytest.approx(before[name], abs=1e-4 if memory else 1e-12, nan_ok=True), name
     assert {n for n in ranks if np.isnan(before[n])} == {"iou_0.5", "image_precision_deployable"}
@@ -501,12 +503,12 @@ def test_bounded_mode_is_near_to_exact(scores):
     rng = np.random.default_rng(12)
     maps, masks = larger_case(rng, 9, (250, 300))
     maps = [SCORES[scores](m.astype(np.float64)).astype(np.float32) for m in maps]
-    options = {"normal_maps": maps[:1], "normal_scores": np.arange(20), "defects": ["good", "a", "b"] * 3}
+    options = {"normal_maps": maps[:1], "normal_scores": np.arange(20), "defects": ["good", "a", "b"] * 3, "regions": halves(masks)}
     exact = evaluate(maps, masks, **options)
     streams = Stream(lambda i: maps[i].copy(), 9), Stream(lambda i: masks[i].copy(), 9)
     bounded = evaluate(*streams, **options, memory=1)
     assert (exact.mode, bounded.mode) == ("exact", "bounded")
-    assert max(s.passes for s in streams) == 2
+    assert [s.passes for s in streams] == [4, 2]  # two more of the maps for sPRO
     for name in tabled():
         assert bounded.values[name] == pytest.approx(exact.values[name], abs=1e-4, nan_ok=name == "iou_0.5"), name
     for name in (n for n in exact.values if n.endswith("_deployable")):

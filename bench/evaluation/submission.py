@@ -35,7 +35,7 @@ def to_float16(map_: np.ndarray, peak: float) -> np.ndarray:
     threshold depend on.
     """
     scale = LARGEST * 2.0 ** -(math.floor(math.log2(peak)) + 1) if peak > 0 else 1.0
-    return (map_ * scale).astype(np.float16)
+    return (map_.astype(np.float64) * scale).astype(np.float16)
 
 
 def write_submission(run: Run, method: str, seed: int | None, root: Path, out: Path, device: str) -> list[str]:
