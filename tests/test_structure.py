@@ -10,7 +10,7 @@ import pytest
 from tests.helpers import ROOT
 
 PLUGINS = {"registry", "plugins", "errors"}
-PLANNING = {"plan", "variants", "validation", "options", "experiments", "datasets", "methods", "store"} | PLUGINS
+PLANNING = {"plan", "settings", "variants", "validation", "options", "experiments", "datasets", "methods", "store"} | PLUGINS
 #: Each folder, or the modules at the top, and what it may import beside itself.
 ALLOWED = {
     "metrics": set(),
@@ -26,7 +26,8 @@ ALLOWED = {
     "plugins": {"errors"},
     "registry": {"errors", "plugins"},
     "experiments": {"errors", "registry"},
-    "variants": {"methods", *PLUGINS},
+    "settings": {"errors"},
+    "variants": {"methods", "settings", *PLUGINS},
     "validation": {"datasets", "options", "variants", "store", *PLUGINS},
     "plan": PLANNING | {"metrics"},
     "console": {"formatting"},

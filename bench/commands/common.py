@@ -90,8 +90,8 @@ def finish(current: Run, arguments: argparse.Namespace, out: Console, anew: bool
     if anew or not cache.is_current():
         from anoseg_bench.report.compose import console_table, write_report
 
-        files = write_report(current, allow_partial=allow_partial, published=published)
-        cache.keep(files, console_table(current, allow_partial=allow_partial))
+        text = console_table(current, allow_partial=allow_partial)
+        cache.keep(write_report(current, allow_partial=allow_partial, published=published), text)
     out.result()
     out.result(cache.text)
     out.result()

@@ -103,13 +103,12 @@ def main(arguments: argparse.Namespace) -> int:
 def fail(current: Run, row: Row, title: str, error: Exception, out: Console) -> None:
     """Mark a row as failed, and keep the traceback in a log, for which call this while the exception is handled."""
     from anoseg_bench.errors import describe
-    from anoseg_bench.store.cells import slug
 
     row.result, row.status, row.error = None, "failed", describe(error)
     out.error(f"{title}: failed: {row.error}")
     if out.verbosity > 0:
         out.error(traceback.format_exc())
-    log = current.path / "logs" / f"{slug(f'{row.variant}-{row.category}-{row.seed}')}.log"
+    log = current.log_of(row)
     try:
         log.parent.mkdir(exist_ok=True)
         log.write_text(traceback.format_exc(), encoding="utf-8")

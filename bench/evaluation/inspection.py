@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from anoseg_bench.console import Console
 from anoseg_bench.errors import DataError, UsageError, describe
 from anoseg_bench.plugins import cause
-from anoseg_bench.store.cells import to_json, write_atomically
+from anoseg_bench.store.cells import to_json
+from anoseg_bench.store.files import write_atomically
 
 if TYPE_CHECKING:
     from anoseg_bench.datasets.base import Category, Dataset, Item

@@ -19,10 +19,13 @@ from PIL import Image
 from anoseg_bench.datasets.base import Item
 from anoseg_bench.datasets.images import EXTENSIONS as IMAGE_EXTENSIONS
 from anoseg_bench.errors import DataError
-from anoseg_bench.store.cells import to_json, write_atomically
+from anoseg_bench.store.cells import shortened, to_json
+from anoseg_bench.store.files import write_atomically, write_by
 
 EXTENSIONS = (".tiff", ".tif", ".npy", ".npz", ".png")
 SCORES, ABOUT = "scores.csv", "maps.json"
+#: Bytes that a file's name may have.
+LONGEST_NAME = 255
 
 
 def to_original(map_: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -76,6 +79,17 @@ class Predicted:
         return Stream(lambda i: self.items[i].load_mask(self.shapes[i]), len(self.items))
 
 
+def map_file(item: str) -> str:
+    """Return the path of an item's map, ``<item name>.tiff``; a name that is too long for a file's is cut and ends in its hash."""
+    return f"{'/'.join(shortened(part, LONGEST_NAME - len('.tiff')) for part in item.split('/'))}.tiff"
+
+
+def write_tiff(path: Path, map_: np.ndarray) -> None:
+    """Write a map as float32 TIFF."""
+    values = map_.astype(np.float32, copy=False)
+    write_by(path, lambda file: tifffile.imwrite(file, values, compression="zlib", predictor=True))
+
+
 def write_maps(folder: Path, parts: Sequence[Predicted], about: dict[str, Any]) -> None:
     """Keep maps as float32 TIFF ``<item name>.tiff``, the scores in ``scores.csv``, and what they are in ``maps.json``."""
     text = io.StringIO()
@@ -83,9 +97,7 @@ def write_maps(folder: Path, parts: Sequence[Predicted], about: dict[str, Any]) 
     table.writerow(["name", "score"])
     for predicted in parts:
         for i, (item, map_) in enumerate(zip(predicted.items, predicted.maps, strict=True)):
-            path = folder / f"{item.name}.tiff"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            tifffile.imwrite(path, map_.astype(np.float32, copy=False), compression="zlib", predictor=True)
+            write_tiff(folder / map_file(item.name), map_)
             score = map_.max() if predicted.scores is None else predicted.scores[i]
             table.writerow([item.name, repr(float(score))])
     write_atomically(folder / SCORES, text.getvalue())

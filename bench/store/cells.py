@@ -28,6 +28,7 @@ from pydantic import ValidationError
 
 from anoseg_bench.errors import BenchError, UsageError
 from anoseg_bench.store.claims import Claim, claimed_cells, latest, left_by
+from anoseg_bench.store.files import write_atomically
 from anoseg_bench.store.records import OLDEST, CellRecord, RunRecord
 
 STORE_NAME = ".cells"
@@ -52,21 +53,6 @@ def to_json(value: Any) -> str:
         return None if isinstance(v, float) and not math.isfinite(v) else v
 
     return json.dumps(clean(value), indent=1, sort_keys=True, allow_nan=False, default=str) + "\n"
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
-    try:
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 @dataclass
@@ -295,12 +281,16 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def slug(name: str) -> str:
-    """Return a name as a file name of at most 100 bytes: letters, digits, dot, dash, underscore."""
-    short = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "unnamed"
-    if len(short.encode()) > 100:
-        short = f"{short.encode()[:80].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    return short
+def slug(name: str, length: int = 100) -> str:
+    """Return a name as a file name of letters, digits, dot, dash, underscore; one of more bytes than `length` ends in its hash."""
+    return shortened(re.sub(r"[^\w.-]+", "-", name).strip("-.") or "unnamed", length, of=name)
+
+
+def shortened(text: str, length: int, of: str = "") -> str:
+    """Return text as it is, or, where it has more bytes than `length`, cut and with its own hash, or that `of` another name."""
+    if len(text.encode()) <= length:
+        return text
+    return f"{text.encode()[: length - 20].decode(errors='ignore')}-{hashlib.sha256((of or text).encode()).hexdigest()[:8]}"
 
 
 @dataclass
@@ -406,7 +396,8 @@ class Run:
 
     def log_of(self, row: Row) -> Path:
         """Return the file that a row's worker writes its output to."""
-        return self.path / "logs" / f"{slug(f'{row.variant}-{row.category}')}-{row.seed}-{row.key[:8]}.log"
+        told_apart = row.key or hashlib.sha256(row.title.encode()).hexdigest()
+        return self.path / "logs" / f"{slug(f'{row.variant}-{row.category}')}-{row.seed}-{told_apart[:8]}.log"
 
     @property
     def store(self) -> Store:
