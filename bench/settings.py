@@ -1,4 +1,4 @@
-"""Settings as YAML, read as a person means them: what versions of YAML read differently is an error, and so is a key given twice."""
+"""Settings as YAML, read as a person means them: what versions of YAML read differently is an error; so is a key given twice."""
 
 from __future__ import annotations
 
@@ -125,18 +125,19 @@ class _Reader:
                 if key == "<<":
                     raise self.error(key_node, "'<<' merges mappings in YAML 1.1 only; write the keys out")
                 self._plain(key_node)
+            whole = (*path, key)
             if key in values:
-                lines = f" (first in line {self.lines[*path, key]})" if self.in_file else ""
-                raise self.error(key_node, f"'{'.'.join((*path, key))}' is given twice{lines}; keep one")
-            self.lines[*path, key] = key_node.start_mark.line + 1
-            values[key] = self.value(inner, (*path, key))
+                first = f" (first in line {self.lines[whole]})" if self.in_file else ""
+                raise self.error(key_node, f"'{'.'.join(whole)}' is given twice{first}; keep one")
+            self.lines[whole] = key_node.start_mark.line + 1
+            values[key] = self.value(inner, whole)
         return values
 
     def _plain(self, node: yaml.Node) -> Any:
         """Return the value of a scalar without quotes."""
         text = node.value
         now, before = _core(text), _yaml_1_1(text)
-        same = type(now) is type(before) and (now == before or now != now)
+        same = repr(now) == repr(before)
         written_as_number = isinstance(now, float) and isinstance(before, str)  # 1e-3, which older versions take for text
         if (same or written_as_number) and not _LEADING_ZERO.fullmatch(text):
             return now

@@ -154,8 +154,14 @@ def read_settings(
         content = document.value
         if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
             raise UsageError(f"Expected 'method: {{key: value}}' in '{file}', but it has another form.")
-        lines = document.lines
-        put([(n, k, v, f"in '{file}', line {lines.get((n, k), lines[n,])}") for n, values in content.items() for k, v in values.items()])
+        lines = document.lines  # an alias has none of its own for the keys in it
+        put(
+            [
+                (n, k, v, f"in '{file}', line {lines.get((n, k), lines[(n,)])}")
+                for n, inside in content.items()
+                for k, v in inside.items()
+            ]
+        )
     if isinstance(assignments, Mapping):
         put([(n, k, v, f"for '{n}'") for n, values in assignments.items() for k, v in values.items()])
     else:

@@ -17,8 +17,8 @@ ALLOWED = {
     "store": {"errors", "formatting", "metrics"},
     "methods": {"errors", "registry"},
     "datasets": {"errors", "registry"},
-    "evaluation": {"metrics", "store", "console", *PLANNING},
-    "execution": {"evaluation", "store", "console", "formatting", *PLANNING},
+    "evaluation": {"metrics", "store", "console", "formatting", *PLANNING},
+    "execution": {"evaluation", "store", "console", "streams", "formatting", *PLANNING},
     "report": {"metrics", "store", "methods", "datasets", "registry", "errors", "formatting", "experiments"},
     "errors": set(),
     "formatting": set(),
@@ -30,7 +30,8 @@ ALLOWED = {
     "variants": {"methods", "settings", *PLUGINS},
     "validation": {"datasets", "options", "variants", "store", *PLUGINS},
     "plan": PLANNING | {"metrics"},
-    "console": {"formatting"},
+    "streams": set(),
+    "console": {"formatting", "streams"},
     "testing": PLANNING,
 }
 FOLDERS = {"methods": ROOT / "methods", "datasets": ROOT / "datasets"}

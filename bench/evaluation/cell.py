@@ -15,7 +15,7 @@ from PIL import Image
 from anoseg_bench.datasets.base import Category, Item, split_off
 from anoseg_bench.errors import DataError
 from anoseg_bench.evaluation.cost import images_per_second, model_mib, multiply_adds, peak_memory
-from anoseg_bench.evaluation.maps import Predicted, Stream, map_file, read_map, to_original, write_maps
+from anoseg_bench.evaluation.maps import Predicted, Stream, map_name, read_map, to_original, write_maps
 from anoseg_bench.methods import METHODS
 from anoseg_bench.methods.base import Method
 from anoseg_bench.metrics import evaluate
@@ -238,7 +238,7 @@ def evaluate_again(cell: Cell, category: Category, store: Store, old: CellResult
 
 def _stored(folder: Path, old: CellResult, items: list[Item], score: str) -> Predicted:
     """Return the maps and scores that a cell has kept of some images."""
-    files = [folder / map_file(item.name) for item in items]
+    files = [folder / f"{map_name(item.name)}.tiff" for item in items]
     shapes = [item.load_image().shape[:2] for item in items]
     others = {name.partition("/")[2]: a for name, a in old.arrays.items() if name.startswith(f"{score}/")}
     return Predicted(items, shapes, Stream(lambda i: read_map(files[i]), len(files)), old.arrays[score], others)

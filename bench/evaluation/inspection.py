@@ -6,6 +6,8 @@ import fnmatch
 import functools
 import hashlib
 import json
+import shlex
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,7 +46,7 @@ def inspect(
     cache : Path
         Folder for hashes by size and time of change, so that the files are read again only when they changed.
     exclude : sequence of str
-        Patterns (fnmatch) of ``<category>/<item>``.
+        See `leave_out`.
 
     Raises
     ------
@@ -52,9 +54,9 @@ def inspect(
         For the first problem found; the message counts the others.
     """
     whole = dataset.load(name)
-    names = [f"{name}/{item.name}" for item in whole.items]
-    excluded = {n: p for p in exclude for n in names if fnmatch.fnmatchcase(n, p)}
-    category = _without(whole, excluded)
+    for text in (name, *(item.name for item in whole.items)):
+        check_writable(text)
+    category, excluded = leave_out(whole, exclude)
     version = dataset.content()
     if version is not None:
         return Inspection(category, _digest([version, name, *_names(category)]), excluded)
@@ -101,12 +103,23 @@ def inspect_all(
         if isinstance(problem := inspected[category], str):
             out.error(f"{category}: {problem}")
     sound = [result for result in inspected.values() if isinstance(result, Inspection)]
-    unused = set(exclude) - {pattern for result in sound for pattern in result.excluded.values()}
-    if unused and len(sound) == len(inspected):
-        raise UsageError(
-            f"--exclude '{sorted(unused)[0]}' matches no image; expected <category>/<image>, e.g. bottle/test/crack/003."
-        )
+    if len(sound) == len(inspected):
+        check_used(exclude, [pattern for result in sound for pattern in result.excluded.values()])
     return inspected
+
+
+def check_used(patterns: Sequence[str], used: Sequence[str]) -> None:
+    """Check that every pattern of what to leave out has left out something.
+
+    Raises
+    ------
+    UsageError
+        If one has not.
+    """
+    if unused := sorted(set(patterns) - set(used)):
+        raise UsageError(
+            f"--exclude '{unused[0]}' matches no image; expected <category>/<image>, e.g. bottle/test/crack/003, or a file's path."
+        )
 
 
 def excluded_of(inspected: Mapping[str, Inspection | str]) -> list[str]:
@@ -118,6 +131,45 @@ def _names(category: Category) -> list[str]:
     """Return each item as ``<split>:<name>:<defect type>``: what is trained on in one split may be tested on in another."""
     splits = {"train": category.train, "validation": category.validation, "test": category.test}
     return [f"{split}:{item.name}:{item.defect}" for split, items in splits.items() for item in items]
+
+
+def leave_out(category: Category, patterns: Sequence[str]) -> tuple[Category, dict[str, str]]:
+    """Return a category without the images that patterns name, and the names of these, each with its pattern.
+
+    Parameters
+    ----------
+    patterns : sequence of str
+        A name ``<category>/<item>``, or the path of an image or mask, just as messages print it; else a pattern (fnmatch) of names.
+    """
+    excluded: dict[str, str] = {}
+    for given in patterns:
+        pattern = _composed(given)
+        spelt = {f"{category.name}/{item.name}": [f"{category.name}/{item.name}", *map(str, item.files)] for item in category.items}
+        exact = [name for name, spellings in spelt.items() if pattern in map(_composed, spellings)]
+        matching = exact or [name for name in spelt if fnmatch.fnmatchcase(_composed(name), pattern)]
+        excluded |= dict.fromkeys(matching, given)
+    return _without(category, excluded), excluded
+
+
+def check_writable(name: str) -> None:
+    """Check that a name can be written into tables and pages.
+
+    Raises
+    ------
+    DataError
+        If it comes from a file whose name is in no encoding that the system knows.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"Expected names of files in UTF-8, but '{ascii(name)[1:-1]}' is in another encoding; rename it."
+        ) from error
+
+
+def _composed(text: str) -> str:
+    """Return text with its accents composed, as keyboards type and some systems do not store them."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _without(category: Category, excluded: dict[str, str]) -> Category:
@@ -141,7 +193,7 @@ def _check(item: Item, category: str, problems: list[str]) -> str:
     if not item.is_good and not mask.any():
         problems.append(
             f"Expected a mask that marks the defect '{item.defect}', but '{item.mask}' is all black; correct it, or leave the "
-            f"image out: --exclude '{category}/{item.name}'."
+            f"image out: --exclude {shlex.quote(f'{category}/{item.name}')}."
         )
         return ""
     whole = isinstance(item.image, Path) and isinstance(item.mask, Path | None)

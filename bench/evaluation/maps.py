@@ -79,9 +79,10 @@ class Predicted:
         return Stream(lambda i: self.items[i].load_mask(self.shapes[i]), len(self.items))
 
 
-def map_file(item: str) -> str:
-    """Return the path of an item's map, ``<item name>.tiff``; a name that is too long for a file's is cut and ends in its hash."""
-    return f"{'/'.join(shortened(part, LONGEST_NAME - len('.tiff')) for part in item.split('/'))}.tiff"
+def map_name(item: str) -> str:
+    """Return an item's name as that of its map, without extension: of a file's name that would be too long the start and its hash."""
+    *folders, last = item.split("/")
+    return "/".join([*folders, shortened(last, LONGEST_NAME - len(".tiff"))])
 
 
 def write_tiff(path: Path, map_: np.ndarray) -> None:
@@ -97,7 +98,7 @@ def write_maps(folder: Path, parts: Sequence[Predicted], about: dict[str, Any]) 
     table.writerow(["name", "score"])
     for predicted in parts:
         for i, (item, map_) in enumerate(zip(predicted.items, predicted.maps, strict=True)):
-            write_tiff(folder / map_file(item.name), map_)
+            write_tiff(folder / f"{map_name(item.name)}.tiff", map_)
             score = map_.max() if predicted.scores is None else predicted.scores[i]
             table.writerow([item.name, repr(float(score))])
     write_atomically(folder / SCORES, text.getvalue())

@@ -20,6 +20,7 @@ from anoseg_bench.evaluation.maps import (
     Predicted,
     Stream,
     list_maps,
+    map_name,
     read_about,
     read_map,
     read_scores,
@@ -200,7 +201,7 @@ def _find(source: Source, category: Category) -> tuple[dict[str, Path], dict[str
 
 def _pair(items: list[Item], names: NameMatcher, files: dict[str, Path], whole: bool = False) -> dict[str, Path]:
     """Return the map file of each item that has one, by the item's name."""
-    hits = {item.name: names.find(item.name, whole) for item in items}
+    hits = {item.name: names.find(item.name, whole) or names.find(map_name(item.name), whole) for item in items}
     return {item: files[hit] for item, hit in hits.items() if hit is not None}
 
 
