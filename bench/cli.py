@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, terminate)
     verbose = False
     try:
-        arguments = _parsed(argv)
+        arguments = parser().parse_args(argv)
         arguments.command_line, verbose = given, arguments.verbose
         return _run(arguments)
     except BrokenPipeError:  # the reader of a pipe went away
@@ -92,15 +92,6 @@ def main(argv: list[str] | None = None) -> int:
         return error.exit_code if isinstance(error, BenchError) else 1
     finally:
         drop_unwritten()
-
-
-def _parsed(argv: list[str]) -> argparse.Namespace:
-    try:
-        return parser().parse_args(argv)
-    except SystemExit:  # after --help, which may not have come through
-        if sys.stdout is not None:
-            sys.stdout.flush()
-        raise
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -22,6 +22,10 @@ class Parser(argparse.ArgumentParser):
         """Print what is wrong and exit with 2."""
         self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
+    def print_help(self, file: Any = None) -> None:
+        """Print the help; an error of the stream is told, which argparse would pass over."""
+        print(self.format_help(), end="", file=file, flush=True)
+
 
 def program() -> str:
     """Return the command as it is typed here: ``"python run_bench.py"`` in a checkout, ``"anoseg-bench"`` where it is installed."""

@@ -6,7 +6,6 @@ import fnmatch
 import functools
 import hashlib
 import json
-import shlex
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -191,9 +190,10 @@ def _check(item: Item, category: str, problems: list[str]) -> str:
         problems.append(str(error))
         return ""
     if not item.is_good and not mask.any():
+        as_typed = f"{category}/{item.name}".replace("'", "'\\''")
         problems.append(
             f"Expected a mask that marks the defect '{item.defect}', but '{item.mask}' is all black; correct it, or leave the "
-            f"image out: --exclude {shlex.quote(f'{category}/{item.name}')}."
+            f"image out: --exclude '{as_typed}'."
         )
         return ""
     whole = isinstance(item.image, Path) and isinstance(item.mask, Path | None)

@@ -80,7 +80,7 @@ class Predicted:
 
 
 def map_name(item: str) -> str:
-    """Return an item's name as that of its map, without extension: of a file's name that would be too long the start and its hash."""
+    """Return an item's name as that of its map, without extension; of one too long for a file the start and its hash."""
     *folders, last = item.split("/")
     return "/".join([*folders, shortened(last, LONGEST_NAME - len(".tiff"))])
 

@@ -230,7 +230,8 @@ def write_predictions(
     with staged(out, STAGED) as aside:
         for d in predicted:
             stem = slug(d.path.stem)
-            name = next(n for n in (stem, *(f"{stem}-{i}" for i in itertools.count(2))) if n.casefold() not in taken)
+            numbered = (f"{stem}-{i}" for i in itertools.count(2))
+            name = next(n for n in itertools.chain([stem], numbered) if n.casefold() not in taken)
             taken.add(name.casefold())
             map_ = to_original(d.map, d.shape)
             write_tiff(aside / "maps" / f"{name}.tiff", map_)

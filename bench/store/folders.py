@@ -47,8 +47,8 @@ def working_at(
         If another command works there.
     """
     claims = folder / CLAIMS
-    own = _enter(folder, Watch(claims), command, plan, interval, tell)
     try:
+        own = _enter(folder, Watch(claims), command, plan, interval, tell)
         with own.beating(interval):
             yield
     finally:
