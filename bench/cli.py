@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import shlex
 import signal
 import sys
@@ -12,8 +11,9 @@ import threading
 import traceback
 
 from anoseg_bench.commands.common import Parser, program
-from anoseg_bench.errors import BenchError, describe
+from anoseg_bench.errors import BenchError, describe, full_disk
 from anoseg_bench.registry import nearest
+from anoseg_bench.streams import drop_unwritten, make_streams_safe
 
 #: The sub-commands, each a module of `commands` with `USAGE`, `HELP`, `add_arguments` and `main`; the first is the default.
 COMMANDS = ("run", "status", "list", "doctor", "report", "score", "predict", "submit", "preview", "check")
@@ -56,6 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     int
         0 if all went well; 1 if a cell failed; 2 if what was asked for is wrong; 130 after Ctrl-C, 143 after SIGTERM.
     """
+    make_streams_safe()
     argv = list(sys.argv[1:] if argv is None else argv)
     given = f"{program()} {shlex.join(argv)}".rstrip()
     if not argv or argv[0].startswith("-"):
@@ -63,8 +64,6 @@ def main(argv: list[str] | None = None) -> int:
     elif argv[0] not in COMMANDS:
         print(f"error: Unknown command '{argv[0]}'. {nearest(argv[0], COMMANDS)}", file=sys.stderr)
         return 2
-    arguments = parser().parse_args(argv)
-    arguments.command_line = given
     stopped = 130
     if threading.current_thread() is threading.main_thread():
 
@@ -74,16 +73,32 @@ def main(argv: list[str] | None = None) -> int:
             raise KeyboardInterrupt
 
         signal.signal(signal.SIGTERM, terminate)
+    verbose = False
     try:
-        return importlib.import_module(f"anoseg_bench.commands.{arguments.command}").main(arguments)
+        arguments = parser().parse_args(argv)
+        arguments.command_line, verbose = given, arguments.verbose
+        return _run(arguments)
     except BrokenPipeError:  # the reader of a pipe went away
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         print("stopped; finished cells are kept: run the same command again to continue", file=sys.stderr)
         return stopped
-    except (BenchError, OSError) as error:
-        if arguments.verbose:
+    except Exception as error:
+        if not isinstance(error, BenchError | OSError) and full_disk(error) is None:
+            raise  # a fault of this program
+        if verbose:
             traceback.print_exc()
         print(f"error: {describe(error)}", file=sys.stderr)
         return error.exit_code if isinstance(error, BenchError) else 1
+    finally:
+        drop_unwritten()
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    """Run a command, and return its exit code; an exit by somebody else's code is an error."""
+    try:
+        return importlib.import_module(f"anoseg_bench.commands.{arguments.command}").main(arguments)
+    except SystemExit as stop:
+        from anoseg_bench.plugins import cause
+
+        raise BenchError(f"The command was ended in its middle by code of a method or dataset: {cause(stop)}.") from stop

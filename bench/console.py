@@ -9,6 +9,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 from anoseg_bench.formatting import duration
+from anoseg_bench.streams import make_streams_safe
 
 #: Seconds between plain lines about work in progress.
 INTERVAL = 20.0
@@ -24,6 +25,7 @@ class Console:
     """
 
     def __init__(self, verbosity: int = 0) -> None:
+        make_streams_safe()
         self.verbosity = verbosity
         self._bars: dict[str, tqdm] = {}
         self._last: dict[str, float] = {}
@@ -57,7 +59,7 @@ class Console:
         suffix = {} if loss is None else {"loss": f"{loss:.4f}"}
         now = time.monotonic()
         began, before = self._began.setdefault((task, stage), (now, done))
-        if sys.stderr.isatty():
+        if sys.stderr is not None and sys.stderr.isatty():
             bar = self._bars.get(task)
             if bar is None or bar.total != total or bar.desc != f"{task} {stage}: ":
                 self.close(task)

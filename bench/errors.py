@@ -1,6 +1,10 @@
 """Errors that a user sees: one line that says what was expected, what was found, where, and what to do."""
 
 import errno
+import os
+
+#: What the system answers where a disk, or somebody's share of it, is full.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class BenchError(Exception):
@@ -25,7 +29,20 @@ class MethodError(BenchError):
 
 def describe(error: Exception) -> str:
     """Return an error as one line."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return f"the disk is full ({error.filename or 'while the result was written'}); free some space and run the command again"
     text = " ".join(str(error).split())
-    return text if isinstance(error, BenchError) else f"{type(error).__name__}: {text}"
+    if isinstance(error, BenchError):
+        return text
+    if (where := full_disk(error)) is not None:
+        return f"the disk is full ({where or 'while the result was written'}); free some space and run the command again"
+    return f"{type(error).__name__}: {text}"
+
+
+def full_disk(error: BaseException | None) -> str | None:
+    """Return the file that a full disk had no room for, "" where that is not known; None where no full disk led to the error."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return str(error.filename or "")
+        if any(os.strerror(number) in str(error) for number in _FULL):  # of a library that passes on the words alone
+            return ""
+        error = error.__cause__ or error.__context__
+    return None

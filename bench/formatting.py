@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -16,6 +17,15 @@ def duration(seconds: float) -> str:
 def counted(number: int, one: str, several: str = "") -> str:
     """Return a number with its noun: ``"1 category"``, ``"3 categories"``; the plural adds an s where none is given."""
     return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def named(what: str, names: Iterable[object]) -> str:
+    """Return names, each once, behind what they are; of many the first: ``"method a"``, ``"2 methods (a, b)"``."""
+    different = list(dict.fromkeys(map(one_line, names)))
+    if len(different) == 1:
+        return f"{what} {different[0]}"
+    plural = f"{what.removesuffix('y')}ies" if what.endswith("y") else f"{what}s"
+    return f"{len(different)} {plural} ({', '.join(different[:6])}{', ...' if len(different) > 6 else ''})"
 
 
 def one_line(value: object) -> str:

@@ -131,7 +131,7 @@ class Plan:
         Whether all maps, and what the methods learned, are kept.
     rerun : str
         A key of `options.RERUN`.
-    shard : tuple of int
+    shard : tuple of int or None
         (i, n): every n-th cell only, from the i-th.
     engine : str
         ``"local"`` or ``"ray"``.
@@ -167,7 +167,7 @@ class Plan:
     save_maps: bool = False
     keep_models: bool = False
     rerun: str = "missing"
-    shard: tuple[int, int] = (1, 1)
+    shard: tuple[int, int] | None = None
     engine: str = "local"
     workers: int | None = None
     threads: int | None = None
@@ -251,7 +251,7 @@ class Plan:
         methods = DEFAULT_METHODS if methods is None else methods
         choose_profile(profile)
         _check_resources(holdout, workers, threads, timeout, memory, heartbeat)
-        parsed_seeds, parsed_shard = parse_seeds(seeds), parse_shard(shard)
+        parsed_seeds, parsed_shard = parse_seeds(seeds), None if shard is None else parse_shard(shard)
         seconds, rerun = parse_duration(timeout), parse_rerun(rerun)
         name = DATASETS.one(dataset)
         match_methods(methods)  # a class of a file has a name from here on, for settings

@@ -16,6 +16,7 @@ from anoseg_bench.options import PROFILES, RERUN
 from anoseg_bench.plugins import somebodys_code
 from anoseg_bench.registry import nearest
 from anoseg_bench.store.cells import MANIFEST, STORE_NAME
+from anoseg_bench.store.folders import CLAIMS
 from anoseg_bench.variants import Settings, split_list, validated
 
 
@@ -85,7 +86,8 @@ def choose_categories(dataset: Dataset, wanted: str | Sequence[str]) -> list[str
         raise UsageError(f"Expected in '{dataset.root}' {dataset.layout}, but found none; correct --data-root.")
     if wanted == "all":
         return existing
-    names = list(dict.fromkeys(split_list(wanted) if isinstance(wanted, str) else wanted))
+    several = [wanted] if wanted in existing else split_list(wanted) if isinstance(wanted, str) else wanted
+    names = list(dict.fromkeys(several))
     if not names:
         raise UsageError("Expected 'all' or names in --category, but got nothing.")
     for name in names:
@@ -161,7 +163,7 @@ def make_folder(path: Path) -> None:
 
 def _is_own(name: str) -> bool:
     """Return whether a file may lie in the folder of a run that has no manifest yet."""
-    return name == "logs" or name.startswith(".tmp-")
+    return name in ("logs", CLAIMS) or name.startswith(".tmp-")
 
 
 def parse_seeds(seeds: str | int | Sequence[int]) -> list[int]:
@@ -178,16 +180,14 @@ def parse_seeds(seeds: str | int | Sequence[int]) -> list[int]:
     return list(dict.fromkeys(int(part) for part in parts))
 
 
-def parse_shard(text: str | None) -> tuple[int, int]:
-    """Return (i, n) of ``--shard i/n``, i from 1; (1, 1) for None.
+def parse_shard(text: str) -> tuple[int, int]:
+    """Return (i, n) of ``--shard i/n``, i from 1.
 
     Raises
     ------
     UsageError
         If it is not of that form.
     """
-    if text is None:
-        return 1, 1
     i, _, n = text.partition("/")
     if not (i.isdecimal() and n.isdecimal() and 1 <= int(i) <= int(n)):
         raise UsageError(f"Expected --shard i/n with i from 1 to n, e.g. 2/8, but got '{text}'.")

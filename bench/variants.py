@@ -13,13 +13,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from anoseg_bench import methods
 from anoseg_bench.errors import UsageError
 from anoseg_bench.methods import METHODS
+from anoseg_bench.plugins import somebodys_code
 from anoseg_bench.registry import Registry, nearest
+from anoseg_bench.settings import parse_value, read_yaml
 
 if TYPE_CHECKING:
     from anoseg_bench.methods.base import MethodConfig
@@ -118,14 +119,6 @@ def _content_of(path: Path, size: int, changed: int) -> str:
     return digest.hexdigest()
 
 
-def parse_value(text: str) -> Any:
-    """Return the value of ``key=value`` as YAML reads it: numbers, true, null, [lists]; else the text."""
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return text
-
-
 def read_settings(
     file: Path | None, assignments: Sequence[str] | Mapping[str, Mapping[str, Any]], dataset: str, registry: Registry[Any]
 ) -> Settings:
@@ -141,36 +134,47 @@ def read_settings(
     Raises
     ------
     UsageError
-        If the file or an assignment is not of that form, or the name is no method and not the dataset.
+        If the file or an assignment is not of that form, the name is no method and not the dataset, or one source gives a key two
+        values.
     """
     settings: Settings = {}
 
-    def put(name: str, key: str, value: Any) -> None:
-        canonical = dataset if name == dataset else registry.resolve(name)
-        settings.setdefault(canonical, {})[key] = value
+    def put(given: list[tuple[str, str, Any, str]]) -> None:
+        """Add what one source gives: name, key, value, and where it stands."""
+        first: dict[tuple[str, str], tuple[Any, str]] = {}
+        for name, key, value, where in given:
+            canonical = dataset if name == dataset else registry.resolve(name)
+            known, place = first.setdefault((canonical, key), (value, where))
+            if repr(known) != repr(value):
+                raise UsageError(f"'{canonical}.{key}' is given twice: {known!r} {place} and {value!r} {where}; keep one.")
+            settings.setdefault(canonical, {})[key] = value
 
     if file is not None:
-        try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            raise UsageError(f"Expected a YAML file in --config, but '{file}' cannot be read ({reason}).") from error
+        document = read_yaml(file)
+        content = document.value
         if not isinstance(content, dict) or not all(isinstance(v, dict) for v in content.values()):
             raise UsageError(f"Expected 'method: {{key: value}}' in '{file}', but it has another form.")
-        for name, values in content.items():
-            for key, value in values.items():
-                put(str(name), str(key), value)
+        lines = document.lines  # an alias has none of its own for the keys in it
+        put(
+            [
+                (n, k, v, f"in '{file}', line {lines.get((n, k), lines[(n,)])}")
+                for n, inside in content.items()
+                for k, v in inside.items()
+            ]
+        )
     if isinstance(assignments, Mapping):
-        for name, values in assignments.items():
-            for key, value in values.items():
-                put(name, key, value)
-        return settings
-    for assignment in assignments:
-        match = re.fullmatch(r"(.+?)\.([A-Za-z_]\w*)=(.*)", assignment, re.DOTALL)
-        if not match:
-            raise UsageError(f"Expected --set method.key=value, but got '{assignment}'.")
-        put(match[1], match[2], parse_value(match[3]))
+        put([(n, k, v, f"for '{n}'") for n, values in assignments.items() for k, v in values.items()])
+    else:
+        put([_assignment(text) for text in assignments])
     return settings
+
+
+def _assignment(text: str) -> tuple[str, str, Any, str]:
+    """Return name, key and value of ``name.key=value``, and where it stands."""
+    match = re.fullmatch(r"(.+?)\.([A-Za-z_]\w*)=(.*)", text, re.DOTALL)
+    if not match:
+        raise UsageError(f"Expected --set method.key=value, but got '{text}'.")
+    return match[1], match[2], parse_value(match[3], f"--set {text}"), "by --set"
 
 
 def validated(make: Any, name: str, config: type[BaseModel], overrides: dict[str, Any]) -> Any:
@@ -187,12 +191,13 @@ def validated(make: Any, name: str, config: type[BaseModel], overrides: dict[str
         kind = config.model_fields[key].annotation
         if isinstance(value, bool) and bool not in (kind, *get_args(kind)):
             raise UsageError(f"Wrong value for '{name}.{key}': Input should not be true or false, but got {value}.")
-    try:
-        made = make(overrides)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UsageError(f"Wrong value for '{name}.{key}': {first['msg']}, but got {first['input']!r}.") from error
+    with somebodys_code(f"The configuration of '{name}'"):
+        try:
+            made = make(overrides)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise UsageError(f"Wrong value for '{name}.{key}': {first['msg']}, but got {first['input']!r}.") from error
 
     def absolute(key: str, path: Path) -> Path:
         if not path.exists():
@@ -269,5 +274,8 @@ def _bracket(text: str | None, part: str) -> dict[str, Any]:
         key, separator, value = assignment.partition("=")
         if not separator:
             raise UsageError(f"Expected key=value inside the brackets of '{part}', but got '{assignment}'.")
-        own[key.strip()] = value.strip() if key.strip() == "label" else parse_value(value.strip())
+        key, text = key.strip(), value.strip()
+        if key in own:
+            raise UsageError(f"'{key}' is given twice in '{part}'; keep one.")
+        own[key] = text if key == "label" else parse_value(text, f"'{part}'")
     return own

@@ -153,7 +153,7 @@ def test_what_is_out_of_range(bench, widget):
 
 def test_words():
     assert [parse_duration(t) for t in ("90", "90s", "1.5m", "2h", None)] == [90, 90, 90, 7200, None]
-    assert [parse_shard(t) for t in (None, "1/1", "2/8")] == [(1, 1), (1, 1), (2, 8)]
+    assert [parse_shard(t) for t in ("1/1", "2/8")] == [(1, 1), (2, 8)]
     assert [duration(s) for s in (5, 89, 600, 12000)] == ["5 s", "89 s", "10 min", "3 h 20 min"]
 
 

@@ -10,7 +10,7 @@ import pytest
 from tests.helpers import ROOT
 
 PLUGINS = {"registry", "plugins", "errors"}
-PLANNING = {"plan", "variants", "validation", "options", "experiments", "datasets", "methods", "store"} | PLUGINS
+PLANNING = {"plan", "settings", "variants", "validation", "options", "experiments", "datasets", "methods", "store"} | PLUGINS
 #: Each folder, or the modules at the top, and what it may import beside itself.
 ALLOWED = {
     "metrics": set(),
@@ -18,7 +18,7 @@ ALLOWED = {
     "methods": {"errors", "registry"},
     "datasets": {"errors", "registry"},
     "evaluation": {"metrics", "store", "console", "formatting", *PLANNING},
-    "execution": {"evaluation", "store", "console", "formatting", *PLANNING},
+    "execution": {"evaluation", "store", "console", "streams", "formatting", *PLANNING},
     "report": {"metrics", "store", "methods", "datasets", "registry", "errors", "formatting", "experiments"},
     "errors": set(),
     "formatting": set(),
@@ -26,10 +26,12 @@ ALLOWED = {
     "plugins": {"errors"},
     "registry": {"errors", "plugins"},
     "experiments": {"errors", "registry"},
-    "variants": {"methods", *PLUGINS},
+    "settings": {"errors"},
+    "variants": {"methods", "settings", *PLUGINS},
     "validation": {"datasets", "options", "variants", "store", *PLUGINS},
     "plan": PLANNING | {"metrics"},
-    "console": {"formatting"},
+    "streams": set(),
+    "console": {"formatting", "streams"},
     "testing": PLANNING,
 }
 FOLDERS = {"methods": ROOT / "methods", "datasets": ROOT / "datasets"}

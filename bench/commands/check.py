@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from anoseg_bench.commands.common import add_verbosity, console_of
 
@@ -26,16 +27,18 @@ def main(arguments: argparse.Namespace) -> int:
     from anoseg_bench.errors import UsageError
     from anoseg_bench.methods import METHODS
     from anoseg_bench.plugins import load_attribute
+    from anoseg_bench.settings import parse_value
     from anoseg_bench.testing import check_dataset, check_method
-    from anoseg_bench.variants import parse_value
 
     out = console_of(arguments)
-    settings = {}
+    settings: dict[str, Any] = {}
     for assignment in arguments.set:
         key, separator, value = assignment.partition("=")
         if not separator:
             raise UsageError(f"Expected --set KEY=VALUE, but got '{assignment}'.")
-        settings[key] = parse_value(value)
+        parsed = parse_value(value, f"--set {assignment}")
+        if repr(settings.setdefault(key, parsed)) != repr(parsed):
+            raise UsageError(f"'{key}' is given twice by --set, as {settings[key]!r} and as {parsed!r}; keep one.")
     target = load_attribute(arguments.target) if ":" in arguments.target else None
     is_dataset = isinstance(target, type) and issubclass(target, Dataset)
     if target is None:

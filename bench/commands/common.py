@@ -22,6 +22,10 @@ class Parser(argparse.ArgumentParser):
         """Print what is wrong and exit with 2."""
         self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
+    def print_help(self, file: Any = None) -> None:
+        """Print the help; an error of the stream is told, which argparse would pass over."""
+        print(self.format_help(), end="", file=file, flush=True)
+
 
 def program() -> str:
     """Return the command as it is typed here: ``"python run_bench.py"`` in a checkout, ``"anoseg-bench"`` where it is installed."""
@@ -100,8 +104,8 @@ def finish(current: Run, arguments: argparse.Namespace, out: Console, anew: bool
     if anew or not cache.is_current():
         from anoseg_bench.report.compose import console_table, write_report
 
-        files = write_report(current, allow_partial=allow_partial, published=published)
-        cache.keep(files, console_table(current, allow_partial=allow_partial))
+        text = console_table(current, allow_partial=allow_partial)
+        cache.keep(write_report(current, allow_partial=allow_partial, published=published), text)
     out.result()
     out.result(cache.text)
     out.result()

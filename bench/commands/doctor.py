@@ -41,7 +41,8 @@ def main(arguments: argparse.Namespace) -> int:
     from anoseg_bench.formatting import counted, shown_path
     from anoseg_bench.methods import METHODS
     from anoseg_bench.report.contact_sheet import write_sheet
-    from anoseg_bench.store.cells import STORE_NAME, slug, to_json, write_atomically
+    from anoseg_bench.store.cells import STORE_NAME, slug, to_json
+    from anoseg_bench.store.files import write_atomically
     from anoseg_bench.validation import choose_categories, open_dataset
     from anoseg_bench.variants import read_settings
 

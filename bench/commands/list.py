@@ -18,10 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Print methods, datasets, the categories found, and profiles."""
     from anoseg_bench.datasets import DATASETS
-    from anoseg_bench.errors import DataError
+    from anoseg_bench.errors import BenchError
     from anoseg_bench.experiments import EXPERIMENTS
     from anoseg_bench.methods import METHODS
     from anoseg_bench.options import PROFILES
+    from anoseg_bench.plugins import somebodys_code
     from anoseg_bench.validation import open_dataset
     from anoseg_bench.variants import read_settings
 
@@ -38,8 +39,9 @@ def main(arguments: argparse.Namespace) -> int:
     out.result(f"Categories of {name}{f' in {dataset.root}' if dataset.root else ''}:")
     for category in dataset.categories():
         try:
-            items = dataset.load(category)
-        except DataError as error:
+            with somebodys_code(f"The dataset '{name}'"):
+                items = dataset.load(category)
+        except BenchError as error:
             out.result(f"  {category:<14}{error}")
             continue
         good = sum(item.is_good for item in items.test)

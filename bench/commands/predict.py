@@ -26,10 +26,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Use a stored model on images: maps, overlays and a table of scores and decisions."""
-    from anoseg_bench.evaluation.predict import choose_row, find_images, load_method, predict_images, reading_of, write_predictions
+    from anoseg_bench.evaluation.predict import (
+        choose_row,
+        earlier_predictions,
+        find_images,
+        load_method,
+        predict_images,
+        reading_of,
+        write_predictions,
+    )
     from anoseg_bench.formatting import counted
     from anoseg_bench.methods import METHODS
     from anoseg_bench.store.cells import Run
+    from anoseg_bench.store.folders import working_at
     from anoseg_bench.validation import choose_device
     from anoseg_bench.variants import is_stale
 
@@ -41,6 +50,7 @@ def main(arguments: argparse.Namespace) -> int:
     files, others = find_images(arguments.images)
     if others:
         out.error(f"note: {counted(len(others), 'file')} left out, no image that is read: {', '.join(map(str, others[:3]))}")
+    earlier_predictions(arguments.out)
     method, result = load_method(run, row, choose_device(arguments.device))
     if is_stale(row.method, result.record.source):
         out.error(f"note: the code of {row.variant} has changed since it was trained; its maps may not fit the thresholds")
@@ -48,7 +58,11 @@ def main(arguments: argparse.Namespace) -> int:
     for problem in problems:
         out.error(f"error: {problem}")
     if predicted:
-        path = write_predictions(predicted, method, result, arguments.out)
+        with working_at(arguments.out, arguments.command_line, tell=out.error):
+            earlier = earlier_predictions(arguments.out)
+            path = write_predictions(predicted, method, result, arguments.out, row.title, earlier)
+        if earlier.summary:
+            out.error(f"note: '{arguments.out}' held {earlier.summary}; that gave way to these")
         reason = result.record.reasons.get("image_threshold_deployable")
         threshold = result.value("image_threshold_deployable")
         if reason:

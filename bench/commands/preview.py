@@ -41,9 +41,12 @@ def main(arguments: argparse.Namespace) -> int:
     from anoseg_bench.datasets import DATASETS
     from anoseg_bench.errors import UsageError
     from anoseg_bench.evaluation.cell import resize
+    from anoseg_bench.evaluation.inspection import check_used, leave_out
     from anoseg_bench.methods import METHODS
+    from anoseg_bench.report.frame import FileNames
     from anoseg_bench.report.gallery import write_examples
     from anoseg_bench.store.cells import slug
+    from anoseg_bench.store.folders import working_at
     from anoseg_bench.validation import choose_categories, choose_profile, open_dataset
     from anoseg_bench.variants import match_methods, parse_methods, read_settings
 
@@ -60,20 +63,27 @@ def main(arguments: argparse.Namespace) -> int:
         raise UsageError(f"Expected one method, but '{arguments.method}' names {', '.join(v.label for v in variants)}.")
     variant = variants[0]
     folder = arguments.out or Path("results") / slug(f"preview-{variant.label}")
-    for category in choose_categories(dataset, arguments.category):
-        items = dataset.load(category).train
-        images = torch.stack([resize(item.load_image(), variant.config.image_size) for item in items])
-        method = METHODS[variant.method].load()(variant.config, seed=arguments.seed, device="cpu")
-        made = method.examples(images, arguments.number)
-        path = folder / f"{slug(category)}.png"
-        title = f"{variant.label} on {category}"
-        write_examples(made.images.permute(0, 2, 3, 1).numpy(), made.masks.numpy(), f"{title}: {LEARNED}: {made.legend}", path)
-        out.result(f"{category}: {path}")
-        if made.normals is not None and made.foregrounds is not None:
-            path = folder / f"{slug(category)}_foreground.png"
-            masks = made.foregrounds.float().numpy()
-            write_examples(made.normals.permute(0, 2, 3, 1).numpy(), masks, f"{title}: {FOREGROUND}", path)
-            out.result(f"  foreground: {path}")
-        for what, facts in made.findings.items():
-            out.result(f"  {what}: " + ", ".join(f"{name.replace('_', ' ')} {fact_text(value)}" for name, value in facts.items()))
+    inspected = [
+        leave_out(dataset.load(category), arguments.exclude) for category in choose_categories(dataset, arguments.category)
+    ]
+    check_used(arguments.exclude, [pattern for _, excluded in inspected for pattern in excluded.values()])
+    names = FileNames()
+    with working_at(folder, arguments.command_line, tell=out.error):
+        for category, items in [(category.name, category.train) for category, _ in inspected]:
+            images = torch.stack([resize(item.load_image(), variant.config.image_size) for item in items])
+            method = METHODS[variant.method].load()(variant.config, seed=arguments.seed, device="cpu")
+            made = method.examples(images, arguments.number)
+            path = folder / f"{names(category)}.png"
+            title = f"{variant.label} on {category}"
+            write_examples(made.images.permute(0, 2, 3, 1).numpy(), made.masks.numpy(), f"{title}: {LEARNED}: {made.legend}", path)
+            out.result(f"{category}: {path}")
+            if made.normals is not None and made.foregrounds is not None:
+                path = folder / f"{names(f'{category}_foreground')}.png"
+                masks = made.foregrounds.float().numpy()
+                write_examples(made.normals.permute(0, 2, 3, 1).numpy(), masks, f"{title}: {FOREGROUND}", path)
+                out.result(f"  foreground: {path}")
+            for what, facts in made.findings.items():
+                out.result(
+                    f"  {what}: " + ", ".join(f"{name.replace('_', ' ')} {fact_text(value)}" for name, value in facts.items())
+                )
     return 0

@@ -20,5 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Write tables and plots of a run again, from what is stored."""
     from anoseg_bench.store.cells import Run
+    from anoseg_bench.store.folders import working_at
 
-    return finish(Run.load(arguments.run), arguments, console_of(arguments), anew=True)
+    out = console_of(arguments)
+    Run.asked(arguments.run)
+    with working_at(arguments.run, arguments.command_line, tell=out.error):
+        return finish(Run.load(arguments.run), arguments, out, anew=True)

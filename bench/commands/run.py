@@ -76,7 +76,7 @@ def _add_how(how: argparse._ArgumentGroup) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run a grid of methods, categories and seeds, and report."""
-    from anoseg_bench.execution.run import describe_plan, run_plan, show_plan
+    from anoseg_bench.execution.run import carried_out, describe_plan, show_plan
     from anoseg_bench.formatting import shown_path
     from anoseg_bench.plan import Plan
     from anoseg_bench.report.published_values import choose_published
@@ -117,10 +117,10 @@ def main(arguments: argparse.Namespace) -> int:
     out.line(describe_plan(plan))
     if arguments.dry_run:
         return show_plan(plan, out)
-    run = run_plan(plan, out)
-    if arguments.shard:
-        done = sum(row.result is not None for row in run.rows)
-        report = f"{program()} report {shlex.quote(shown_path(run.path))}"
-        out.result(f"{done} of {len(run.rows)} cells are stored. When all shards are done: {report}")
-        return name_missing(run, out)
-    return finish(run, arguments, out)
+    with carried_out(plan, out) as run:
+        if arguments.shard:
+            done = sum(row.result is not None for row in run.rows)
+            report = f"{program()} report {shlex.quote(shown_path(run.path))}"
+            out.result(f"{done} of {len(run.rows)} cells are stored. When all shards are done: {report}")
+            return name_missing(run, out)
+        return finish(run, arguments, out)

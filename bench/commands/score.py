@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from anoseg_bench.datasets.base import Dataset
     from anoseg_bench.evaluation.inspection import Inspection
     from anoseg_bench.evaluation.maps import Area
+    from anoseg_bench.evaluation.score import Source
     from anoseg_bench.store.cells import Row, Run
 
 USAGE, HELP = "--maps DIR", "the same numbers for maps that any other tool saved"
@@ -47,18 +49,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Score maps that any tool saved, in a run of their own or beside the methods of another."""
+    with contextlib.ExitStack() as place:
+        return score(arguments, console_of(arguments), place)
+
+
+def score(arguments: argparse.Namespace, out: Console, place: contextlib.ExitStack) -> int:
+    """Score maps in a run's folder, which is this command's alone from then on until `place` is closed; return the exit code."""
     from anoseg_bench.datasets import DATASETS
     from anoseg_bench.errors import UsageError
     from anoseg_bench.evaluation.datareport import note_data
-    from anoseg_bench.evaluation.inspection import Inspection, inspect_all
-    from anoseg_bench.evaluation.score import SCORED, Source, score_category
+    from anoseg_bench.evaluation.inspection import inspect_all
+    from anoseg_bench.evaluation.score import SCORED, Source
     from anoseg_bench.methods import METHODS
     from anoseg_bench.store.cells import Row, Run
+    from anoseg_bench.store.folders import working_at
     from anoseg_bench.validation import choose_categories, open_dataset, parse_seeds
     from anoseg_bench.variants import read_settings
 
-    out = console_of(arguments)
-    earlier = Run.load(arguments.add_to) if arguments.add_to else None
+    earlier = None
+    if arguments.add_to is not None:
+        Run.asked(arguments.add_to)
+        place.enter_context(working_at(arguments.add_to, arguments.command_line, tell=out.error))
+        earlier = Run.load(arguments.add_to)
     chosen = DATASETS.one(arguments.dataset)
     dataset = open_dataset(chosen, arguments.data_root, read_settings(arguments.config, arguments.set, chosen, METHODS))
     if earlier and earlier.info.dataset != dataset.label:
@@ -73,33 +85,25 @@ def main(arguments: argparse.Namespace) -> int:
     parse_seeds(str(arguments.seed or 0))
     noted = source.about(categories[0]).get("seed")
     seed = next((s for s in (arguments.seed, noted, *(earlier.info.seeds if earlier else [])) if s is not None), 0)
-    current = earlier or run_of_its_own(arguments, dataset, name, seed)
+    current = earlier
+    if current is None:
+        path = folder_of_its_own(arguments, name)
+        place.enter_context(working_at(path, arguments.command_line, tell=out.error))
+        current = run_of_its_own(path, arguments, dataset, seed)
     inspected = inspect_all(dataset, categories, current.store.root / "content", arguments.exclude, out)
     if earlier:
         check_same_test_sets(earlier, name, SCORED, seed, inspected)
     note_data(current.info, inspected, None, seed, None, out)
     failed = 0
     for category, checked in inspected.items():
-        row = Row(name, SCORED, dataset.label, category, seed, error=checked if isinstance(checked, str) else "")
-        if isinstance(checked, Inspection):
-            try:
-                scored = score_category(source, checked, dataset.label, seed, current.store, arguments.command_line)
-                row.key, row.status = scored.key, "done"
-                row.result = current.store.get(SCORED, row.key)
-                out.line(f"{category} {name}: {scored.summary}")
-                for remark in scored.remarks:
-                    out.error(f"note: {category}: {remark}")
-            except Exception as error:  # the boundary of a cell: it must cost nothing but itself
-                fail(current, row, f"{category} {name}", error, out)
-        failed += row.result is None
-        same = [r for r in current.rows if (r.variant, r.category, r.seed) == (name, category, seed)]
-        if row.result is None and any(r.result for r in same):
-            out.error(f"  what '{name}' had for {category} before is kept")
-            continue
-        current.rows = [r for r in current.rows if r not in same] + [row]
+        row = Row(name, SCORED, dataset.label, category, seed)
+        if not score_row(row, checked, source, current, arguments.command_line, out):
+            failed += 1
     if failed == len(inspected):
         out.error(f"nothing was scored; '{current.path}' is as it was")
         return 1
+    if earlier is None and (replaced := current.replaced()):
+        out.error(f"note: {replaced}")
     current.save()
     return max(finish(current, arguments, out), int(failed > 0))
 
@@ -115,16 +119,44 @@ def parse_area(text: str | None) -> Area | None:
         raise UsageError(f"Wrong --map-area '{text}': expected whole, centre or centre:SHARE, above 0 to 1.") from error
 
 
+def score_row(row: Row, checked: Inspection | str, source: Source, current: Run, command: str, out: Console) -> bool:
+    """Score the maps of a category, and put its row into the run; return whether that went well, else the run keeps what it had."""
+    from anoseg_bench.evaluation.score import score_category
+
+    title = f"{row.category} {row.variant}"
+    if isinstance(checked, str):
+        row.error = checked
+    else:
+        try:
+            scored = score_category(source, checked, row.dataset, row.seed, current.store, command)
+            row.key, row.status = scored.key, "done"
+            row.result = current.store.get(row.method, row.key)
+            out.line(f"{title}: {scored.summary}")
+            for remark in scored.remarks:
+                out.error(f"note: {row.category}: {remark}")
+        except Exception as error:  # the boundary of a cell: it must cost nothing but itself
+            fail(current, row, title, error, out)
+    same = [r for r in current.rows if (r.variant, r.category, r.seed) == (row.variant, row.category, row.seed)]
+    if row.result is None and any(r.result for r in same):
+        out.error(f"  what '{row.variant}' had for {row.category} before is kept")
+        return False
+    for old in same:
+        if old.result and old.result.record.maps and old.key != row.key:
+            folder = old.result.record.maps.folder
+            out.error(f"note: {row.category}: the maps of '{folder}' that '{row.variant}' showed give way to these")
+    current.rows = [r for r in current.rows if r not in same] + [row]
+    return row.result is not None
+
+
 def fail(current: Run, row: Row, title: str, error: Exception, out: Console) -> None:
     """Mark a row as failed, and keep the traceback in a log, for which call this while the exception is handled."""
     from anoseg_bench.errors import describe
-    from anoseg_bench.store.cells import slug
 
     row.result, row.status, row.error = None, "failed", describe(error)
     out.error(f"{title}: failed: {row.error}")
     if out.verbosity > 0:
         out.error(traceback.format_exc())
-    log = current.path / "logs" / f"{slug(f'{row.variant}-{row.category}-{row.seed}')}.log"
+    log = current.log_of(row)
     try:
         log.parent.mkdir(exist_ok=True)
         log.write_text(traceback.format_exc(), encoding="utf-8")
@@ -134,16 +166,23 @@ def fail(current: Run, row: Row, title: str, error: Exception, out: Console) -> 
         out.error(f"  traceback: {log}")
 
 
-def run_of_its_own(arguments: argparse.Namespace, dataset: Dataset, name: str, seed: int) -> Run:
-    """Return a new run for scored maps; one of trained methods is never written over."""
-    from anoseg_bench.errors import UsageError
-    from anoseg_bench.store.cells import MANIFEST, Run, slug
-    from anoseg_bench.store.provenance import revision
-    from anoseg_bench.store.records import RunRecord
+def folder_of_its_own(arguments: argparse.Namespace, name: str) -> Path:
+    """Return the folder of a run for scored maps, made where there is none."""
+    from anoseg_bench.store.cells import slug
     from anoseg_bench.validation import choose_folder, make_folder
 
     path = choose_folder(arguments.out or Path("results") / slug(f"scored-{name}"))
     make_folder(path)
+    return path
+
+
+def run_of_its_own(path: Path, arguments: argparse.Namespace, dataset: Dataset, seed: int) -> Run:
+    """Return a new run for scored maps; one of trained methods is never written over."""
+    from anoseg_bench.errors import UsageError
+    from anoseg_bench.store.cells import MANIFEST, Run
+    from anoseg_bench.store.provenance import revision
+    from anoseg_bench.store.records import RunRecord
+
     if (path / MANIFEST).exists() and Run.load(path).info.holdout is not None:
         raise UsageError(f"'{path}' holds a run of methods; show the maps beside them with --add-to, or give another --out.")
     info = RunRecord(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,14 @@ from anoseg_bench.datasets.base import Category, Item
 from anoseg_bench.errors import DataError
 from anoseg_bench.evaluation.cost import images_per_second, model_mib, multiply_adds, peak_memory
 from anoseg_bench.evaluation.holdout import hold_out
-from anoseg_bench.evaluation.maps import Predicted, Stream, read_map, to_original, write_maps
+from anoseg_bench.evaluation.maps import Predicted, Stream, map_name, read_map, to_original, write_maps
 from anoseg_bench.methods import METHODS
 from anoseg_bench.methods.base import Method
 from anoseg_bench.metrics import evaluate
 from anoseg_bench.plan import Cell
 from anoseg_bench.store.cells import MODEL, CellResult, Store, to_json
 from anoseg_bench.store.claims import Claim
+from anoseg_bench.store.files import write_atomically, write_by, write_file
 from anoseg_bench.store.provenance import provenance
 from anoseg_bench.store.records import SCHEMA, CellRecord, ImageCounts, Made, Regions, Timing
 from anoseg_bench.variants import source_hash
@@ -225,7 +226,7 @@ def evaluate_again(cell: Cell, category: Category, store: Store, old: CellResult
 
 def _stored(folder: Path, old: CellResult, items: list[Item], score: str) -> Predicted:
     """Return the maps and scores that a cell has kept of some images."""
-    files = [folder / f"{item.name}.tiff" for item in items]
+    files = [folder / f"{map_name(item.name)}.tiff" for item in items]
     shapes = [item.load_image().shape[:2] for item in items]
     others = {name.partition("/")[2]: a for name, a in old.arrays.items() if name.startswith(f"{score}/")}
     return Predicted(items, shapes, Stream(lambda i: read_map(files[i]), len(files)), old.arrays[score], others)
@@ -293,14 +294,14 @@ def write_cell(
     arrays |= {f"map/{i}": small.astype(kind) for i, small in enumerate(thumbnails)}
     _write_previews(store.previews(made.content), test)
     with store.writing(made.method, key, keep.claim, keep.replace) as folder:
-        np.savez_compressed(folder / "arrays.npz", **arrays)  # type: ignore[arg-type]
+        write_by(folder / "arrays.npz", lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
         if keep.maps:
             about = record.model_dump(mode="json", include={"method", "config", "dataset", "category", "seed", "provenance"})
             write_maps(folder / "maps", [test, held_out], about | {"probability": probability})
         if keep.model and method is not None:
             method.save(folder / MODEL)
         files = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
-        (folder / "cell.json").write_text(to_json(record.model_copy(update={"files": files}).model_dump()), encoding="utf-8")
+        write_file(folder / "cell.json", to_json(record.model_copy(update={"files": files}).model_dump()))
 
 
 def _spread(sizes: np.ndarray) -> dict[str, float]:
@@ -322,7 +323,6 @@ def _write_previews(path: Path, test: Predicted) -> None:
     for i, (item, mask) in enumerate(zip(test.items, test.masks, strict=True)):
         previews[f"image/{i}"] = thumbnail(item.load_image())
         previews[f"mask/{i}"] = thumbnail(mask.astype(np.uint8) * 255)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}.npz")
-    np.savez_compressed(temporary, **previews)  # type: ignore[arg-type]
-    temporary.replace(path)
+    content = io.BytesIO()
+    np.savez_compressed(content, **previews)  # type: ignore[arg-type]
+    write_atomically(path, content.getvalue())

@@ -15,7 +15,8 @@ from anoseg_bench.datasets.base import Category, Item
 from anoseg_bench.datasets.images import marked, open_picture, to_uint8
 from anoseg_bench.errors import DataError
 from anoseg_bench.evaluation.imagestats import VERSION, ImageFacts, MaskFacts, file_facts, mask_facts, pixel_facts
-from anoseg_bench.store.cells import to_json, write_atomically
+from anoseg_bench.store.cells import to_json
+from anoseg_bench.store.files import write_atomically
 
 #: The form of what is kept; another one is read again.
 _FORM = 2

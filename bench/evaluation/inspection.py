@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import functools
 import os
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -73,7 +74,7 @@ def inspect(
     cache : Path
         Folder for what is known of files, so that they are read again only when they changed; see `facts_of`.
     exclude : sequence of str
-        Patterns (fnmatch) of ``<category>/<item>``, or such names.
+        See `leave_out`.
     anew : bool
         Whether all files are read again.
     generated : bool
@@ -85,9 +86,9 @@ def inspect(
         For the first problem found; the message counts the others.
     """
     whole = dataset.load(name)
-    names = [f"{name}/{item.name}" for item in whole.items]
-    excluded = {n: p for p in exclude for n in names if n == p or fnmatch.fnmatchcase(n, p)}
-    category = _without(whole, excluded)
+    for text in (name, *(item.name for item in whole.items)):
+        check_writable(text)
+    category, excluded = leave_out(whole, exclude)
     version = dataset.content()
     if version is not None and not generated:
         return Inspection(category, digest([version, name, *_names(category)]), excluded)
@@ -151,12 +152,23 @@ def inspect_all(
         if isinstance(problem := inspected[category], str):
             out.error(f"{category}: {problem}")
     sound = [result for result in inspected.values() if isinstance(result, Inspection)]
-    unused = set(exclude) - {pattern for result in sound for pattern in result.excluded.values()}
-    if unused and len(sound) == len(inspected):
-        raise UsageError(
-            f"--exclude '{sorted(unused)[0]}' matches no image; expected <category>/<image>, e.g. bottle/test/crack/003."
-        )
+    if len(sound) == len(inspected):
+        check_used(exclude, [pattern for result in sound for pattern in result.excluded.values()])
     return inspected
+
+
+def check_used(patterns: Sequence[str], used: Sequence[str]) -> None:
+    """Check that every pattern of what to leave out has left out something.
+
+    Raises
+    ------
+    UsageError
+        If one has not.
+    """
+    if unused := sorted(set(patterns) - set(used)):
+        raise UsageError(
+            f"--exclude '{unused[0]}' matches no image; expected <category>/<image>, e.g. bottle/test/crack/003, or a file's path."
+        )
 
 
 def excluded_of(inspected: Mapping[str, Inspection | str]) -> list[str]:
@@ -173,7 +185,8 @@ def _problem(
     image, mask = images[item.name], masks[item.name]
     if mask.shape != image.shape:
         return wrong_size(item, image.shape, mask.shape)
-    leave_out = f"or leave the image out: --exclude '{category}/{item.name}'"
+    as_typed = f"{category}/{item.name}".replace("'", "'\\''")
+    leave_out = f"or leave the image out: --exclude '{as_typed}'"
     where = item.mask if isinstance(item.mask, Path) else f"the mask of {item.name}"
     if item.is_good and mask.share > 0:
         return (
@@ -295,6 +308,45 @@ def _splits(category: Category) -> dict[str, list[Item]]:
 def _names(category: Category) -> list[str]:
     """Return each item as ``<split>:<name>:<defect type>``: what is trained on in one split may be tested on in another."""
     return [f"{split}:{item.name}:{item.defect}" for split, items in _splits(category).items() for item in items]
+
+
+def leave_out(category: Category, patterns: Sequence[str]) -> tuple[Category, dict[str, str]]:
+    """Return a category without the images that patterns name, and the names of these, each with its pattern.
+
+    Parameters
+    ----------
+    patterns : sequence of str
+        A name ``<category>/<item>``, or the path of an image or mask, just as messages print it; else a pattern (fnmatch) of names.
+    """
+    excluded: dict[str, str] = {}
+    for given in patterns:
+        pattern = _composed(given)
+        spelt = {f"{category.name}/{item.name}": [f"{category.name}/{item.name}", *map(str, item.files)] for item in category.items}
+        exact = [name for name, spellings in spelt.items() if pattern in map(_composed, spellings)]
+        matching = exact or [name for name in spelt if fnmatch.fnmatchcase(_composed(name), pattern)]
+        excluded |= dict.fromkeys(matching, given)
+    return _without(category, excluded), excluded
+
+
+def check_writable(name: str) -> None:
+    """Check that a name can be written into tables and pages.
+
+    Raises
+    ------
+    DataError
+        If it comes from a file whose name is in no encoding that the system knows.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise DataError(
+            f"Expected names of files in UTF-8, but '{ascii(name)[1:-1]}' is in another encoding; rename it."
+        ) from error
+
+
+def _composed(text: str) -> str:
+    """Return text with its accents composed, as keyboards type and some systems do not store them."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _without(category: Category, excluded: dict[str, str]) -> Category:

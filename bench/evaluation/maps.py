@@ -20,12 +20,15 @@ from anoseg_bench.datasets.base import Item
 from anoseg_bench.datasets.images import EXTENSIONS as IMAGE_EXTENSIONS
 from anoseg_bench.datasets.images import walk
 from anoseg_bench.errors import DataError
-from anoseg_bench.store.cells import to_json, write_atomically
+from anoseg_bench.store.cells import shortened, to_json
+from anoseg_bench.store.files import write_atomically, write_by
 
 EXTENSIONS = (".tiff", ".tif", ".npy", ".npz", ".png")
 SCORES, ABOUT = "scores.csv", "maps.json"
 #: As many extensions as a name may have too many: ``003.jpg.png`` has two.
 _EXTENSIONS_AT_MOST = 3
+#: Bytes that a file's name may have.
+LONGEST_NAME = 255
 
 
 def to_original(map_: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -129,6 +132,18 @@ class Predicted:
         return Stream(lambda i: [] if (read := sources[i]) is None else read(), len(sources)) if any(sources) else None
 
 
+def map_name(item: str) -> str:
+    """Return an item's name as that of its map, without extension; of one too long for a file the start and its hash."""
+    *folders, last = item.split("/")
+    return "/".join([*folders, shortened(last, LONGEST_NAME - len(".tiff"))])
+
+
+def write_tiff(path: Path, map_: np.ndarray) -> None:
+    """Write a map as float32 TIFF."""
+    values = map_.astype(np.float32, copy=False)
+    write_by(path, lambda file: tifffile.imwrite(file, values, compression="zlib", predictor=True))
+
+
 def write_maps(folder: Path, parts: Sequence[Predicted], about: dict[str, Any]) -> None:
     """Keep maps as float32 TIFF ``<item name>.tiff``, the scores in ``scores.csv``, and what they are in ``maps.json``."""
     text = io.StringIO()
@@ -136,9 +151,7 @@ def write_maps(folder: Path, parts: Sequence[Predicted], about: dict[str, Any]) 
     table.writerow(["name", "score"])
     for predicted in parts:
         for i, (item, map_) in enumerate(zip(predicted.items, predicted.maps, strict=True)):
-            path = folder / f"{item.name}.tiff"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            tifffile.imwrite(path, map_.astype(np.float32, copy=False), compression="zlib", predictor=True)
+            write_tiff(folder / f"{map_name(item.name)}.tiff", map_)
             score = map_.max() if predicted.scores is None else predicted.scores[i]
             table.writerow([item.name, repr(float(score))])
     write_atomically(folder / SCORES, text.getvalue())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +12,18 @@ from pathlib import Path
 import cv2
 import matplotlib
 import numpy as np
-import tifffile
 from PIL import Image
 
 from anoseg_bench.datasets.images import PLAIN, Reading, list_images, read_image, walk
 from anoseg_bench.errors import BenchError, DataError, UsageError
 from anoseg_bench.evaluation.cell import resize, scores_of_maps
-from anoseg_bench.evaluation.maps import to_original
+from anoseg_bench.evaluation.maps import to_original, write_tiff
+from anoseg_bench.formatting import counted
 from anoseg_bench.methods import METHODS
 from anoseg_bench.methods.base import Method
 from anoseg_bench.registry import nearest
-from anoseg_bench.store.cells import MODEL, CellResult, Row, Run, slug, write_atomically
+from anoseg_bench.store.cells import MODEL, CellResult, Row, Run, slug
+from anoseg_bench.store.files import half_written, put_in_place, staged, write_by, write_file
 from anoseg_bench.variants import is_stale
 
 COLUMNS = (
@@ -34,7 +36,9 @@ COLUMNS = (
     "anomalous_share",
     "map",
     "overlay",
+    "model",
 )
+TABLE, FOLDERS, STAGED = "predictions.csv", ("maps", "overlays"), "predict"
 #: How strongly a map covers its image in an overlay, and the colour of the outline (RGB), as in the galleries.
 OPACITY, OUTLINE = 0.45, (0, 229, 255)
 
@@ -155,42 +159,108 @@ def overlay(image: np.ndarray, map_: np.ndarray, low: float, high: float, thresh
     return mixed
 
 
-def write_predictions(predicted: list[PredictedImage], method: Method, result: CellResult, out: Path) -> Path:
-    """Write ``maps/*.tiff``, ``overlays/*.png`` and ``predictions.csv``; returns the latter's path."""
+@dataclass(frozen=True)
+class Earlier:
+    """What earlier commands wrote into a folder of predictions, by their tables.
+
+    Attributes
+    ----------
+    files : frozenset of Path
+        The maps and overlays, from the folder.
+    summary : str
+        In words, of how many images and by which models; "" where there is none.
+    """
+
+    files: frozenset[Path]
+    summary: str
+
+
+def earlier_predictions(out: Path) -> Earlier:
+    """Return what earlier commands, some of which may have been killed at work, wrote into a folder.
+
+    Raises
+    ------
+    UsageError
+        If the folder is a file, or its ``predictions.csv`` is not of this program.
+    """
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"Expected a folder for the predictions, but '{out}' is a file; give another --out.")
+    rows = _rows(out / TABLE)
+    killed = [row for left in half_written(out, STAGED) for row in _rows(left / TABLE)]
+    files = [Path(row[kind]) for row in (*rows, *killed) for kind in ("map", "overlay") if row.get(kind)]
+    own = frozenset(file for file in files if len(file.parts) == 2 and file.parts[0] in FOLDERS)
+    models = dict.fromkeys(row.get("model") or "an unknown model" for row in rows)
+    summary = f"the predictions of {counted(len(rows), 'image')} by {', '.join(models)}" if rows else ""
+    return Earlier(own, summary or ("what a command that was stopped had written" if own else ""))
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    """Return the rows of a table of predictions, [] where there is none."""
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if not set(COLUMNS[:-1]) <= set(reader.fieldnames or ()):
+                raise UsageError(f"'{table}' is no table that this program wrote; give another --out.")
+            return list(reader)
+    except FileNotFoundError:
+        return []
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"'{table}' is no table that this program wrote ({error}); give another --out.") from error
+
+
+def write_predictions(
+    predicted: list[PredictedImage], method: Method, result: CellResult, out: Path, model: str, earlier: Earlier
+) -> Path:
+    """Write ``maps/*.tiff``, ``overlays/*.png`` and ``predictions.csv`` in place of what an earlier command wrote there.
+
+    They are written aside and put in place together; files that are not of this program stay.
+
+    Parameters
+    ----------
+    model : str
+        What predicted, for the table.
+
+    Returns
+    -------
+    Path
+        The table.
+    """
     pixel, image_level = result.value("threshold_deployable"), result.value("image_threshold_deployable")
     low, high = 0.0, 1.0
     if not method.probability and predicted:
         low = min(float(d.map.min()) for d in predicted)
         high = max([float(d.map.max()) for d in predicted] + [pixel] * math.isfinite(pixel))
-    for folder in ("maps", "overlays"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
-    taken: set[str] = set()
-    for d in predicted:
-        stem = slug(d.path.stem)
-        name = next(n for n in (stem, *(f"{stem}-{i}" for i in range(2, len(predicted) + 2))) if n not in taken)
-        taken.add(name)
-        map_ = to_original(d.map, d.shape)
-        tifffile.imwrite(out / "maps" / f"{name}.tiff", map_, compression="zlib", predictor=True)
-        shown = overlay(read_image(d.path, reading_of(result)).astype(np.float32), map_, low, high, pixel)
-        Image.fromarray(shown).save(out / "overlays" / f"{name}.png")
-        marked = int((map_ >= pixel).sum()) if math.isfinite(pixel) else None
-        defective = "" if not math.isfinite(image_level) else "yes" if d.score >= image_level else "no"
-        table.writerow(
-            [
-                d.path,
-                repr(d.score),
-                "" if math.isnan(image_level) else repr(image_level),
-                defective,
-                "" if math.isnan(pixel) else repr(pixel),
-                "" if marked is None else marked,
-                "" if marked is None else f"{marked / map_.size:.6f}",
-                f"maps/{name}.tiff",
-                f"overlays/{name}.png",
-            ]
-        )
-    path = out / "predictions.csv"
-    write_atomically(path, text.getvalue())
-    return path
+    there = {path.relative_to(out) for folder in FOLDERS for path in (out / folder).glob("*")}
+    taken = {path.stem.casefold() for path in there - earlier.files}  # of files that are not ours
+    with staged(out, STAGED) as aside:
+        for d in predicted:
+            stem = slug(d.path.stem)
+            numbered = (f"{stem}-{i}" for i in itertools.count(2))
+            name = next(n for n in itertools.chain([stem], numbered) if n.casefold() not in taken)
+            taken.add(name.casefold())
+            map_ = to_original(d.map, d.shape)
+            write_tiff(aside / "maps" / f"{name}.tiff", map_)
+            shown = Image.fromarray(overlay(read_image(d.path, reading_of(result)).astype(np.float32), map_, low, high, pixel))
+            write_by(aside / "overlays" / f"{name}.png", lambda file, shown=shown: shown.save(file, "PNG"))  # type: ignore[misc]
+            marked = int((map_ >= pixel).sum()) if math.isfinite(pixel) else None
+            defective = "" if not math.isfinite(image_level) else "yes" if d.score >= image_level else "no"
+            table.writerow(
+                [
+                    d.path,
+                    repr(d.score),
+                    "" if math.isnan(image_level) else repr(image_level),
+                    defective,
+                    "" if math.isnan(pixel) else repr(pixel),
+                    "" if marked is None else marked,
+                    "" if marked is None else f"{marked / map_.size:.6f}",
+                    f"maps/{name}.tiff",
+                    f"overlays/{name}.png",
+                    model,
+                ]
+            )
+        write_file(aside / TABLE, text.getvalue())
+        put_in_place(aside, out, [*(out / file for file in sorted(earlier.files)), out / TABLE])
+    return out / TABLE

@@ -22,6 +22,7 @@ from anoseg_bench.evaluation.maps import (
     Stream,
     has_aspect,
     list_maps,
+    map_name,
     narrow,
     read_about,
     read_map,
@@ -218,7 +219,7 @@ def _find(source: Source, category: Category) -> tuple[dict[str, Path], dict[str
 
 def _pair(items: list[Item], names: NameMatcher, files: dict[str, Path], whole: bool = False) -> dict[str, Path]:
     """Return the map file of each item that has one, by the item's name."""
-    hits = {item.name: names.find(item.name, whole) for item in items}
+    hits = {item.name: names.find(item.name, whole) or names.find(map_name(item.name), whole) for item in items}
     return {item: files[hit] for item, hit in hits.items() if hit is not None}
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -16,26 +14,10 @@ from anoseg_bench.execution.engines import Engine, Task
 from anoseg_bench.execution.worker import Job, Outcome
 from anoseg_bench.store.cells import Row, Run
 from anoseg_bench.store.claims import Holder, Watch, is_gone
+from anoseg_bench.store.files import uninterrupted
 
 #: Seconds between two looks at the running cells, and between two at those that another command runs.
 LOOK, LOOK_AT_OTHERS = 0.5, 1.0
-
-
-@contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Put Ctrl-C and SIGTERM off to the end of the block."""
-    if threading.current_thread() is not threading.main_thread():  # only that one is interrupted
-        yield
-        return
-    came: list[int] = []
-    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for first in came[:1]:
-            signal.raise_signal(first)
 
 
 class Observer(Protocol):

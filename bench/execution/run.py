@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import hashlib
+from collections.abc import Iterator, Sequence
 
 from anoseg_bench.console import Console
 from anoseg_bench.evaluation.datareport import note_data, read_note
@@ -13,10 +15,12 @@ from anoseg_bench.execution.narrator import Narrator
 from anoseg_bench.execution.schedule import Decision, forecast, job_of, modules_of, resolve, share_out
 from anoseg_bench.formatting import counted
 from anoseg_bench.plan import Plan
-from anoseg_bench.store.cells import Row, Run
+from anoseg_bench.store.cells import Row, Run, to_json
+from anoseg_bench.store.folders import working_at
 from anoseg_bench.store.provenance import revision
 from anoseg_bench.store.records import RunRecord
 from anoseg_bench.validation import make_folder
+from anoseg_bench.variants import in_order
 
 
 def describe_plan(plan: Plan) -> str:
@@ -77,7 +81,14 @@ def rows_of(plan: Plan, decisions: Sequence[Decision]) -> list[tuple[Row, Decisi
 
 
 def run_plan(plan: Plan, out: Console | None = None) -> Run:
-    """Run the cells of a plan that are not stored, and return its run, which is in its folder.
+    """Run the cells of a plan that are not stored, and return its run, which is in its folder; see `carried_out`."""
+    with carried_out(plan, out) as run:
+        return run
+
+
+@contextlib.contextmanager
+def carried_out(plan: Plan, out: Console | None = None) -> Iterator[Run]:
+    """Run the cells of a plan that are not stored, and give its run, whose folder is this command's until the block ends.
 
     Cells that fail are rows with a reason; the others are not lost by it.
 
@@ -89,11 +100,27 @@ def run_plan(plan: Plan, out: Console | None = None) -> Run:
     Raises
     ------
     UsageError
-        If the engine is unknown, the folder cannot be written, or what is to be left out does not exist.
+        If the engine is unknown, the folder cannot be written, another command works at it that is no shard of the same plan, or
+        what is to be left out does not exist.
     """
     out = out or Console(-1)
     check_engine(plan.engine)
     make_folder(plan.out)
+    command = plan.command or "a plan made in Python"
+    with working_at(plan.out, command, shared_name(plan), plan.heartbeat, out.error):
+        yield _carry_out(plan, out)
+
+
+def shared_name(plan: Plan) -> str:
+    """Return what the shards of a plan have in common, "" for a plan that is no shard."""
+    if plan.shard is None:
+        return ""
+    variants = [[v.method, v.label, in_order(v.config.model_dump())] for v in plan.variants]
+    asked = [plan.dataset.label, plan.dataset.root, plan.categories, plan.seeds, plan.exclude, plan.holdout, plan.device]
+    return hashlib.sha256(to_json([variants, asked]).encode()).hexdigest()
+
+
+def _carry_out(plan: Plan, out: Console) -> Run:
     run = new_run(plan)
     run.store.recover_all()
     decisions = decide(plan, run, out)
@@ -103,6 +130,8 @@ def run_plan(plan: Plan, out: Console | None = None) -> Run:
         if decision.damaged and decision.action == "run":
             aside = run.store.set_aside(row.method, row.key)
             out.error(f"{row.title}: {decision.damaged} It was set aside as '{aside}', and runs again.")
+    if replaced := run.replaced():
+        out.error(f"note: {replaced}")
     run.save()
     workers, threads = share_out(plan)
     by_decision = {id(decision): row for row, decision in rows}

@@ -91,7 +91,7 @@ def resolve(plan: Plan, inspected: Mapping[str, Inspection | str], store: Store)
     """
     decisions: list[Decision] = []
     running: set[str] = set()
-    shard, shards = plan.shard
+    shard, shards = plan.shard or (1, 1)
     grid = [(category, variant, seed) for category in inspected for variant in plan.variants for seed in plan.seeds]
     for number, (category, variant, seed) in enumerate(grid):
         inspection = inspected[category]
@@ -135,7 +135,7 @@ def _decide(plan: Plan, cell: Cell, store: Store, mine: bool) -> Decision:
 
 def shard_name(plan: Plan) -> str:
     """Return the shard of a plan as it is typed: ``"2/8"``."""
-    return "/".join(map(str, plan.shard))
+    return "/".join(map(str, plan.shard or (1, 1)))
 
 
 def job_of(plan: Plan, run: Run, row: Row, decision: Decision, threads: int) -> Job:

@@ -19,6 +19,7 @@ from anoseg_bench.methods import METHODS
 from anoseg_bench.plan import Cell
 from anoseg_bench.store.cells import Store
 from anoseg_bench.store.claims import BEAT, PATIENCE, Claim, FencedError, Watch, claimed_cells, is_gone, this_host
+from anoseg_bench.streams import make_streams_safe
 from anoseg_bench.variants import Variant, source_hash
 
 
@@ -196,8 +197,9 @@ def threads_of_torch(number: int) -> Iterator[None]:
 
 def execute_logged(job: Job) -> Outcome:
     """Run a job in this process, which is the worker's own: its output goes to the job's log, its memory is limited."""
+    make_streams_safe()
     with output_to(Path(job.log)):
-        print(f"{datetime.now():%Y-%m-%d %H:%M:%S} {job.title}, process {os.getpid()}, {job.threads} threads", flush=True)
+        _log(f"{job.title}, process {os.getpid()}, {job.threads} threads")
         if job.memory is not None:
             import resource
 
@@ -207,9 +209,16 @@ def execute_logged(job: Job) -> Outcome:
             outcome = execute(job)
         except Exception as error:  # the boundary of a process: what cannot even begin is an outcome, too
             outcome = Outcome("failed", describe(error), traceback.format_exc())
-        print(outcome.trace, end="", flush=True)
-        print(f"{datetime.now():%Y-%m-%d %H:%M:%S} {outcome.status} {outcome.error}", flush=True)
+        with contextlib.suppress(OSError):  # as in `_log`
+            print(outcome.trace, end="", flush=True)
+        _log(f"{outcome.status} {outcome.error}")
     return outcome
+
+
+def _log(text: str) -> None:
+    """Print a line with the time; where the log's disk is full it is lost, and with it nothing of the cell."""
+    with contextlib.suppress(OSError):
+        print(f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}", flush=True)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 import matplotlib
 
 from anoseg_bench.report import experiments, notes, plots, tables
+from anoseg_bench.report.cache import FRAMES, NOTE, PAGE, files_of_report
 from anoseg_bench.report.compare import comparison_table, rank_figure
 from anoseg_bench.report.data import written_tables
 from anoseg_bench.report.findings import findings
@@ -18,14 +19,12 @@ from anoseg_bench.report.gallery import write_gallery
 from anoseg_bench.report.page import write_page
 from anoseg_bench.report.published import published_table, reproduction_table
 from anoseg_bench.report.published_values import USUAL
-from anoseg_bench.report.render import Table, console, escape_markdown, latex_document, write_text
+from anoseg_bench.report.render import Table, console, escape_markdown, latex_document
 from anoseg_bench.report.results import Results, intervals_frame
 from anoseg_bench.store.cells import Run
+from anoseg_bench.store.files import put_in_place, staged, write_file
 
 __all__ = ["console_table", "write_report"]
-
-#: What a report writes into its folders; such files of an earlier report are deleted.
-_KINDS = {"tables": ("*.tex", "*.md", "*.csv"), "plots": ("*.pdf", "*.png"), "maps": ("gallery_*.png",)}
 
 
 def all_tables(results: Results, published: Sequence[str], experiment: experiments.ExperimentReport | None) -> list[Table]:
@@ -50,6 +49,9 @@ def all_tables(results: Results, published: Sequence[str], experiment: experimen
 def write_report(run: Run, *, allow_partial: bool = False, published: Sequence[str] = USUAL) -> list[Path]:
     """Write all tables, figures, galleries and the page of a run into its folder; files of an earlier report go.
 
+    They are written aside and put in place together: stopped before that, the earlier report is whole; killed within it, the note
+    of what it was (`anoseg_bench.report.cache`) and its page are gone, so that no mixture passes for a report.
+
     Parameters
     ----------
     run : Run
@@ -64,29 +66,35 @@ def write_report(run: Run, *, allow_partial: bool = False, published: Sequence[s
     list of Path
         The files written, tables first.
     """
-    results = Results(run, allow_partial)
+    with staged(run.path, "report") as folder:
+        files = [run.path / file.relative_to(folder) for file in _write(Results(run, allow_partial), folder, published)]
+        earlier = files_of_report(run.path)
+        note, page, *rest = (run.path / name for name in (NOTE, PAGE, *FRAMES))
+        put_in_place(folder, run.path, [note, page, *rest, *sorted(earlier - set(files))])
+    return files
+
+
+def _write(results: Results, folder: Path, published: Sequence[str]) -> list[Path]:
+    """Write the files of a report into a folder, and return them, tables first."""
+    run = results.run
     experiment = experiments.experiment_report(results)
     blocks = all_tables(results, published, experiment)
-    files = [path for table in blocks for path in table.write(run.path / "tables")]
+    files = [path for table in blocks for path in table.write(folder / "tables")]
     sentences = findings(results)
-    files.append(write_text(run.path / "tables" / "all.tex", latex_document(blocks, sentences)))
-    files.append(write_text(run.path / "tables" / "findings.md", "".join(f"- {escape_markdown(s)}\n" for s in sentences)))
-    frames = {"results": results_frame(run), "defects": defects_frame(run), "intervals": intervals_frame(results)}
-    files += [write_text(run.path / f"{name}.csv", f.to_csv(index=False, lineterminator="\n")) for name, f in frames.items()]
+    files.append(write_file(folder / "tables" / "all.tex", latex_document(blocks, sentences)))
+    files.append(write_file(folder / "tables" / "findings.md", "".join(f"- {escape_markdown(s)}\n" for s in sentences)))
+    frames = zip(FRAMES, (results_frame(run), defects_frame(run), intervals_frame(results)), strict=True)
+    files += [write_file(folder / name, frame.to_csv(index=False, lineterminator="\n")) for name, frame in frames]
     with matplotlib.rc_context({"text.parse_math": False}):  # names may hold dollar signs
-        files += plots.write_plots(results, run.path / "plots")
+        files += plots.write_plots(results, folder / "plots")
         for name in tables.MAIN:
             if figure := rank_figure(results, name):
-                files += plots.save(figure, run.path / "plots", f"ranks_{name}")
+                files += plots.save(figure, folder / "plots", f"ranks_{name}")
         if experiment and experiment.figure:
-            files += plots.save(experiment.figure, run.path / "plots", experiment.table.name)
+            files += plots.save(experiment.figure, folder / "plots", experiment.table.name)
         names = FileNames()
-        files += [path for c in results.categories for path in write_gallery(results, c, run.path / "maps", names)]
-    files.append(write_page(results, sentences, published))
-    for folder, patterns in _KINDS.items():
-        for old in {path for pattern in patterns for path in (run.path / folder).glob(pattern)} - set(files):
-            old.unlink()
-    return files
+        files += [path for c in results.categories for path in write_gallery(results, c, folder / "maps", names)]
+    return [*files, write_page(results, sentences, published, folder)]
 
 
 def console_table(run: Run, *, allow_partial: bool = False) -> str:

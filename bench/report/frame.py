@@ -44,7 +44,7 @@ class FileNames:
 
     def __call__(self, name: str) -> str:
         """Return `name` as a file name, with a number behind it where it is taken."""
-        base = candidate = slug(name)[:80]
+        base = candidate = slug(name, 80)
         number = 1
         while candidate.casefold() in self._taken:
             number += 1

@@ -20,6 +20,7 @@ from anoseg_bench.formatting import one_line
 from anoseg_bench.report.frame import MARK, FileNames, opened
 from anoseg_bench.report.results import Results
 from anoseg_bench.store.cells import CellResult, slug
+from anoseg_bench.store.files import write_by
 
 ROWS_PER_PAGE = 14
 EXAMPLES, NORMAL_EXAMPLES = 2, 1
@@ -228,8 +229,8 @@ def write_examples(images: np.ndarray, masks: np.ndarray, title: str, path: Path
 
 def _save(figure: Figure, path: Path) -> None:
     """Write a page as PNG with a palette, a third of the size."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     canvas = FigureCanvasAgg(figure)
     figure.set_dpi(DPI)
     canvas.draw()
-    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    page = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).quantize(256, dither=Image.Dither.NONE)
+    write_by(path, lambda file: page.save(file, "PNG", optimize=True))

@@ -34,10 +34,10 @@ from anoseg_bench.report.gallery import Column, choose
 from anoseg_bench.report.plots import COLOURS
 from anoseg_bench.report.published import beside, mean_text, sources
 from anoseg_bench.report.published_values import Published
-from anoseg_bench.report.render import write_text
 from anoseg_bench.report.results import Number, Results
 from anoseg_bench.report.tables import MAIN, SUMMARY
 from anoseg_bench.store.cells import CellResult
+from anoseg_bench.store.files import write_file
 from anoseg_bench.store.records import DataReport
 
 HERE = Path(__file__).parent
@@ -68,8 +68,8 @@ DECISIONS = [
 AT_MARK = ("iou", "f1", "precision", "recall", "fpr")
 
 
-def write_page(results: Results, sentences: Sequence[str], published: Sequence[str] = ()) -> Path:
-    """Write the page of a run into its folder, and return its path.
+def write_page(results: Results, sentences: Sequence[str], published: Sequence[str] = (), folder: Path | None = None) -> Path:
+    """Write the page of a run into its folder, or into another one, and return its path.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def write_page(results: Results, sentences: Sequence[str], published: Sequence[s
         script=script,
         data=content,
     )
-    return write_text(results.run.path / PAGE, page)
+    return write_file((folder or results.run.path) / PAGE, page)
 
 
 def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]:

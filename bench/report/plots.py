@@ -21,6 +21,7 @@ from anoseg_bench.report.render import DASH
 from anoseg_bench.report.results import Number, Results
 from anoseg_bench.report.tables import SUMMARY, cell_text, percent
 from anoseg_bench.store.cells import slug
+from anoseg_bench.store.files import write_by
 
 #: Okabe and Ito's colours, told apart with every kind of colour vision; the pale ones last.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#F0E442"]
@@ -32,12 +33,10 @@ THRESHOLD_MARKS = {"oracle": "*", "deployable": "v"}
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write a figure as PDF and PNG, the same bytes each time."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.pdf", folder / f"{name}.png"]
-    figure.savefig(paths[0], metadata={"CreationDate": None})
+    pdf = write_by(folder / f"{name}.pdf", lambda file: figure.savefig(file, format="pdf", metadata={"CreationDate": None}))
     figure.set_layout_engine("none")  # laid out already
-    figure.savefig(paths[1], dpi=130, metadata={"Software": None})
-    return paths
+    png = write_by(folder / f"{name}.png", lambda file: figure.savefig(file, dpi=130, metadata={"Software": None}))
+    return [pdf, png]
 
 
 def _style(index: int) -> dict[str, Any]:

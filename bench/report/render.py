@@ -12,6 +12,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from anoseg_bench.store.files import write_file
+
 DASH = "–"
 _LATEX = {
     **{c: "\\" + c for c in "#$%&_{}"},
@@ -71,14 +73,7 @@ class Table:
     def write(self, folder: Path) -> list[Path]:
         """Write the table as ``.tex``, ``.md`` and ``.csv``, and return the files."""
         texts = {"tex": latex(self), "md": markdown(self), "csv": comma_separated(self)}
-        return [write_text(folder / f"{self.name}.{extension}", text) for extension, text in texts.items()]
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Write a text file with Unix line ends, and return its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8", newline="\n")
-    return path
+        return [write_file(folder / f"{self.name}.{extension}", text) for extension, text in texts.items()]
 
 
 def _with_headings(table: Table) -> list[tuple[str, Line | None]]:

@@ -27,7 +27,9 @@ import numpy as np
 from pydantic import ValidationError
 
 from anoseg_bench.errors import BenchError, UsageError
+from anoseg_bench.formatting import named, shown_path
 from anoseg_bench.store.claims import Claim, claimed_cells, latest, left_by
+from anoseg_bench.store.files import write_atomically
 from anoseg_bench.store.records import OLDEST, CellRecord, RunRecord
 
 STORE_NAME = ".cells"
@@ -52,21 +54,6 @@ def to_json(value: Any) -> str:
         return None if isinstance(v, float) and not math.isfinite(v) else v
 
     return json.dumps(clean(value), indent=1, sort_keys=True, allow_nan=False, default=str) + "\n"
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
-    try:
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 @dataclass
@@ -295,12 +282,16 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def slug(name: str) -> str:
-    """Return a name as a file name of at most 100 bytes: letters, digits, dot, dash, underscore."""
-    short = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "unnamed"
-    if len(short.encode()) > 100:
-        short = f"{short.encode()[:80].decode(errors='ignore')}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    return short
+def slug(name: str, length: int = 100) -> str:
+    """Return a name as a file name of letters, digits, dot, dash, underscore; one of more bytes than `length` ends in its hash."""
+    return shortened(re.sub(r"[^\w.-]+", "-", name).strip("-.") or "unnamed", length, of=name)
+
+
+def shortened(text: str, length: int, of: str = "") -> str:
+    """Return text as it is, or, where it has more bytes than `length`, cut and with its own hash, or that `of` another name."""
+    if len(text.encode()) <= length:
+        return text
+    return f"{text.encode()[: length - 20].decode(errors='ignore')}-{hashlib.sha256((of or text).encode()).hexdigest()[:8]}"
 
 
 @dataclass
@@ -370,21 +361,52 @@ class Run:
         UsageError
             If the folder holds no run.
         """
+        run = cls.asked(path)
+        for row in run.rows:
+            if row.status == "running":
+                row.settle("waiting", "not run to its end: the command was stopped, or is still at it")
+            run.refresh(row)
+        if run.rows and all("no longer in" in row.error for row in run.rows):
+            raise UsageError(f"Expected the cells of '{path}' in '{run.store.root}', but none is there; was the run moved?")
+        return run
+
+    @classmethod
+    def asked(cls, path: Path) -> Run:
+        """Read how a run was asked for, from its manifest alone: its rows are without results.
+
+        Raises
+        ------
+        UsageError
+            If the folder holds no run.
+        """
         try:
             manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
             rows = [Row(**cell) for cell in manifest["cells"]]
-            run = cls(path, RunRecord(**{"schema_version": OLDEST} | manifest["info"]), rows)
+            return cls(path, RunRecord(**{"schema_version": OLDEST} | manifest["info"]), rows)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise UsageError(f"Expected a run in '{path}', but there is no {MANIFEST}; give the folder of a run.") from error
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"Expected a run's manifest in '{path / MANIFEST}', but it cannot be read ({error}).") from error
-        for row in rows:
-            if row.status == "running":
-                row.settle("waiting", "not run to its end: the command was stopped, or is still at it")
-            run.refresh(row)
-        if rows and all("no longer in" in row.error for row in rows):
-            raise UsageError(f"Expected the cells of '{path}' in '{run.store.root}', but none is there; was the run moved?")
-        return run
+
+    def replaced(self) -> str | None:
+        """Return in words what the folder shows that this run, which is not saved yet, does not; None where that is nothing."""
+        try:
+            earlier = Run.asked(self.path)
+        except UsageError:
+            return None
+        own = {(row.variant, row.category, row.seed, row.key) for row in self.rows}
+        lost = [row for row in earlier.rows if (row.variant, row.category, row.seed, row.key) not in own]
+        if not lost:
+            return None
+        variants, categories, seeds = (
+            named(what, [getattr(row, name) for row in earlier.rows])
+            for what, name in (("method", "variant"), ("category", "category"), ("seed", "seed"))
+        )
+        return (
+            f"'{shown_path(self.path)}' showed {variants} on {earlier.info.dataset}, {categories}, {seeds}, by the command: "
+            f"{earlier.info.command}. From now on it shows what this command asks for; the cells stay in the store, and that "
+            "command shows them again"
+        )
 
     def refresh(self, row: Row) -> None:
         """Bring a row up to what the store holds: another command, or another shard, may have finished it, or failed."""
@@ -406,7 +428,8 @@ class Run:
 
     def log_of(self, row: Row) -> Path:
         """Return the file that a row's worker writes its output to."""
-        return self.path / "logs" / f"{slug(f'{row.variant}-{row.category}')}-{row.seed}-{row.key[:8]}.log"
+        told_apart = row.key or hashlib.sha256(row.title.encode()).hexdigest()
+        return self.path / "logs" / f"{slug(f'{row.variant}-{row.category}')}-{row.seed}-{told_apart[:8]}.log"
 
     @property
     def store(self) -> Store:

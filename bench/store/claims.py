@@ -52,6 +52,8 @@ class Holder:
         The holder's own time when it took the claim, s; to show, never to compare.
     beats : int
         Its heartbeat.
+    command, plan : str
+        How the command was called that works at a folder, and what names its plan, see `anoseg_bench.store.folders`.
     """
 
     token: str
@@ -65,6 +67,8 @@ class Holder:
     total: int = 0
     loss: float | None = None
     beats: int = 0
+    command: str = ""
+    plan: str = ""
 
 
 @cache
@@ -96,6 +100,11 @@ def start_of(pid: int) -> str | None:
 def is_gone(holder: Holder) -> bool:
     """Return whether this machine knows that the holder's process ended."""
     return holder.host == this_host() and start_of(holder.pid) != holder.started
+
+
+def is_here(holder: Holder) -> bool:
+    """Return whether this machine knows that the holder's process lives."""
+    return holder.host == this_host() and holder.started != "" and start_of(holder.pid) == holder.started
 
 
 def latest(folder: Path, cell: str) -> tuple[int, Path | None]:
@@ -181,7 +190,9 @@ class Claim:
         return self.folder / f"{self.cell}.{self.fence}"
 
     @classmethod
-    def take(cls, watch: Watch, cell: str, stale: str = "", interval: float = BEAT) -> Claim | None:
+    def take(
+        cls, watch: Watch, cell: str, stale: str = "", interval: float = BEAT, command: str = "", plan: str = ""
+    ) -> Claim | None:
         """Claim a cell; None where another process is at it.
 
         Parameters
@@ -190,6 +201,8 @@ class Claim:
             What `Watch.stale` of another observer returned: that claim is taken over unless it changed since.
         interval : float
             Seconds between the holder's beats.
+        command, plan : str
+            See `Holder`; the first 200 characters of the command are kept.
 
         Raises
         ------
@@ -203,7 +216,10 @@ class Claim:
             current = state(old, read(old))
             if current != stale and watch.stale(cell) != current:
                 return None
-        holder = Holder(uuid.uuid4().hex, this_host(), os.getpid(), start_of(os.getpid()) or "", time.time(), interval)
+        me = os.getpid()
+        holder = Holder(
+            uuid.uuid4().hex, this_host(), me, start_of(me) or "", time.time(), interval, command=command[:200], plan=plan
+        )
         claim = cls(folder, cell, fence + 1, holder)
         written = folder / f".{holder.token}"
         try:
@@ -252,7 +268,7 @@ class Claim:
 
     def _text(self) -> bytes:
         with self._lock:
-            return json.dumps(asdict(self.holder)).encode().ljust(512)
+            return json.dumps(asdict(self.holder)).encode().ljust(2048)
 
     def _write(self) -> None:
         """Write into the file in place, never making it: what was taken over does not come back."""

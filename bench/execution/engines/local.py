@@ -19,6 +19,7 @@ from typing import Any
 
 from anoseg_bench import IMPORT_PATH
 from anoseg_bench.datasets import DATASETS
+from anoseg_bench.errors import describe
 from anoseg_bench.execution.engines import MODULES, Setup, Task
 from anoseg_bench.execution.worker import Job, Outcome, execute, execute_logged
 from anoseg_bench.methods import METHODS
@@ -50,7 +51,7 @@ def _child(pipe: Connection, job: Job, gpu: int | None) -> None:
     try:
         outcome = execute_logged(job)
     except (OSError, ValueError) as error:  # the log, or the limit of memory
-        outcome = Outcome("failed", f"{type(error).__name__}: {error}")
+        outcome = Outcome("failed", describe(error))
     if os.getpid() == me:
         pipe.send(outcome)
         os._exit(0)  # whatever threads and exit handlers a method left behind
