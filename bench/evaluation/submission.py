@@ -19,6 +19,7 @@ from anoseg_bench.errors import DataError, UsageError
 from anoseg_bench.evaluation.maps import to_original
 from anoseg_bench.evaluation.predict import choose_row, load_method, predict_images, reading_of
 from anoseg_bench.store.cells import Run
+from anoseg_bench.store.files import write_by
 
 #: What the server evaluates: of each category, the images of these folders.
 CATEGORIES = ("can", "fabric", "fruit_jelly", "rice", "sheet_metal", "vial", "wallplugs", "walnuts")
@@ -82,13 +83,10 @@ def write_submission(run: Run, method: str, seed: int | None, root: Path, out: P
         peak = max(float(np.abs(one.map).max()) for one in predicted)
         for one in predicted:
             map_, name = to_original(one.map, one.shape), one.path.relative_to(root)
-            tifffile.imwrite(_made(out / CONTINUOUS / name.with_suffix(".tiff")), to_float16(map_, peak))
+            half = to_float16(map_, peak)
+            write_by(out / CONTINUOUS / name.with_suffix(".tiff"), lambda file, half=half: tifffile.imwrite(file, half))
             if decided:
                 marked = (map_ >= thresholds[category]).astype(np.uint8) * 255
-                Image.fromarray(marked).save(_made(out / THRESHOLDED / name.with_suffix(".png")))
+                picture = Image.fromarray(marked)
+                write_by(out / THRESHOLDED / name.with_suffix(".png"), lambda file, picture=picture: picture.save(file, "PNG"))
     return notes
-
-
-def _made(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path

@@ -49,8 +49,7 @@ def write_sheet(category: Category, findings: Sequence[DataFinding], path: Path)
             if item.name in flagged:
                 draw.rectangle((left - 3, top - 3, left + SIDE + 2, top + SIDE + 2), outline=FLAG, width=3)
         y += -(-len(items) // PER_ROW) * step
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+    write_by(path, lambda file: sheet.save(file, "PNG"))
     return path
 
 
