@@ -305,6 +305,6 @@ def test_what_is_left_out_is_what_the_rules_leave_out(tmp_path):
         dataset = DATASETS[name].load()(tree(tmp_path / name))
         for category in dataset.categories():
             notes = inspect(dataset, category, tmp_path / "known", []).notes
-            left.update((name, note) for note in notes if "left out" in note)
+            left.update((name, note.text) for note in notes if note.kind == "left out")
     assert set(left) == {"kolektor_sdd2", "mvtec_ad_2"}
     assert "train/10003.png" in left["kolektor_sdd2"] and "test_private/" in left["mvtec_ad_2"]
