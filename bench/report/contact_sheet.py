@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from anoseg_bench.datasets.base import Category, Item
 from anoseg_bench.formatting import one_line
+from anoseg_bench.store.files import write_by
 from anoseg_bench.store.records import DataFinding
 
 #: Longest side of a picture, pictures of a row, rows of a group at most, space between, px; and the height of a line of text.
