@@ -84,9 +84,9 @@ def write_submission(run: Run, method: str, seed: int | None, root: Path, out: P
         for one in predicted:
             map_, name = to_original(one.map, one.shape), one.path.relative_to(root)
             half = to_float16(map_, peak)
-            write_by(out / CONTINUOUS / name.with_suffix(".tiff"), lambda file, half=half: tifffile.imwrite(file, half))
+            write_by(out / CONTINUOUS / name.with_suffix(".tiff"), lambda file, half=half: tifffile.imwrite(file, half))  # type: ignore[misc]
             if decided:
                 marked = (map_ >= thresholds[category]).astype(np.uint8) * 255
                 picture = Image.fromarray(marked)
-                write_by(out / THRESHOLDED / name.with_suffix(".png"), lambda file, picture=picture: picture.save(file, "PNG"))
+                write_by(out / THRESHOLDED / name.with_suffix(".png"), lambda file, p=picture: p.save(file, "PNG"))  # type: ignore[misc]
     return notes
