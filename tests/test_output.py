@@ -40,6 +40,13 @@ from tests.helpers import ROOT, cells, checkout_python, make_category, rows, usa
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
+@pytest.fixture(autouse=True)
+def without_galleries(monkeypatch):
+    """Reports draw nothing here, which takes most of their time."""
+    monkeypatch.setattr("anoseg_bench.report.compose.write_gallery", lambda *given: [])
+    monkeypatch.setattr("anoseg_bench.report.compose.rank_figure", lambda *given: None)
+
+
 def scored_by(run: Path) -> set[str]:
     """Return the seeds that the parts of a report are of, as they say themselves."""
     seeds = {row["seed"] for row in rows(run)}
