@@ -188,7 +188,7 @@ def earlier_predictions(out: Path) -> Earlier:
     rows = _rows(out / TABLE)
     killed = [row for left in half_written(out, STAGED) for row in _rows(left / TABLE)]
     files = [Path(row[kind]) for row in (*rows, *killed) for kind in ("map", "overlay") if row.get(kind)]
-    own = frozenset(file for file in files if len(file.parts) == 2 and file.parts[0] in FOLDERS)
+    own = frozenset(file for file in files if len(file.parts) == 2 and file.parts[0] in FOLDERS and file.name != "..")
     models = dict.fromkeys(row.get("model") or "an unknown model" for row in rows)
     summary = f"the predictions of {counted(len(rows), 'image')} by {', '.join(models)}" if rows else ""
     return Earlier(own, summary or ("what a command that was stopped had written" if own else ""))

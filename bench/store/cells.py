@@ -27,7 +27,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from anoseg_bench.errors import BenchError, UsageError
-from anoseg_bench.formatting import named, shown_path
+from anoseg_bench.formatting import named, one_line, shown_path
 from anoseg_bench.store.claims import Claim, claimed_cells, latest, left_by
 from anoseg_bench.store.files import write_atomically
 from anoseg_bench.store.records import OLDEST, CellRecord, RunRecord
@@ -404,8 +404,8 @@ class Run:
         )
         return (
             f"'{shown_path(self.path)}' showed {variants} on {earlier.info.dataset}, {categories}, {seeds}, by the command: "
-            f"{earlier.info.command}. From now on it shows what this command asks for; the cells stay in the store, and that "
-            "command shows them again"
+            f"{one_line(earlier.info.command)}. From now on it shows what this command asks for; the cells stay in the store, and "
+            "that command shows them again"
         )
 
     def refresh(self, row: Row) -> None:

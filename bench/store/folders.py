@@ -46,7 +46,7 @@ def working_at(
     UsageError
         If another command works there.
     """
-    claims = folder / CLAIMS
+    claims, is_new = folder / CLAIMS, not folder.exists()
     try:
         own = _enter(folder, Watch(claims), command, plan, interval, tell)
         with own.beating(interval):
@@ -54,6 +54,8 @@ def working_at(
     finally:
         with contextlib.suppress(OSError):  # others are in it
             claims.rmdir()
+            if is_new:
+                folder.rmdir()  # where nothing came of it
 
 
 def _enter(folder: Path, watch: Watch, command: str, plan: str, interval: float, tell: Callable[[str], None]) -> Claim:
