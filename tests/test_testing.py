@@ -104,7 +104,14 @@ def test_datasets(name, check, roots):
     cls = DATASETS[name].load()
     if cls.needs_root:
         assert name in roots, f"add data for the adapter '{name}' to the fixture roots"
-    check(lambda: cls(roots.get(name)))
+
+    def make():
+        dataset = cls(roots.get(name))
+        if name == "synthetic":  # what is drawn follows from one rule of seeds; to draw all ten takes a minute
+            dataset.categories = lambda: ["gasket", "fabric", "screw"]
+        return dataset
+
+    check(make)
 
 
 def test_a_wrong_dataset_is_named(roots):
