@@ -240,9 +240,9 @@ class Method(abc.ABC):
 
     def save(self, path: Path) -> None:
         """Write `state` as safetensors."""
-        from safetensors.torch import save
+        from safetensors.torch import save_file
 
-        path.write_bytes(save({k: v.detach().cpu().contiguous() for k, v in self.state().items()}))
+        save_file({k: v.detach().cpu().contiguous() for k, v in self.state().items()}, path)
 
     def load(self, path: Path) -> None:
         """Read what `save` wrote; nothing is unpickled."""

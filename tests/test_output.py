@@ -151,7 +151,11 @@ def test_a_full_disk_is_named_whatever_a_library_made_of_it():
             raise ValueError("Can't close the ZIP file while there is an open writing handle on it.")
 
     quota = OSError(errno.EDQUOT, os.strerror(errno.EDQUOT), "/data/x")
-    for error in (FULL, raised(close_fails), RuntimeError(f"IoError: {os.strerror(errno.ENOSPC)} (os error 28)")):
+    for error in (
+        FULL,
+        raised(close_fails),
+        RuntimeError(f"Error while serializing: I/O error: {os.strerror(errno.ENOSPC)} (os error 28)"),
+    ):
         assert describe(error).startswith("the disk is full")
     assert describe(quota).startswith("the disk is full (/data/x)")
     assert describe(ValueError("no")) == "ValueError: no"
