@@ -22,7 +22,7 @@ from anoseg_bench.plugins import cause
 from anoseg_bench.store.records import DataFinding
 
 #: Texts that data sets bring along, beside the folders of a category: nobody takes them for images.
-_COMPANIONS = ("readme*", "license*", "licence*", "dataset.md", "*.txt", "*.pdf")
+_COMPANIONS = ("readme*", "license*", "licence*", "dataset.md", "*.txt", "*.pdf", "*.json", "*.csv", "*.yaml")
 #: Of what kind a remark is, what it says, and what is to be done.
 Remark = tuple[str, str, str]
 _DEPTH = "choose black and white by the setting value_range"
