@@ -52,7 +52,7 @@ def note_data(
     info.data = data_report(inspected, holdout, seed, note)
     for finding in info.data.findings:
         if (finding.wrong and finding.kind != UNREADABLE) or finding.kind in TOLD:  # why one is unreadable has been told
-            out.error(f"note: {finding.category}{': ' * bool(finding.category)}{finding.text}")
+            out.error(f"note: {finding.category}{': ' * bool(finding.category)}{finding.text} To do: {finding.advice}.")
 
 
 def data_report(
@@ -76,7 +76,7 @@ def data_report(
                 )
             )
             continue
-        data, found = category_data(inspection.category, inspection.facts, holdout, seed)
+        data, found = category_data(inspection.category, inspection.facts, holdout, seed, inspection.invert)
         categories.append(data)
         findings += [*inspection.notes, *found]
         for picture, item in inspection.pictures.items():
@@ -96,7 +96,7 @@ def data_report(
 
 
 def category_data(
-    category: Category, facts: Mapping[str, ImageFacts], holdout: float | None, seed: int
+    category: Category, facts: Mapping[str, ImageFacts], holdout: float | None, seed: int, invert: str = ""
 ) -> tuple[CategoryData, list[DataFinding]]:
     """Return what is known of a category, and what was found.
 
@@ -106,6 +106,8 @@ def category_data(
         By the name of the item; empty for generated images that were not looked at, of which only the numbers are told.
     holdout, seed
         As for `hold_out`.
+    invert : str
+        In words, how masks are inverted.
     """
     splits = {"train": category.train, "validation": category.validation, "test": category.test}
     held_out = len(hold_out(category, holdout or 0.0, seed)[1])
@@ -139,7 +141,7 @@ def category_data(
     )
     findings = [
         *copy_findings(category, groups),
-        *mask_findings(category.name, defective, facts),
+        *mask_findings(category.name, defective, facts, invert),
         *shortcut_findings(category.name, data.separations),
         *findings,
         *file_findings(category.name, [(item.name, facts[item.name]) for item in items]),
@@ -247,7 +249,7 @@ def _apart(group: Sequence[Item], split: Mapping[int, str]) -> list[Item]:
     return sorted(group, key=lambda item: (item is not first, item.is_good == first.is_good, split[id(item)] == split[id(first)]))
 
 
-def mask_findings(category: str, defective: Sequence[Item], facts: Mapping[str, ImageFacts]) -> list[DataFinding]:
+def mask_findings(category: str, defective: Sequence[Item], facts: Mapping[str, ImageFacts], invert: str) -> list[DataFinding]:
     """Return what is odd about masks: the normal part marked, specks, and what vanishes at the sizes of methods."""
     masks = {item.name: mask for item in defective if (mask := facts[item.name].mask)}
     inverted = [name for name, mask in masks.items() if mask.share > 0.5 and mask.border > 0.5]
@@ -267,7 +269,7 @@ def mask_findings(category: str, defective: Sequence[Item], facts: Mapping[str, 
             True,
             f"{_count(inverted, 'mask')} more than half of the image and its border, as if black and white were exchanged "
             f"({_some(inverted)}): every number of pixels counts the normal part as the defect.",
-            "look at the contact sheet; if the masks mark what is normal: --set DATASET.invert_masks=true (the dataset's name)",
+            f"look at the contact sheet of doctor; {invert}",
             inverted,
         )
     if large:

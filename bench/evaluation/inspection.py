@@ -48,6 +48,8 @@ class Inspection:
         What is known of each image, by the name of its item; empty for generated images that were not looked at.
     pictures : dict of str to str
         The first item of each picture, by its hash.
+    invert : str
+        In words, how masks are inverted that mark what is normal.
     """
 
     category: Category
@@ -56,6 +58,7 @@ class Inspection:
     notes: list[DataFinding] = field(default_factory=list)
     facts: dict[str, ImageFacts] = field(default_factory=dict)
     pictures: dict[str, str] = field(default_factory=dict)
+    invert: str = ""
 
 
 def inspect(
@@ -119,7 +122,7 @@ def inspect(
         if (known := images[item.name].image)
     }
     pictures = {images[item.name].picture: item.name for item in reversed(category.items)}
-    return Inspection(category, content, excluded, notes, facts, pictures)
+    return Inspection(category, content, excluded, notes, facts, pictures, _invert(dataset))
 
 
 def inspect_all(
