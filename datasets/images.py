@@ -397,7 +397,7 @@ def _tiff_colours(page: tifffile.TiffPage, path: Path) -> tuple[np.ndarray, np.n
     if full is None:
         _full_of(values, path)
     colours = {"RGB": 3, "YCBCR": 3, "SEPARATED": 4, "MINISBLACK": 1, "MINISWHITE": 1, "PALETTE": 1}.get(photometric)
-    if colours is None or samples < colours:
+    if colours is None or not colours <= samples <= colours + 1:
         raise DataError(f"Expected grey or colour in '{path}', but its colours are {photometric} of {samples}; save it as RGB.")
     alpha = None
     if samples > colours and page.extrasamples and int(page.extrasamples[0]) in (1, 2):
@@ -412,6 +412,6 @@ def _tiff_colours(page: tifffile.TiffPage, path: Path) -> tuple[np.ndarray, np.n
         values = ((full - values[..., :3].astype(np.float64)) * (1 - values[..., 3:] / full)).round().astype(values.dtype)
     elif photometric == "MINISWHITE" and full is not None:
         values = (np.float64(full) - values).astype(values.dtype if values.dtype != bool else np.uint8)
-    if full is not None and full < 255:
+    if full is not None and full < 255 and values.dtype.kind != "i":
         values, full = np.round(values.astype(np.float64) * (255 / full)).astype(np.uint8), 255.0
     return (values[..., 0] if values.shape[-1] == 1 else values), alpha, full

@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from anoseg_bench.console import Console
 from anoseg_bench.datasets.base import Category, Dataset, Item
 from anoseg_bench.datasets.folder import Folder
-from anoseg_bench.datasets.images import read_image
+from anoseg_bench.datasets.images import open_picture, read_image
 from anoseg_bench.datasets.mvtec import MVTecLayout
 from anoseg_bench.errors import DataError
 from anoseg_bench.evaluation.datareport import TOLD, data_report
@@ -427,3 +427,22 @@ def test_predict_reads_as_the_model_was_trained(bench, data, tmp_path):
         scores = arrays["score"]
     table = (tmp_path / "p" / "predictions.csv").read_text().splitlines()[1:]
     assert [float(line.split(",")[1]) for line in table] == pytest.approx(list(scores[-3:]), rel=1e-6)
+
+
+def test_test_images_on_another_scale_are_named(data, tmp_path):
+    deep(data, lambda a: a.astype(np.uint16) * 16)
+    for path in (data / "widget/test").rglob("*.tif"):
+        tifffile.imwrite(path, np.asarray(tifffile.imread(path)).astype(np.uint16) * 16)
+    assert "6 other images go beyond that and are clipped" in " ".join(told(look(data, tmp_path)))
+    for path in (data / "widget/test").rglob("*.tif"):
+        tifffile.imwrite(path, (np.asarray(tifffile.imread(path)) / 65535).astype(np.float32))
+    with pytest.raises(DataError, match=r"holds floats and '.*' whole numbers"):
+        look(data, tmp_path)
+
+
+def test_signed_bytes_and_many_channels(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.array([[-100, 0, 100]], np.int8))
+    assert open_picture(tmp_path / "a.tif").values.tolist() == [[-100, 0, 100]]
+    tifffile.imwrite(tmp_path / "b.tif", np.zeros((8, 8, 5), np.uint8), photometric="rgb")
+    with pytest.raises(DataError, match="grey or colour"):
+        read_image(tmp_path / "b.tif")

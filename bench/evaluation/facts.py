@@ -37,6 +37,8 @@ class SourceFacts(BaseModel):
     height, width : int
     low, high : float or None
         Smallest and largest value, where an image has more than 8 bits.
+    floats : bool
+        Whether these are floats, which have no range of their own.
     share : float
         Share of the pixels that a mask marks.
     blurred : float
@@ -55,6 +57,7 @@ class SourceFacts(BaseModel):
     width: int
     low: float | None = None
     high: float | None = None
+    floats: bool = False
     share: float = 0.0
     blurred: float = 0.0
     image: ImageFacts | None = None
@@ -140,6 +143,7 @@ def _look_at_image(item: Item) -> SourceFacts:
         width=width,
         low=low,
         high=high,
+        floats=picture.full is None,
     )
 
 

@@ -218,6 +218,11 @@ def _with_range(
     wide = [item.name for item in category.items if images[item.name].low is not None]
     if not wide:
         return reading, []
+    if len(kinds := {images[item.name].floats: item.name for item in category.items}) > 1:
+        raise DataError(
+            f"Expected images of one kind of numbers, but '{kinds[True]}' holds floats and '{kinds[False]}' whole numbers, which "
+            "have no common black and white; save all alike."
+        )
     about = f"{len(wide)} of {len(category.items)} images have more than 8 bits"
     if asked == "type":
         return reading, [("depth", f"{about}: black and white are the ends of their type.", _DEPTH)]
@@ -235,7 +240,9 @@ def _with_range(
         )
     low, high = value_range(extents)
     values = f"whose values are {min(e[0] for e in extents):g} to {max(e[1] for e in extents):g}"
-    note = f"{about}: {low:g} is black, {high:g} is white, from the training images, {values}."
+    beyond = [one for one in images.values() if one.low is not None and one.high is not None and (one.low < low or one.high > high)]
+    clipped = f"; {counted(len(beyond), 'other image goes', 'other images go')} beyond that and are clipped" if beyond else ""
+    note = f"{about}: {low:g} is black, {high:g} is white, from the training images, {values}{clipped}."
     return replace(reading, low=low, high=high), [("depth", note, _DEPTH)]
 
 
