@@ -241,8 +241,8 @@ def marked(picture: Picture) -> tuple[np.ndarray, float]:
     brightest where no area is even.
     """
     grey = picture.values if picture.values.ndim == 2 else picture.values.max(axis=2)
-    if grey.dtype.kind == "i":
-        grey = np.abs(grey)
+    if grey.dtype.kind in "if":
+        grey = np.abs(grey.astype(np.float64))
     threshold = 0.0
     if picture.lossy and len(np.unique(grey)) > 2:
         grey = grey.astype(np.float32)
@@ -279,7 +279,8 @@ def _over_each_other(pages: list[Picture], path: Path) -> Picture:
     if len({(p.values.shape[:2], p.values.dtype) for p in pages}) > 1:
         raise DataError(f"Expected pages of one size in '{path}', but they differ; save each as a file.")
     shown = [p.values if p.alpha is None else p.values * (p.alpha > 0) for p in pages]
-    grey = [values if values.ndim == 2 else values.max(axis=2) for values in shown]
+    sized = [np.abs(values.astype(np.float64)) if values.dtype.kind in "if" else values for values in shown]
+    grey = [values if values.ndim == 2 else values.max(axis=2) for values in sized]
     first = pages[0]
     return Picture(np.maximum.reduce(grey), None, first.full, first.mode, first.file_format, first.orientation, first.lossy)
 
@@ -318,10 +319,18 @@ def _full_of(values: np.ndarray, path: Path) -> float | None:
 
 def _read_wide(path: Path, kind: str, head: bytes) -> tuple[np.ndarray | None, float | None]:
     """Return the values of a file with more than 8 bits in a channel and the largest they may be, None where it has no more."""
-    decode: Any = {"JPEG2000": imagecodecs.jpeg2k_decode, "AVIF": imagecodecs.avif_decode, "PNG": imagecodecs.png_decode}.get(kind)
+    decode: Any = {
+        "JPEG2000": imagecodecs.jpeg2k_decode,
+        "AVIF": imagecodecs.avif_decode,
+        "PNG": imagecodecs.png_decode,
+        "PPM": True,
+    }.get(kind)
     if decode is None or (kind == "PNG" and head[24] <= 8):
         return None, None
     data = path.read_bytes()
+    if kind == "PPM":
+        deep = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        return (deep[..., ::-1], 65535.0) if deep is not None and deep.ndim == 3 and deep.dtype == np.uint16 else (None, None)
     if kind == "PNG":
         bits = head[24]
     elif kind == "AVIF":  # of the configuration box: the flags of high and twelve-bit depth
@@ -397,11 +406,14 @@ def _tiff_colours(page: tifffile.TiffPage, path: Path) -> tuple[np.ndarray, np.n
     if full is None:
         _full_of(values, path)
     colours = {"RGB": 3, "YCBCR": 3, "SEPARATED": 4, "MINISBLACK": 1, "MINISWHITE": 1, "PALETTE": 1}.get(photometric)
-    if colours is None or not colours <= samples <= colours + 1:
+    has_alpha = bool(page.extrasamples) and int(page.extrasamples[0]) in (1, 2)
+    if colours is None or samples != colours + has_alpha:
         raise DataError(f"Expected grey or colour in '{path}', but its colours are {photometric} of {samples}; save it as RGB.")
     alpha = None
-    if samples > colours and page.extrasamples and int(page.extrasamples[0]) in (1, 2):
+    if has_alpha:
         alpha = values[..., colours].astype(np.float32) / np.float32(full or 1.0)
+        if alpha.max() > 1:
+            raise DataError(f"Expected an opacity of at most 1 in '{path}', which holds floats, but got {alpha.max():g}; scale it.")
         if int(page.extrasamples[0]) == 1:  # multiplied already
             alpha = (alpha > 0).astype(np.float32)
     values = values[..., :colours]

@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 from anoseg_bench.console import Console
 from anoseg_bench.datasets.base import Category, Dataset, Item
 from anoseg_bench.datasets.folder import Folder
-from anoseg_bench.datasets.images import open_picture, read_image
+from anoseg_bench.datasets.images import open_picture, read_image, read_mask
 from anoseg_bench.datasets.mvtec import MVTecLayout
 from anoseg_bench.errors import DataError
 from anoseg_bench.evaluation.datareport import TOLD, data_report
@@ -446,3 +446,37 @@ def test_signed_bytes_and_many_channels(tmp_path):
     tifffile.imwrite(tmp_path / "b.tif", np.zeros((8, 8, 5), np.uint8), photometric="rgb")
     with pytest.raises(DataError, match="grey or colour"):
         read_image(tmp_path / "b.tif")
+
+
+def test_maps_that_tags_turn_or_invert_are_refused(tmp_path):
+    values = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    tifffile.imwrite(tmp_path / "white.tif", values, photometric="miniswhite")
+    tifffile.imwrite(tmp_path / "turned.tif", values.astype(np.float32), extratags=[(274, "H", 1, 6, True)])
+    tag = Image.Exif()
+    tag[0x0112] = 6
+    Image.fromarray(values).save(tmp_path / "turned.png", exif=tag)
+    for path in tmp_path.iterdir():
+        with pytest.raises(DataError, match="tag"):
+            read_map(path)
+
+
+def test_no_channel_sign_or_depth_of_a_mask_is_lost(tmp_path):
+    half = MASK // 255
+    tifffile.imwrite(tmp_path / "planes.tif", np.stack([half, half]), photometric="minisblack", planarconfig="separate")
+    with pytest.raises(DataError, match="grey or colour"):
+        read_mask(tmp_path / "planes.tif")
+    signed = half.astype(np.float32)
+    signed[:, 27:] *= -1
+    tifffile.imwrite(tmp_path / "signed.tif", signed)
+    tifffile.imwrite(tmp_path / "pages.tif", np.stack([half, -half.astype(np.int16)]).astype(np.int16), photometric="minisblack")
+    deep = np.dstack([half.astype(np.uint16)] * 3)
+    (tmp_path / "deep.ppm").write_bytes(b"P6\n48 40\n65535\n" + deep.astype(">u2").tobytes())
+    for name in ("signed.tif", "pages.tif", "deep.ppm"):
+        assert np.array_equal(read_mask(tmp_path / name), half > 0), name
+
+
+def test_opacity_of_floats_has_its_range(tmp_path):
+    values = np.full((8, 8, 4), 255, np.float32)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb", extrasamples=["unassalpha"])
+    with pytest.raises(DataError, match="opacity of at most 1"):
+        open_picture(tmp_path / "a.tif")

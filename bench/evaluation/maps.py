@@ -208,9 +208,15 @@ def read_map_and_kind(path: Path) -> tuple[np.ndarray, str]:
 def _read(path: Path) -> np.ndarray:
     kind = path.suffix.lower()
     if kind in (".tif", ".tiff"):
-        return tifffile.imread(path)
+        with tifffile.TiffFile(path) as stored:
+            first = stored.pages.first
+            if getattr(first.photometric, "name", "") == "MINISWHITE" or first.tags.valueof("Orientation", 1) != 1:
+                raise ValueError("its tags turn or invert it; save it upright, with larger values more anomalous")
+            return stored.asarray()
     if kind == ".png":
         with Image.open(path) as image:
+            if image.getexif().get(0x0112, 1) != 1:
+                raise ValueError("its orientation tag turns it; save it upright")
             if image.mode != "L" and not image.mode.startswith("I"):
                 raise ValueError(f"a coloured picture is no map, its mode is {image.mode}")
             array = np.asarray(image)
