@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
@@ -26,6 +26,12 @@ def named(what: str, names: Iterable[object]) -> str:
         return f"{what} {different[0]}"
     plural = f"{what.removesuffix('y')}ies" if what.endswith("y") else f"{what}s"
     return f"{len(different)} {plural} ({', '.join(different[:6])}{', ...' if len(different) > 6 else ''})"
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """Return the first names, and how many more there are: ``"a, b, c and 4 more"``."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def one_line(value: object) -> str:

@@ -149,6 +149,11 @@ class Category:
         return replace(self, train=change(self.train), test=change(self.test), validation=change(self.validation))
 
     @property
+    def splits(self) -> dict[str, list[Item]]:
+        """The items by split: ``train``, ``validation``, ``test``."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
     def items(self) -> list[Item]:
         """All items: train, validation, test."""
         return [*self.train, *self.validation, *self.test]

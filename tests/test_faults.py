@@ -438,6 +438,10 @@ def test_test_images_on_another_scale_are_named(data, tmp_path):
         tifffile.imwrite(path, (np.asarray(tifffile.imread(path)) / 65535).astype(np.float32))
     with pytest.raises(DataError, match=r"holds floats and '.*' whole numbers"):
         look(data, tmp_path)
+    for path in (data / "widget/train").rglob("*.tif"):
+        tifffile.imwrite(path, (np.asarray(tifffile.imread(path)) / 65535).astype(np.float32))
+    with pytest.raises(DataError, match="whole numbers for value_range=type"):
+        look(data, tmp_path, value_range="type")
 
 
 def test_signed_bytes_and_many_channels(tmp_path):

@@ -35,7 +35,7 @@ def main(arguments: argparse.Namespace) -> int:
         reading_of,
         write_predictions,
     )
-    from anoseg_bench.formatting import counted
+    from anoseg_bench.formatting import counted, some
     from anoseg_bench.methods import METHODS
     from anoseg_bench.store.cells import Run
     from anoseg_bench.store.folders import working_at
@@ -49,7 +49,7 @@ def main(arguments: argparse.Namespace) -> int:
     row = choose_row(run, arguments.method, arguments.category, arguments.seed)
     files, others = find_images(arguments.images)
     if others:
-        out.error(f"note: {counted(len(others), 'file')} left out, no image that is read: {', '.join(map(str, others[:3]))}")
+        out.error(f"note: {counted(len(others), 'file')} left out, no image that is read: {some([str(path) for path in others])}")
     earlier_predictions(arguments.out)
     method, result = load_method(run, row, choose_device(arguments.device))
     if is_stale(row.method, result.record.source):

@@ -17,7 +17,7 @@ from anoseg_bench.evaluation.holdout import hold_out
 from anoseg_bench.evaluation.imagestats import SIZES, ImageFacts
 from anoseg_bench.evaluation.inspection import Inspection, excluded_of
 from anoseg_bench.evaluation.shortcuts import kind_of, separations, shortcut_findings
-from anoseg_bench.formatting import counted
+from anoseg_bench.formatting import counted, some
 from anoseg_bench.metrics.thresholds import needed_scores
 from anoseg_bench.store.records import CategoryData, DataFinding, DataNote, DataReport, MaskSummary, RunRecord
 
@@ -88,7 +88,7 @@ def data_report(
                 kind="several categories",
                 wrong=False,
                 category="",
-                text=f"{counted(len(pairs), 'picture')} in two categories: {_some(pairs)}.",
+                text=f"{counted(len(pairs), 'picture')} in two categories: {some(pairs)}.",
                 advice="look which category they belong to",
             )
         )
@@ -109,11 +109,10 @@ def category_data(
     invert : str
         In words, how masks are inverted.
     """
-    splits = {"train": category.train, "validation": category.validation, "test": category.test}
     held_out = len(hold_out(category, holdout or 0.0, seed)[1])
     data = CategoryData(
         name=category.name,
-        counts={split: dict(Counter(item.defect for item in items)) for split, items in splits.items() if items},
+        counts={split: dict(Counter(item.defect for item in items)) for split, items in category.splits.items() if items},
         held_out=held_out,
         decisions="held out are the normal images that maps are given of" if holdout is None else decisions(held_out),
         split=split_origin(category),
@@ -199,14 +198,9 @@ def mask_summaries(defective: Sequence[Item], facts: Mapping[str, ImageFacts]) -
 # --- findings -----------------------------------------------------------------------------------------------------------
 
 
-def _some(names: Sequence[str], most: int = 3) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
 def copy_findings(category: Category, groups: Sequence[Sequence[Item]]) -> list[DataFinding]:
     """Return what copies mean: across splits, under different labels, and else."""
-    split = {id(item): name for name in ("train", "validation", "test") for item in getattr(category, name)}
+    split = {id(item): name for name, items in category.splits.items() for item in items}
     kinds: dict[str, list[Sequence[Item]]] = {"contradiction": [], "leak": [], "repeated": []}
     for group in groups:
         several = len({split[id(item)] for item in group}) > 1
@@ -235,7 +229,7 @@ def copy_findings(category: Category, groups: Sequence[Sequence[Item]]) -> list[
             what, effect, advice = words[kind]
             pairs = [" = ".join(item.name for item in _apart(group, split)[:2]) for group in found]
             groups_of = f"{counted(len(found), 'group')} of {sum(map(len, found))} images"
-            text = f"{what}, {groups_of} ({_some(pairs)}): {effect}."
+            text = f"{what}, {groups_of} ({some(pairs)}): {effect}."
             names = [item.name for group in found for item in group][:NAMED_IMAGES]
             findings.append(
                 DataFinding(kind=kind, wrong=kind != "repeated", category=category.name, text=text, advice=advice, images=names)
@@ -268,7 +262,7 @@ def mask_findings(category: str, defective: Sequence[Item], facts: Mapping[str, 
             "inverted mask",
             True,
             f"{_count(inverted, 'mask')} more than half of the image and its border, as if black and white were exchanged "
-            f"({_some(inverted)}): every number of pixels counts the normal part as the defect.",
+            f"({some(inverted)}): every number of pixels counts the normal part as the defect.",
             f"look at the contact sheet of doctor; {invert}",
             inverted,
         )
@@ -276,7 +270,7 @@ def mask_findings(category: str, defective: Sequence[Item], facts: Mapping[str, 
         add(
             "large mask",
             False,
-            f"{_count(large, 'mask')} more than half of the image ({_some(large)}): these images decide the numbers of pixels.",
+            f"{_count(large, 'mask')} more than half of the image ({some(large)}): these images decide the numbers of pixels.",
             "look whether the defect is that large",
             large,
         )
@@ -290,7 +284,7 @@ def mask_findings(category: str, defective: Sequence[Item], facts: Mapping[str, 
             "speck",
             False,
             f"{number} of {regions} defective regions {'have' if number > 1 else 'has'} {SPECK} pixels or fewer, the smallest "
-            f"{smallest} ({_some(list(specks))}): AUPRO counts each as much as the largest defect{nothing}.",
+            f"{smallest} ({some(list(specks))}): AUPRO counts each as much as the largest defect{nothing}.",
             "look whether they are slips of the pen, and clean the masks",
             list(specks),
         )
@@ -351,7 +345,7 @@ def file_findings(category: str, images: Sequence[tuple[str, ImageFacts]]) -> li
             kind="turned",
             wrong=False,
             category=category,
-            text=f"{len(turned)} of {len(images)} images are turned by their orientation tag ({_some(turned)}): tools that pass "
+            text=f"{len(turned)} of {len(images)} images are turned by their orientation tag ({some(turned)}): tools that pass "
             "over the tag see others, and masks made with them lie askew.",
             advice="look at the contact sheet whether masks fit; store the images upright",
             images=turned[:NAMED_IMAGES],

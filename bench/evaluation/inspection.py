@@ -17,7 +17,7 @@ from anoseg_bench.datasets.images import EXTENSIONS, PLAIN, Reading, value_range
 from anoseg_bench.errors import DataError, UsageError, describe
 from anoseg_bench.evaluation.facts import SourceFacts, digest, facts_of
 from anoseg_bench.evaluation.imagestats import ImageFacts
-from anoseg_bench.formatting import counted
+from anoseg_bench.formatting import counted, some
 from anoseg_bench.plugins import cause
 from anoseg_bench.store.records import DataFinding
 
@@ -26,8 +26,6 @@ _COMPANIONS = ("readme*", "license*", "licence*", "dataset.md", "*.txt", "*.pdf"
 #: Of what kind a remark is, what it says, and what is to be done.
 Remark = tuple[str, str, str]
 _DEPTH = "choose black and white by the setting value_range"
-#: Names in one remark, before it counts the rest.
-_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -225,6 +223,10 @@ def _with_range(
         )
     about = f"{len(wide)} of {len(category.items)} images have more than 8 bits"
     if asked == "type":
+        if images[wide[0]].floats:
+            raise DataError(
+                f"Expected whole numbers for value_range=type, but '{wide[0]}' holds floats; give train, or two numbers."
+            )
         return reading, [("depth", f"{about}: black and white are the ends of their type.", _DEPTH)]
     if isinstance(asked, tuple):
         low, high = asked
@@ -253,7 +255,7 @@ def _about_masks(masks: Mapping[str, SourceFacts]) -> list[Remark]:
     low, high = min(blurred.values()), max(blurred.values())
     level = f"{low:g}" if low == high else f"{low:g} to {high:g}"
     saved = counted(len(blurred), "mask was", "masks were")
-    text = f"{saved} saved with loss ({_some(list(blurred))}): a pixel counts as marked above {level}; fainter marks are lost."
+    text = f"{saved} saved with loss ({some(list(blurred))}): a pixel counts as marked above {level}; fainter marks are lost."
     return [("lossy masks", text, "save masks as PNG")]
 
 
@@ -278,7 +280,7 @@ def _left_out(category: Category) -> list[Remark]:
         kinds[kind].append(path.relative_to(folder).as_posix())
     if not kinds:
         return []
-    parts = [f"{len(names)} ({kind}): {_some(names)}" for kind, names in kinds.items()]
+    parts = [f"{len(names)} ({kind}): {some(names)}" for kind, names in kinds.items()]
     text = f"{counted(sum(map(len, kinds.values())), 'file')} left out: {'; '.join(parts)}."
     return [("left out", text, "move what is missed to where the layout has it, or save it as PNG")]
 
@@ -301,23 +303,14 @@ def _check_labels(category: Category, images: Mapping[str, SourceFacts], masks: 
     if wrong:
         raise DataError(
             f"Expected one label for each picture, but {counted(len(wrong), 'pair')} of files of '{category.name}' hold the same "
-            f"picture with different ones ({_some(wrong)}): a defect would be trained on as normal, or counted against itself; "
+            f"picture with different ones ({some(wrong)}): a defect would be trained on as normal, or counted against itself; "
             "remove one of them, or leave it out by --exclude."
         )
 
 
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
-
-
-def _splits(category: Category) -> dict[str, list[Item]]:
-    return {"train": category.train, "validation": category.validation, "test": category.test}
-
-
 def _names(category: Category) -> list[str]:
     """Return each item as ``<split>:<name>:<defect type>``: what is trained on in one split may be tested on in another."""
-    return [f"{split}:{item.name}:{item.defect}" for split, items in _splits(category).items() for item in items]
+    return [f"{split}:{item.name}:{item.defect}" for split, items in category.splits.items() for item in items]
 
 
 def leave_out(category: Category, patterns: Sequence[str]) -> tuple[Category, dict[str, str]]:
