@@ -205,8 +205,8 @@ def halves(masks: list[np.ndarray]) -> list[list[tuple[np.ndarray, int]]]:
     return [[(mask, int(mask.sum()) // 2)] if mask.any() else [] for mask in masks]
 
 
-def store(run: Run, variant: str, category: str, skill: float, seed: int = 0) -> None:
-    """Store a cell of maps of some skill on images that all variants share."""
+def store(run: Run, variant: str, category: str, skill: float, seed: int = 0, peak: float = 0.8) -> None:
+    """Store a cell of maps of some skill on images that all variants share; those of held-out images reach `peak`."""
     shared = np.random.default_rng(sum(map(ord, category)))
     _, masks, kinds = images(shared, 8, 8)
     own = np.random.default_rng(sum(map(ord, variant + category)) + 7 * seed)
@@ -217,7 +217,7 @@ def store(run: Run, variant: str, category: str, skill: float, seed: int = 0) ->
     ]
     shapes = [(SIDE, SIDE)] * len(items)
     test = Predicted(items, shapes, Stream(lambda i: maps[i], len(maps)), np.array([m.max() for m in maps], np.float32))
-    good = [own.random((SIDE, SIDE), np.float32) * 0.8 for _ in range(20)]
+    good = [own.random((SIDE, SIDE), np.float32) * np.float32(peak) for _ in range(20)]
     held_out = Predicted(
         items[:1] * 20, shapes[:1] * 20, Stream(lambda i: good[i], 20), np.array([m.max() for m in good], np.float32)
     )

@@ -27,7 +27,7 @@ def test_a_plan_is_made_run_and_loaded(widget, tmp_path):
     assert results.variants == ["pixel_stats", "random"] and results.seeds == [0, 1]
     assert (results.metrics["pixel_auroc"] == again.metrics["pixel_auroc"]).all()
     assert set(results.frame.variant) == {"pixel_stats", "random"}
-    assert again.numbers("pixel_auroc", [0])[1].half > 0
+    assert again.numbers("pixel_auroc", [0])[1].high > again.numbers("pixel_auroc", [0])[1].low
 
 
 def test_a_plan_is_frozen_and_makes_no_folder(widget, tmp_path):

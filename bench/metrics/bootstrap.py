@@ -1,50 +1,110 @@
 """The numbers of a category on resamples of its test images, from what is kept of each image: no map is read again.
 
 Areas and maxima of pixels are taken over the kept grids of thresholds instead of all scores; a resample's number minus the one that
-the grids give for the images themselves is what the bootstrap needs (`centred`), and there the coarseness nearly cancels.
+the grids give for the images themselves is what an interval needs (`anoseg_bench.metrics.confidence`), and there the coarseness
+nearly cancels.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from anoseg_bench.metrics import catalogue, curves
 from anoseg_bench.metrics.axes import RATE_CURVE
+from anoseg_bench.metrics.counts import as_floats, just_above
 from anoseg_bench.metrics.suite import WIDTH_SHARE
+from anoseg_bench.metrics.thresholds import ALLOWED_ALARMS, ALLOWED_FPR, conformal_rank
 
 
-def draw(strata: Sequence[str], number: int, rng: np.random.Generator) -> np.ndarray:
-    """Return how often each image is in each of `number` resamples, each stratum resampled to its own size.
+def strata_of(defects: Sequence[str], positives: np.ndarray) -> list[np.ndarray]:
+    """Return the numbers of the images that are resampled together: the normal ones, and those of each defect type.
 
-    Parameters
-    ----------
-    strata : sequence of str
-        Of each image: normal, or its defect type.
+    Defect types of a single image stand together, or, where there is only one, with the largest other type: of one image alone
+    nothing can be learnt about others like it.
+    """
+    kinds = np.where(positives > 0, np.asarray(defects, object), "")
+    members = {kind: np.flatnonzero(kinds == kind) for kind in sorted(set(kinds.tolist()))}
+    normal = members.pop("", np.empty(0, int))
+    single = [kind for kind in members if len(members[kind]) == 1]
+    rest = [members[kind] for kind in members if kind not in single]
+    if single:
+        together = np.concatenate([members[kind] for kind in single])
+        if len(together) == 1 and rest:
+            largest = max(range(len(rest)), key=lambda i: len(rest[i]))
+            rest[largest] = np.sort(np.append(rest[largest], together))
+        else:
+            rest.append(np.sort(together))
+    return [some for some in (normal, *rest) if len(some)]
+
+
+def draw(strata: Sequence[np.ndarray], number: int, rng: np.random.Generator) -> np.ndarray:
+    """Return how often each image is in each of `number` resamples.
+
+    Of a stratum of n images n - 1 are drawn, each counting n / (n - 1) times: so the variance of a mean is s^2 / n, with the
+    unbiased s^2 (Rao and Wu 1988), where n draws would give (n - 1) / n of it. A single image is in every resample.
 
     Returns
     -------
     numpy.ndarray
         float64, (number + 1, M); the first row is ones, the images themselves.
     """
-    weights = np.ones((number + 1, len(strata)))
-    kinds = np.asarray(strata)
-    for kind in sorted(set(strata)):
-        members = np.flatnonzero(kinds == kind)
-        weights[1:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=number)
+    weights = np.ones((number + 1, sum(map(len, strata))))
+    for members in strata:
+        n = len(members)
+        if n > 1:
+            weights[1:, members] = rng.multinomial(n - 1, np.full(n, 1 / n), size=number) * (n / (n - 1))
     return weights
 
 
-def centred(values: np.ndarray, exact: float) -> np.ndarray:
-    """Return resampled values (B + 1,), the first of the images themselves, as (B,) around the exact one, in 0..1."""
-    return np.clip(exact + (values[1:] - values[0]), 0, 1)
+@dataclass(frozen=True)
+class Choices:
+    """The deployable thresholds on resamples of the held-out images, the first row those of the images themselves.
+
+    Attributes
+    ----------
+    image : numpy.ndarray
+        float64, (B + 1,), NaN where there are too few images.
+    pixel : numpy.ndarray or None
+        int, (B + 1,): places among ``thresholds_held_out``; None where there are none.
+    """
+
+    image: np.ndarray
+    pixel: np.ndarray | None
+
+
+def choices(arrays: Mapping[str, np.ndarray], threshold: float, weights: np.ndarray) -> Choices:
+    """Return the deployable thresholds that resamples of the held-out images give.
+
+    Parameters
+    ----------
+    arrays : mapping of str to numpy.ndarray
+        ``held_out_score`` (N,), and ``held_out_counts`` and ``held_out_pixels`` of `Evaluation.curves`; each may be missing.
+    threshold : float
+        The one of images that the images themselves give, NaN where there is none.
+    weights : numpy.ndarray
+        (B + 1, N), see `draw`.
+    """
+    image, pixel = np.full(len(weights), threshold), None
+    scores = arrays.get("held_out_score")
+    if scores is not None and math.isfinite(threshold) and len(scores) == weights.shape[1]:
+        order = np.argsort(scores, kind="stable")
+        reached = np.cumsum(weights[:, order], axis=1) >= conformal_rank(len(scores), ALLOWED_ALARMS) - 1e-6
+        image = just_above(as_floats(scores)[order][reached.argmax(axis=1)]).astype(np.float64)
+    if "held_out_counts" in arrays and len(arrays["held_out_counts"]) == weights.shape[1]:
+        above = weights @ arrays["held_out_counts"]
+        kept = above <= ALLOWED_FPR * (weights @ arrays["held_out_pixels"])[:, None] + 1e-6
+        pixel = np.maximum(kept.sum(axis=1) - 1, 0)
+    return Choices(image, pixel)
 
 
 def resampled(
     per_image: Mapping[str, np.ndarray],
     weights: np.ndarray,
-    values: Mapping[str, float],
+    chosen: Choices,
     probability: bool,
     defects: Sequence[str] | None = None,
 ) -> dict[str, np.ndarray]:
@@ -53,11 +113,11 @@ def resampled(
     Parameters
     ----------
     per_image : mapping of str to numpy.ndarray
-        `Evaluation.per_image`, and ``thresholds_value`` and ``thresholds_rate`` of its curves.
+        `Evaluation.per_image`, and the ``thresholds_*`` of its curves.
     weights : numpy.ndarray
         (B, M), see `draw`.
-    values : mapping of str to float
-        ``threshold_deployable`` and ``image_threshold_deployable``, which the test images do not change; NaN where undefined.
+    chosen : Choices
+        The deployable thresholds, (B,).
     probability : bool
         Whether 0.5 means something on the map's axis.
     defects : sequence of str, optional
@@ -71,12 +131,11 @@ def resampled(
     out = {name: np.full(len(weights), np.nan) for name in catalogue.names_resampled()}
     defective = per_image["positives"] > 0
     if defective.any() and not defective.all():
-        out |= _of_images(per_image["score"].astype(np.float64), defective, weights, values["image_threshold_deployable"])
+        out |= _of_images(per_image["score"].astype(np.float64), defective, weights, chosen.image)
     if defective.any() and "thresholds_value" in per_image:
-        out |= _of_pixels(per_image, weights, values["threshold_deployable"], probability)
-    if defective.any() and np.isfinite(per_image["aupimo"]).any():
-        own, mine = per_image["aupimo"][defective], weights[:, defective]
-        out["aupimo"] = mine @ own / mine.sum(axis=1)
+        out |= _of_pixels(per_image, weights, chosen.pixel, probability)
+    if "tp_rate" in per_image and np.isfinite(per_image["aupimo"]).any():
+        out["aupimo"] = _aupimo(per_image, weights, defective)
     if defective.any() and "saturated_rate" in per_image and defects is not None:
         kinds = np.asarray(defects)
         members = [(kinds == kind) & defective for kind in sorted(set(kinds[defective].tolist()))]
@@ -85,7 +144,11 @@ def resampled(
 
 
 def resampled_defect(
-    per_image: Mapping[str, np.ndarray], weights: np.ndarray, members: np.ndarray, thresholds: Mapping[str, float]
+    per_image: Mapping[str, np.ndarray],
+    weights: np.ndarray,
+    members: np.ndarray,
+    oracle: Mapping[str, float],
+    chosen: Choices,
 ) -> dict[str, np.ndarray]:
     """Return the numbers of one defect type on resamples, against all normal pixels or images of the category.
 
@@ -95,8 +158,10 @@ def resampled_defect(
         As in `resampled`.
     members : numpy.ndarray
         bool, (M,): the images of that type.
-    thresholds : mapping of str to float
-        ``threshold_S`` and ``image_threshold_S`` for S in ``oracle``, ``deployable``, taken as given; NaN where undefined.
+    oracle : mapping of str to float
+        ``threshold_oracle`` and ``image_threshold_oracle`` of the category, taken as given; NaN where undefined.
+    chosen : Choices
+        The deployable thresholds, (B,).
 
     Returns
     -------
@@ -109,11 +174,12 @@ def resampled_defect(
     if members.any() and normal.any():
         of_both = np.concatenate([mine, weights[:, normal]], axis=1)
         both = np.concatenate([scores[members], scores[normal]])
-        out["image_auroc"] = _of_images(both, np.arange(len(both)) < members.sum(), of_both, np.nan)["image_auroc"]
-    for which in ("oracle", "deployable"):
-        threshold = thresholds[f"image_threshold_{which}"]
-        if members.any() and np.isfinite(threshold):
-            out[f"image_recall_{which}"] = mine @ (scores[members] >= threshold) / mine.sum(axis=1)
+        none = np.full(len(weights), np.nan)
+        out["image_auroc"] = _of_images(both, np.arange(len(both)) < members.sum(), of_both, none)["image_auroc"]
+    of_images = {"oracle": np.full(len(weights), oracle["image_threshold_oracle"]), "deployable": chosen.image}
+    for which, thresholds in of_images.items():
+        if members.any() and np.isfinite(thresholds).all():
+            out[f"image_recall_{which}"] = _reaching(scores[members], mine, thresholds) / mine.sum(axis=1)
     axes = [axis for axis in ("value", "rate") if f"thresholds_{axis}" in per_image]
     if not members.any() or not axes:
         return out
@@ -123,9 +189,10 @@ def resampled_defect(
     hits = (mine @ np.concatenate([per_image[f"tp_{axis}"][members] for axis in axes], axis=1))[:, order]
     alarms = (weights @ np.concatenate([per_image[f"fp_{axis}"] for axis in axes], axis=1))[:, order]
     out["pixel_auroc"] = np.trapezoid(_whole(hits / positives[:, None]), _whole(alarms / negatives[:, None]), axis=1)
-    for which in ("oracle", "deployable"):
-        if np.isfinite(thresholds[f"threshold_{which}"]):
-            out[f"recall_{which}"] = _at(hits, levels[order], thresholds[f"threshold_{which}"]) / positives
+    if np.isfinite(oracle["threshold_oracle"]):
+        out["recall_oracle"] = _at(hits, levels[order], oracle["threshold_oracle"]) / positives
+    if chosen.pixel is not None:
+        out["recall_deployable"] = _pick(mine @ per_image["tp_held_out"][members], chosen.pixel) / positives
     if "rate" in axes:
         overlap = mine @ per_image["overlap_rate"][members].astype(np.float64) / (mine @ per_image["regions"][members])[:, None]
         x = weights @ per_image["fp_rate"] / negatives[:, None]
@@ -143,7 +210,27 @@ def _spro(per_image: Mapping[str, np.ndarray], weights: np.ndarray, members: np.
     return _limited_areas(rates, overlap / (mine @ per_image["saturated_regions"][members])[:, None], 0.05)
 
 
-def _of_images(scores: np.ndarray, defective: np.ndarray, weights: np.ndarray, threshold: float) -> dict[str, np.ndarray]:
+def _aupimo(per_image: Mapping[str, np.ndarray], weights: np.ndarray, defective: np.ndarray) -> np.ndarray:
+    """Return AUPIMO on the kept thresholds of the rates, of resampled normal and defective images: (B,)."""
+    axes = [axis for axis in ("value", "rate", "held_out") if f"thresholds_{axis}" in per_image]
+    order = np.argsort(-np.concatenate([per_image[f"thresholds_{axis}"] for axis in axes]), kind="stable")
+    tp, fp = (np.concatenate([per_image[f"{what}_{axis}"] for axis in axes], axis=1)[:, order] for what in ("tp", "fp"))
+    normal = fp[~defective] / per_image["negatives"][~defective, None]
+    near = np.flatnonzero(np.diff(normal.mean(axis=0), prepend=-1) > 0)  # each rate once
+    near = near[: np.searchsorted(normal.mean(axis=0)[near], 20 * curves.PIMO_RANGE[1]) + 1]
+    mine, others = weights[:, defective], weights[:, ~defective]
+    shared = others @ normal[:, near] / others.sum(axis=1)[:, None]
+    recall = mine @ (tp[defective][:, near] / per_image["positives"][defective, None]) / mine.sum(axis=1)[:, None]
+    start = ((0, 0), (1, 0))
+    return curves.log_area(np.pad(shared, start), np.pad(recall, start))
+
+
+def _reaching(scores: np.ndarray, weights: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Return how much of the resampled images reaches the threshold of its resample: (B,)."""
+    return (weights * (scores >= thresholds[:, None])).sum(axis=1)
+
+
+def _of_images(scores: np.ndarray, defective: np.ndarray, weights: np.ndarray, thresholds: np.ndarray) -> dict[str, np.ndarray]:
     """Return the numbers of images: weighted forms of those of `anoseg_bench.metrics.suite`."""
     abnormal, normal = weights[:, defective], weights[:, ~defective]
     above = scores[defective, None] - scores[~defective]
@@ -158,8 +245,8 @@ def _of_images(scores: np.ndarray, defective: np.ndarray, weights: np.ndarray, t
     best = f1.argmax(axis=1)
     out["image_f1_max"] = _pick(f1, best)
     out |= _rates("image_", "oracle", _pick(tp, best), _pick(fp, best), positives, negatives)
-    if np.isfinite(threshold):
-        tp, fp = (w @ (s >= threshold) for w, s in ((abnormal, scores[defective]), (normal, scores[~defective])))
+    if np.isfinite(thresholds).all():
+        tp, fp = (_reaching(s, w, thresholds) for w, s in ((abnormal, scores[defective]), (normal, scores[~defective])))
         out |= _rates("image_", "deployable", tp, fp, positives, negatives)
     return out
 
@@ -184,7 +271,7 @@ def _rates(
 
 
 def _of_pixels(
-    per_image: Mapping[str, np.ndarray], weights: np.ndarray, threshold: float, probability: bool
+    per_image: Mapping[str, np.ndarray], weights: np.ndarray, chosen: np.ndarray | None, probability: bool
 ) -> dict[str, np.ndarray]:
     positives, negatives = weights @ per_image["positives"], weights @ per_image["negatives"]
     clean = per_image["positives"] == 0
@@ -211,8 +298,10 @@ def _of_pixels(
     out |= {name: of_counts(*whole, positives, negatives) for name, of_counts in catalogue.computed()}
     oracle = iou.argmax(axis=1)
     counts = {"oracle": [_pick(n, oracle) for n in (hits, alarms, clean_alarms)]}
-    if np.isfinite(threshold):
-        counts["deployable"] = [_at(n, thresholds, threshold) for n in (hits, alarms, clean_alarms)]
+    if chosen is not None:
+        at = [per_image[f"{what}_held_out"] for what in ("tp", "fp", "fp")]
+        whose = [weights, weights, weights * clean]
+        counts["deployable"] = [_pick(w @ n, chosen) for w, n in zip(whose, at, strict=True)]
     for which, (true, false, clean_false) in counts.items():
         out |= _rates("", which, true, false, positives, negatives)
         out[f"iou_{which}"] = true / (positives + false)
@@ -237,7 +326,7 @@ def _whole(rates: np.ndarray) -> np.ndarray:
 
 def _limited_areas(x: np.ndarray, y: np.ndarray, limit: float) -> np.ndarray:
     """Return `curves.limited_area` of each of the curves (B, K), led from (0, 0) to (1, 1)."""
-    return np.array([curves.limited_area(a, b, limit) for a, b in zip(_whole(x), _whole(y), strict=True)])
+    return curves.limited_area(_whole(x), _whole(y), limit)
 
 
 def _at(counts: np.ndarray, thresholds: np.ndarray, threshold: float) -> np.ndarray:

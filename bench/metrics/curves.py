@@ -57,17 +57,22 @@ def _corners(c: Counts, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x, heights
 
 
-def limited_area(x: np.ndarray, y: np.ndarray, limit: float) -> float:
-    """Return the area under a curve up to x = `limit`, interpolated there, divided by `limit`.
+def limited_area(x: np.ndarray, y: np.ndarray, limit: float) -> np.ndarray:
+    """Return the area under curves up to x = `limit`, interpolated there, divided by `limit`.
 
     AUPRO@0.3 (Bergmann et al. 2021, "The MVTec anomaly detection dataset", section 4.2) is this with limit 0.3.
+
+    Parameters
+    ----------
+    x, y : numpy.ndarray
+        float64, (..., K), x not decreasing.
     """
-    inside = int(np.searchsorted(x, limit, side="right"))
-    if inside < len(x):
-        fraction = (limit - x[inside - 1]) / (x[inside] - x[inside - 1])
-        x = np.append(x[:inside], limit)
-        y = np.append(y[:inside], y[inside - 1] + fraction * (y[inside] - y[inside - 1]))
-    return min(1.0, float(np.trapezoid(y, x) / limit))  # rounding may lead just above 1
+    steps = np.diff(x)
+    covered = np.clip(limit - x[..., :-1], 0, steps)
+    with np.errstate(invalid="ignore"):
+        fraction = np.where(steps > 0, covered / steps, 0)
+    heights = y[..., :-1] + 0.5 * fraction * np.diff(y)
+    return np.minimum(1.0, np.vecdot(covered, heights) / limit)  # rounding may lead just above 1
 
 
 def log_area(x: np.ndarray, y: np.ndarray, limits: tuple[float, float] = PIMO_RANGE) -> np.ndarray:
@@ -79,15 +84,15 @@ def log_area(x: np.ndarray, y: np.ndarray, limits: tuple[float, float] = PIMO_RA
 
     Parameters
     ----------
-    x : numpy.ndarray
-        float64, (K,), not decreasing.
-    y : numpy.ndarray
-        float64, (..., K).
+    x, y : numpy.ndarray
+        float64, (..., K), x not decreasing.
     """
     low, high = limits
-    inside = np.flatnonzero((x[1:] > np.maximum(x[:-1], low)) & (x[:-1] < high))
-    x0, x1, y0, y1 = x[inside], x[inside + 1], y[..., inside], y[..., inside + 1]
-    slope = (y1 - y0) / (x1 - x0)
-    left, right = np.maximum(x0, low), np.minimum(x1, high)
+    some = np.any((x[..., 1:] > np.maximum(x[..., :-1], low)) & (x[..., :-1] < high), axis=tuple(range(x.ndim - 1)))
+    inside = np.flatnonzero(some)
+    x0, x1, y0, y1 = x[..., inside], x[..., inside + 1], y[..., inside], y[..., inside + 1]
+    left, right = np.clip(x0, low, high), np.clip(x1, low, high)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        slope = np.where(x1 > x0, (y1 - y0) / (x1 - x0), 0)
     area = (y0 - slope * x0) * np.log(right / left) + slope * (right - left)
     return np.clip(area.sum(axis=-1) / np.log(high / low), 0, 1)

@@ -14,7 +14,7 @@ class ImageTable:
     Parameters
     ----------
     grids : dict of str to numpy.ndarray
-        Thresholds: ``value``, ``rate``, and of one number ``deployable``, ``oracle``; each may be missing.
+        Thresholds: ``value``, ``rate``, ``held_out``, and of one number ``deployable``, ``oracle``; each may be missing.
     pimo : numpy.ndarray
         (Q,), descending: the thresholds of the curve of per-image overlap.
     step : int
@@ -22,6 +22,8 @@ class ImageTable:
 
     Attributes
     ----------
+    kept : list of str
+        The grids whose counts are kept of each image.
     low, high : float
         The smallest and the largest score.
     clean : int
@@ -30,6 +32,7 @@ class ImageTable:
 
     def __init__(self, grids: dict[str, np.ndarray], pimo: np.ndarray, step: int) -> None:
         self.grids, self.pimo = grids, pimo
+        self.kept = [name for name in grids if name in ("value", "rate", "held_out")]
         self.low, self.high, self.clean = np.inf, -np.inf, 0
         self._thresholds = np.concatenate([*grids.values(), pimo[:0]])
         self._rate = grids.get("rate", pimo[:0])
@@ -77,7 +80,7 @@ class ImageTable:
         stop = 0
         for name, grid in self.grids.items():
             start, stop = stop, stop + len(grid)
-            if name in ("value", "rate"):
+            if name in self.kept:
                 arrays[f"tp_{name}"], arrays[f"fp_{name}"] = tp[:, start:stop], fp[:, start:stop]
             else:
                 columns[name] = start

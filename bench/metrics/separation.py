@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import expit, logit
 from scipy.stats import norm
 
@@ -46,14 +45,21 @@ def separation(high: np.ndarray, low: np.ndarray, level: float = 0.95) -> tuple[
     >>> [round(number, 2) for number in separation(np.arange(20) + 500.0, np.arange(200.0))]
     [1.0, 0.95, 1.0]
     """
+    area = float(_placements(high, low).mean())
+    first, last = ends_of_auroc(high, low, np.array([norm.ppf((1 + level) / 2)]))
+    return area, float(first[0]), float(last[0])
+
+
+def ends_of_auroc(high: np.ndarray, low: np.ndarray, quantiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of the interval of `separation` at some levels, given as quantiles z of the normal distribution: (K,) each."""
     of_high, of_low = _placements(high, low), 1 - _placements(low, high)
-    area, z = float(of_high.mean()), norm.ppf((1 + level) / 2)
-    first, last = _newcombe(area, len(high), len(low), z)
+    area = float(of_high.mean())
+    first, last = _newcombe(area, len(high), len(low), quantiles)
     if 0 < area < 1 and min(len(high), len(low)) > 1:
-        deviation = math.sqrt(of_high.var(ddof=1) / len(high) + of_low.var(ddof=1) / len(low))
-        ends = expit(logit(area) + np.array([-1, 1]) * z * deviation / (area * (1 - area)))
-        first, last = min(first, float(ends[0])), max(last, float(ends[1]))
-    return area, first, last
+        deviation = math.sqrt(of_high.var(ddof=1) / len(high) + of_low.var(ddof=1) / len(low)) / (area * (1 - area))
+        first = np.minimum(first, expit(logit(area) - quantiles * deviation))
+        last = np.maximum(last, expit(logit(area) + quantiles * deviation))
+    return first, last
 
 
 def _placements(values: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -62,13 +68,20 @@ def _placements(values: np.ndarray, others: np.ndarray) -> np.ndarray:
     return (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")) / (2 * len(others))
 
 
-def _newcombe(area: float, m: int, n: int, z: float) -> tuple[float, float]:
+def _newcombe(area: float, m: int, n: int, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ends of Newcombe's interval at quantiles z, by bisection."""
     s = (m + n) / 2 - 1
 
-    def excess(theta: float) -> float:
-        """Return how far `theta` lies outside."""
+    def outside(theta: np.ndarray) -> np.ndarray:
         variance = theta * (1 - theta) / (m * n) * (1 + s * ((1 - theta) / (2 - theta) + theta / (1 + theta)))
-        return abs(area - theta) - z * math.sqrt(variance)
+        return abs(area - theta) > z * np.sqrt(variance)
 
-    inside = min(max(area, 1e-9), 1 - 1e-9)
-    return (float(brentq(excess, 0, inside)) if area > 0 else 0.0), (float(brentq(excess, inside, 1)) if area < 1 else 1.0)
+    def between(out: float) -> np.ndarray:
+        far, near = np.full(len(z), out), np.full(len(z), area)
+        for _ in range(50):
+            middle = (far + near) / 2
+            is_out = outside(middle)
+            far, near = np.where(is_out, middle, far), np.where(is_out, near, middle)
+        return near
+
+    return between(0.0), between(1.0)

@@ -25,10 +25,10 @@ from anoseg_bench.metrics.counts import Counts, Part, Parts, Scores, as_floats, 
 from anoseg_bench.metrics.exact import Exact
 from anoseg_bench.metrics.images import ImageTable
 from anoseg_bench.metrics.spro import Region, SaturatedParts, saturated
-from anoseg_bench.metrics.thresholds import image_threshold, needed_scores, pixel_threshold
+from anoseg_bench.metrics.thresholds import ALLOWED_ALARMS, ALLOWED_FPR, HeldOut, image_threshold, needed_scores, pixel_threshold
 
 #: Raise it when a number changes: stored evaluations of older versions are then not used.
-VERSION = 2
+VERSION = 3
 #: An IoU of at least this share of the largest counts for the width.
 WIDTH_SHARE = 0.9
 #: Points of the curve of per-image overlap that are kept of each image in bounded mode.
@@ -47,13 +47,14 @@ class Evaluation:
         Why a value is NaN.
     curves : dict of str to numpy.ndarray
         float64: ``iou`` over `VALUE_GRID` and ``iou_fpr`` over `RATE_CURVE`; ``roc`` and ``pro`` over ``fpr``
-        (`FPR_GRID`); ``precision`` over `RECALL_GRID`; ``thresholds_value`` and ``thresholds_rate``, the thresholds of
-        the grids per image.
+        (`FPR_GRID`); ``precision`` over `RECALL_GRID`; ``thresholds_value``, ``thresholds_rate`` and ``thresholds_held_out``, the
+        thresholds of the grids per image; ``held_out_pixels``, int64 (N,), and ``held_out_counts``, int64 (N, K), of N held-out
+        normal images at the last of these: how sure the deployable threshold is.
     per_image : dict of str to numpy.ndarray
         For M images: ``score``; ``iou_oracle`` (in bounded mode at the best threshold of the grids), ``iou_deployable`` and
         ``aupimo`` (NaN without defect); ``positives``,
         ``negatives``, ``regions``, int64; counts >= t on the grids of both axes, int64, ``tp_value`` and ``fp_value`` (M, 201),
-        ``tp_rate`` and ``fp_rate`` (M, 196); ``overlap_rate``, float32 (M, 196), the sum over regions of the share >= t; where
+        ``tp_rate`` and ``fp_rate`` (M, 196), ``tp_held_out`` and ``fp_held_out`` (M, K); ``overlap_rate``, float32 (M, 196), the sum over regions of the share >= t; where
         regions saturate, ``saturated_rate``, the same of min(share >= t / saturation, 1), and ``saturated_regions``, int64.
         Label values computed from these grids as approximate. In bounded mode the thresholds of the rates are estimates: the rate
         achieved is that of ``fp_rate`` on the normal images.
@@ -96,8 +97,8 @@ def evaluate(
     *,
     defects: Sequence[str] | None = None,
     regions: Iterable[Sequence[Region]] | None = None,
-    allowed_fpr: float = 1e-3,
-    level: float = 0.05,
+    allowed_fpr: float = ALLOWED_FPR,
+    level: float = ALLOWED_ALARMS,
     memory: int | None = None,
 ) -> Evaluation:
     """Return all numbers of one category; a pixel is positive where score >= threshold, everywhere.
@@ -157,20 +158,22 @@ def evaluate(
         raise ValueError(f"Expected allowed_fpr in 0..1 and level between 0 and 1, but got {allowed_fpr} and {level}.")
     result = Evaluation(scaled=not probability)
     kinds = None if defects is None else [str(kind) for kind in defects]
-    threshold, peaks = pixel_threshold(normal_maps, allowed_fpr) if normal_maps is not None else (np.nan, np.empty(0))
-    scores, table = _reduce(Parts(maps, masks, kinds, names), result, threshold, default_memory() if memory is None else memory)
+    unseen = HeldOut() if normal_maps is None else pixel_threshold(normal_maps, allowed_fpr)
+    scores, table = _reduce(Parts(maps, masks, kinds, names), result, unseen, default_memory() if memory is None else memory)
     if probability and not (table.low >= -1e-5 and table.high <= 1 + 1e-5):  # interpolation may round beyond
         raise ValueError(f"Expected probabilities in 0..1, but the maps hold {table.low:g}..{table.high:g}.")
-    if probability and (peaks > 1 + 1e-5).any():
-        raise ValueError(f"Expected probabilities in 0..1, but the held-out normal maps reach {peaks.max():g}.")
-    held_out = peaks if normal_scores is None else _checked_scores("normal_scores", normal_scores)
+    if probability and (unseen.peaks > 1 + 1e-5).any():
+        raise ValueError(f"Expected probabilities in 0..1, but the held-out normal maps reach {unseen.peaks.max():g}.")
+    held_out = unseen.peaks if normal_scores is None else _checked_scores("normal_scores", normal_scores)
     _pixel_numbers(result, scores)
-    _threshold_numbers(result, scores, threshold, "no held-out normal images" if len(peaks) == 0 else "no finite threshold")
+    missing = "no finite threshold" if len(unseen.peaks) else "no held-out normal images"
+    _threshold_numbers(result, scores, unseen.threshold, missing)
     _axis_numbers(result, scores, table, probability)
     result.per_image, result.region_sizes = table.arrays(), table.region_sizes()
-    for name in ("value", "rate"):
-        if name in table.grids:
-            result.curves[f"thresholds_{name}"] = table.grids[name].astype(np.float64)
+    for name in table.kept:
+        result.curves[f"thresholds_{name}"] = table.grids[name].astype(np.float64)
+    if "held_out" in table.kept:
+        result.curves |= {"held_out_pixels": unseen.pixels, "held_out_counts": unseen.counts}
     _pimo_number(result, table)
     _image_numbers(result, image_scores, held_out, level)
     if kinds is not None:
@@ -193,13 +196,13 @@ def default_memory() -> int:
     return min(limits) // 2
 
 
-def _reduce(parts: Iterable[Part], result: Evaluation, deployable: float, memory: int) -> tuple[Scores, ImageTable]:
+def _reduce(parts: Iterable[Part], result: Evaluation, unseen: HeldOut, memory: int) -> tuple[Scores, ImageTable]:
     """Read the parts once, and once more where they do not fit into the memory."""
     held = collect(parts, memory)
     if isinstance(held, list):
         exact = Exact(held)
         low, high = min(p.low for p in held), max(p.high for p in held)
-        grids = _grids(exact, result, low, high, deployable)
+        grids = _grids(exact, result, low, high, unseen)
         if exact.positives and exact.negatives:
             c = exact.counts()
             grids["oracle"] = c.thresholds[[curves.iou(c.tp, c.fp, c.positives).argmax()]]
@@ -208,7 +211,7 @@ def _reduce(parts: Iterable[Part], result: Evaluation, deployable: float, memory
             table.add(part)
         return exact, table
     sketch, result.mode = held, "bounded"
-    grids = _grids(sketch, result, sketch.low, sketch.high, deployable)
+    grids = _grids(sketch, result, sketch.low, sketch.high, unseen)
     axis = value_thresholds(sketch.low, sketch.high, result.scaled, VALUE_AXIS, sketch.dtype)
     binned = Binned(np.unique(np.concatenate([sketch.edges(), axis, grids.get("deployable", axis[:0])])))
     pimo = sketch.pimo_thresholds(binned.edges) if sketch.clean.any() else np.empty(0, np.float32)
@@ -220,14 +223,16 @@ def _reduce(parts: Iterable[Part], result: Evaluation, deployable: float, memory
     return binned, table
 
 
-def _grids(scores: Exact | Sketch, result: Evaluation, low: float, high: float, deployable: float) -> dict[str, np.ndarray]:
+def _grids(scores: Exact | Sketch, result: Evaluation, low: float, high: float, unseen: HeldOut) -> dict[str, np.ndarray]:
     grids = {}
     if len(axis := value_thresholds(low, high, result.scaled, VALUE_GRID, scores.dtype)):
         grids["value"] = axis
     if np.any(scores.clean):
         grids["rate"] = scores.rate_thresholds(RATE_GRID)
-    if not np.isnan(deployable):
-        grids["deployable"] = np.array([deployable], scores.dtype)
+    if len(unseen.thresholds):
+        grids["held_out"] = unseen.thresholds.astype(scores.dtype)
+    if not np.isnan(unseen.threshold):
+        grids["deployable"] = np.array([unseen.threshold], scores.dtype)
     return grids
 
 

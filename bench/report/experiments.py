@@ -77,7 +77,7 @@ def _steps_figure(results: Results, numbers: dict[str, list[Number]]) -> Figure:
     handles = []
     for i, name in enumerate(_ABLATION):
         values = [100 * n.mean if n.complete or (results.allow_partial and n.n) else math.nan for n in numbers[name]]
-        spreads = [100 * np.nan_to_num(n.half) for n in numbers[name]]
+        spreads = 100 * np.array([n.reach for n in numbers[name]]).T
         handles.append(
             ax.errorbar(values, places, xerr=spreads, color=COLOURS[i], marker=MARKERS[i], markersize=6, linewidth=1, capsize=2)
         )

@@ -1,8 +1,12 @@
-"""How sure the numbers of a run are: a bootstrap over test images and seeds, and what it says of methods side by side.
+"""How sure the numbers of a run are: confidence intervals of each, and of differences between methods.
 
-Resampled are the test images of a category, normal ones and each defect type to their own numbers, the same for all methods, and
-where there are several, the seeds (hierarchical: a resample draws seeds, then averages over them). Categories are fixed: they are
-the benchmark. Training and hold-out vary with the seed only, so one seed says nothing of them.
+An interval stands for other test images like these (normal ones and each defect type resampled to their own numbers), for another
+choice of the held-out images that deployable thresholds come from, and, where there are several seeds, for other trainings.
+Categories are fixed: they are the benchmark. One seed says nothing of trainings.
+
+Of each number of a cell there are two things: its values on resamples, which are the same for all methods and tell methods apart,
+and draws of its confidence distribution (`anoseg_bench.metrics.confidence`), whose quantiles are the interval's ends. Means over
+categories and seeds are means of either; seeds are resampled, too.
 """
 
 from __future__ import annotations
@@ -16,15 +20,17 @@ from functools import cached_property
 
 import numpy as np
 
-from anoseg_bench.metrics.bootstrap import centred, draw, resampled, resampled_defect
+from anoseg_bench.metrics import confidence
+from anoseg_bench.metrics.bootstrap import Choices, choices, draw, resampled, resampled_defect, strata_of
 from anoseg_bench.metrics.catalogue import names_resampled
+from anoseg_bench.metrics.confidence import Draws
 from anoseg_bench.report.frame import RunCells, opened
 from anoseg_bench.store.cells import CellResult
 
 #: Resamples, and the share of them that an interval holds.
 RESAMPLES, LEVEL = 2000, 0.95
-
-Resampled = dict[str, np.ndarray]
+#: What is kept of each number, (B,): values on resamples, and draws for the lower and the upper end.
+LAYERS = ("values", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -35,23 +41,19 @@ class Interval:
     high: float
 
     @property
-    def half(self) -> float:
-        """Half of its width."""
-        return (self.high - self.low) / 2
-
-    @property
     def holds_zero(self) -> bool:
         """Whether a difference of zero lies in it."""
         return self.low <= 0 <= self.high
 
 
-def percentiles(values: np.ndarray) -> Interval:
-    """Return the percentile interval of resampled values, (B,)."""
-    if not np.isfinite(values).any():
-        return Interval(math.nan, math.nan)
-    tail = 50 * (1 - LEVEL)
-    low, high = np.nanpercentile(values, [tail, 100 - tail])
-    return Interval(float(low), float(high))
+def _quantile(values: np.ndarray, share: float) -> float:
+    return float(np.nanquantile(values, share)) if np.isfinite(values).any() else math.nan
+
+
+def percentiles(values: np.ndarray, high: np.ndarray | None = None) -> Interval:
+    """Return the interval of draws, (B,); of two kinds of them for its two ends, where there are."""
+    tail = (1 - LEVEL) / 2
+    return Interval(_quantile(values, tail), _quantile(values if high is None else high, 1 - tail))
 
 
 def _seeded(text: str) -> np.random.Generator:
@@ -66,13 +68,17 @@ class Resamples:
     ----------
     values : numpy.ndarray
         float64, (V, B), NaN where undefined.
+    low, high : numpy.ndarray
+        float64, (V, B): draws for the ends of intervals.
     """
 
     values: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
 
     def interval(self, variant: int) -> Interval:
         """Return the interval of a variant's number."""
-        return percentiles(self.values[variant])
+        return percentiles(self.low[variant], self.high[variant])
 
     def difference(self, variant: int, other: int) -> Interval:
         """Return the interval of the difference of two variants."""
@@ -85,6 +91,48 @@ class Resamples:
             return set()
         best = max(some, key=lambda v: means[v])
         return {v for v in some if v != best and self.difference(v, best).holds_zero}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The resamples of a category, the same for all methods and seeds.
+
+    Attributes
+    ----------
+    strata : list of numpy.ndarray
+        Of each stratum the numbers of its images.
+    weights : numpy.ndarray
+        (B + 1, M): how often each test image is in each resample.
+    quantiles : numpy.ndarray
+        (B,): of rates and of the AUROC of images.
+    text : str
+        Begins the resamples of the held-out images.
+    """
+
+    strata: list[np.ndarray]
+    weights: np.ndarray
+    quantiles: np.ndarray
+    text: str
+
+    @classmethod
+    def of(cls, cell: CellResult, category: str, number: int) -> Sample:
+        """Draw them for the test images of a cell."""
+        text = f"{category} {cell.record.content}"
+        defects = [defect for _, defect in cell.record.items]
+        with opened(cell) as arrays:
+            positives = arrays["positives"] if "positives" in arrays else np.zeros(len(defects))
+        strata = strata_of(defects, positives)
+        return cls(strata, draw(strata, number, _seeded(text)), confidence.shares(number, _seeded(f"{text} quantiles")), text)
+
+    def choices(self, cell: CellResult, arrays: dict[str, np.ndarray]) -> Choices:
+        """Return the deployable thresholds of a cell on resamples of its held-out images."""
+        held_out = cell.record.images.held_out
+        rng = _seeded(f"{self.text} held out {cell.record.seed}")
+        weights = draw([np.arange(held_out)] if held_out else [], len(self.weights) - 1, rng)
+        return choices(arrays, cell.value("image_threshold_deployable"), weights)
+
+
+Resampled = dict[str, np.ndarray]
 
 
 class Intervals:
@@ -100,15 +148,20 @@ class Intervals:
 
     def __init__(self, results: RunCells, resamples: int = RESAMPLES) -> None:
         self.results, self.resamples = results, resamples
+        self._samples: dict[str, Sample] = {}  # one for a category, but where methods had other images
         self._defects: dict[tuple[int, str], dict[str, np.ndarray]] = {}
 
-    def _average(self, category: int, one: Callable[[CellResult, np.ndarray], Resampled]) -> list[Resampled]:
+    def _sample(self, cell: CellResult, category: str) -> Sample:
+        key = f"{category} {cell.record.content}"
+        if key not in self._samples:
+            self._samples[key] = Sample.of(cell, category, self.resamples)
+        return self._samples[key]
+
+    def _average(self, category: int, one: Callable[[CellResult, Sample], Resampled]) -> list[Resampled]:
         """Return what `one` gives for the cells of each variant, averaged over resampled seeds; {} where a cell is missing."""
         results, number = self.results, self.resamples
         name, seeds = results.categories[category], len(results.seeds)
-        drawn = _seeded("seeds").integers(seeds, size=(number, seeds))
-        often = np.stack([(drawn == s).mean(axis=1) for s in range(seeds)])  # (S, B)
-        weights: dict[str, np.ndarray] = {}  # one set of test images, but where methods had others
+        often = draw([np.arange(seeds)], number, _seeded("seeds"))[1:].T / seeds  # (S, B)
         averaged: list[Resampled] = []
         for variant in results.variants:
             cells = [results.get(variant, name, seed) for seed in results.seeds]
@@ -116,27 +169,24 @@ class Intervals:
             if len(done) < len(cells):
                 averaged.append({})
                 continue
-            for cell in done:
-                content = cell.record.content
-                if content not in weights:
-                    weights[content] = draw([d for _, d in cell.record.items], number, _seeded(f"{name} {content}"))
-            per_seed = [one(cell, weights[cell.record.content]) for cell in done]
+            per_seed = [one(cell, self._sample(cell, name)) for cell in done]
             averaged.append({key: sum(often[s] * per_seed[s][key] for s in range(seeds)) for key in per_seed[0]})
         return averaged
 
     def _stacked(self, averaged: list[Resampled], names: Sequence[str]) -> dict[str, np.ndarray]:
-        none = np.full(self.resamples, np.nan)
+        """Return the layers of each number, (V, 3, B)."""
+        none = np.full((len(LAYERS), self.resamples), np.nan)
         return {name: np.stack([of.get(name, none) for of in averaged]) for name in names}
 
     @cached_property
     def _values(self) -> dict[str, np.ndarray]:
-        """The numbers on resamples, (V, C, B) by name, NaN where undefined."""
+        """The layers of the numbers, (V, C, 3, B) by name, NaN where undefined."""
         columns = [self._stacked(self._average(c, _of_cell), names_resampled()) for c in range(len(self.results.categories))]
-        none = np.empty((len(self.results.variants), 0, self.resamples))
+        none = np.empty((len(self.results.variants), 0, len(LAYERS), self.resamples))
         return {name: np.stack([column[name] for column in columns], axis=1) if columns else none for name in names_resampled()}
 
     def _of_defect(self, category: int, defect: str) -> dict[str, np.ndarray]:
-        """Return the numbers of one defect type on resamples, (V, B) by name."""
+        """Return the layers of the numbers of one defect type, (V, 3, B) by name."""
         key = (category, defect)
         if key not in self._defects:
             one = functools.partial(_of_defect, defect=defect)
@@ -153,34 +203,81 @@ class Intervals:
         """
         if defect:
             samples = self._of_defect(categories[0], defect)
-            return Resamples(samples[name]) if name in samples else None
+            return Resamples(*np.moveaxis(samples[name], 1, 0)) if name in samples else None
         if name not in names_resampled():
             return None
-        return Resamples(self._values[name][:, list(categories)].mean(axis=1))
+        return Resamples(*np.moveaxis(self._values[name][:, list(categories)].mean(axis=1), 1, 0))
 
 
-def _per_image(cell: CellResult) -> dict[str, np.ndarray]:
+def _arrays(cell: CellResult) -> dict[str, np.ndarray]:
     """Return what a cell keeps of its images; {} where another tool or an old version kept nothing."""
     with opened(cell) as arrays:
         return {name: arrays[name] for name in arrays if not name.startswith("map/")} if "positives" in arrays else {}
 
 
-def _of_cell(cell: CellResult, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the numbers of a cell on resamples, (B,), around its own."""
-    per_image = _per_image(cell)
-    if not per_image:
-        return {name: np.full(len(weights) - 1, np.nan) for name in names_resampled()}
-    thresholds = {name: cell.value(name) for name in ("threshold_deployable", "image_threshold_deployable")}
-    values = resampled(per_image, weights, thresholds, not cell.record.scaled, [defect for _, defect in cell.record.items])
-    return {name: centred(values[name], cell.value(name)) for name in names_resampled()}
+def _layers(values: np.ndarray, exact: float, draws: Draws) -> np.ndarray:
+    return np.stack([np.clip(exact + (values[1:] - values[0]), 0, 1), draws.low, draws.high])
 
 
-def _of_defect(cell: CellResult, weights: np.ndarray, defect: str) -> dict[str, np.ndarray]:
-    """Return the numbers of a defect type of a cell on resamples, (B,), around its own."""
-    per_image, own = _per_image(cell), cell.record.defects.get(defect, {})
-    if not per_image or not own:
-        return {name: np.full(len(weights) - 1, np.nan) for name in names_resampled(by_defect=True)}
-    members = np.array([d == defect for _, d in cell.record.items])
-    names = [f"{prefix}threshold_{which}" for prefix in ("", "image_") for which in ("oracle", "deployable")]
-    values = resampled_defect(per_image, weights, members, {name: cell.value(name) for name in names})
-    return {name: centred(values[name], own.get(name, math.nan)) for name in names_resampled(by_defect=True)}
+def _of_cell(cell: CellResult, sample: Sample) -> Resampled:
+    """Return the layers of the numbers of a cell, (3, B)."""
+    arrays = _arrays(cell)
+    if not arrays:
+        return {}
+    defects = [defect for _, defect in cell.record.items]
+    chosen = sample.choices(cell, arrays)
+    values = resampled(arrays, sample.weights, chosen, not cell.record.scaled, defects)
+    members = arrays["positives"] > 0
+    return {
+        name: _layers(
+            values[name], cell.value(name), _draws(name, values[name], cell.value(name), arrays, sample, chosen, members)
+        )
+        for name in names_resampled()
+    }
+
+
+def _of_defect(cell: CellResult, sample: Sample, defect: str) -> Resampled:
+    """Return the layers of the numbers of a defect type of a cell, (3, B)."""
+    arrays, own = _arrays(cell), cell.record.defects.get(defect, {})
+    if not arrays or not own:
+        return {}
+    members = np.array([d == defect for _, d in cell.record.items]) & (arrays["positives"] > 0)
+    names = [f"{prefix}threshold_oracle" for prefix in ("", "image_")]
+    chosen = sample.choices(cell, arrays)
+    values = resampled_defect(arrays, sample.weights, members, {name: cell.value(name) for name in names}, chosen)
+    return {
+        name: _layers(
+            values[name],
+            own.get(name, math.nan),
+            _draws(name, values[name], own.get(name, math.nan), arrays, sample, chosen, members),
+        )
+        for name in names_resampled(by_defect=True)
+    }
+
+
+def _draws(
+    name: str,
+    values: np.ndarray,
+    exact: float,
+    arrays: dict[str, np.ndarray],
+    sample: Sample,
+    chosen: Choices,
+    members: np.ndarray,
+) -> Draws:
+    """Return draws of a number of a cell, of the defective images `members` and all normal ones."""
+    normal = arrays["positives"] == 0
+    scores = arrays["score"].astype(np.float64)
+    if not math.isfinite(exact):
+        return Draws.none(len(sample.quantiles))
+    if name == "image_auroc":
+        return confidence.of_auroc(scores[members], scores[normal], sample.quantiles)
+    if name in ("image_recall_deployable", "image_fpr_deployable", "image_precision_deployable"):
+        hits, alarms = ((scores[which] >= chosen.image[1:, None]).sum(axis=1) for which in (members, normal))
+        number = hits + alarms if "precision" in name else np.full(len(hits), (members if "recall" in name else normal).sum())
+        return confidence.of_rate(alarms if "fpr" in name else hits, number, sample.quantiles)
+    pooled = not name.startswith(("image_", "aupro", "aupimo", "spro"))
+    units = [int(members.sum()), int(normal.sum())]
+    units = units[:1] if "recall" in name else units[1:] if "normal_fpr" in name else units
+    strata = [own for own in (some[(members | normal)[some]] for some in sample.strata) if len(own)]
+    sizes = arrays["positives"] * members if pooled else None
+    return confidence.of_resamples(values, exact, sample.weights, strata, sizes, min(units))

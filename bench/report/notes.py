@@ -145,11 +145,13 @@ def reading(results: Results, texts: Iterable[str]) -> list[str]:
     """Return how to read what stands in the cells of a table."""
     texts = list(texts)
     bold = "Values in percent; bold: the best at the shown precision."
-    if any("±" in text for text in texts):
-        over = f" and over {len(results.seeds)} seeds" if len(results.seeds) > 1 else "; one seed, so not over trainings"
+    if any("–" in text[1:] for text in texts):
+        several = len(results.seeds) > 1
+        over = f", and over {len(results.seeds)} seeds" if several else "; one seed, so not over trainings"
         bold += (
-            f" ±: half of the 95 % confidence interval, a bootstrap of {results.intervals.resamples:,} resamples over test images "
-            f"(normal ones and each defect type apart){over}; 0.0 means that all resamples agree, not certainty."
+            " (low–high): 95 % confidence interval over test images (normal ones and each defect type apart) and, at deployable "
+            f"thresholds, over the choice of the held-out images{over}. Rates of images: exact (Clopper-Pearson); image AUROC: "
+            f"Newcombe's and DeLong's; all others: {results.intervals.resamples:,} resamples, Student's t on the logit."
         )
     if any("≈" in text for text in texts):
         bold += " ≈: cannot be told from the best, as the interval of the difference on the same resamples holds zero."

@@ -223,7 +223,7 @@ def bar_figure(results: Results, name: str) -> Figure:
     missing = "" if all(n.complete for n in shown) else kept
     figure.suptitle(title_of(results, f"{metric(name).title}{missing}"), fontsize=10)
     upright = count * per_row <= 10
-    top = max([1.0, *(100 * (n.mean + np.nan_to_num(n.half)) for n in shown if n.n)]) * (1.12 if upright else 1.3)
+    top = max([1.0, *(100 * (n.mean + n.reach[1]) for n in shown if n.n)]) * (1.12 if upright else 1.3)
     room = max(6, int(11 * width / per_row))
     for row, ax in enumerate(axes):
         part = slice(row * per_row, (row + 1) * per_row)
@@ -249,9 +249,10 @@ def _bars(results: Results, ax: Axes, groups: list[list[Number]], upright: bool)
         ax.bar(places, heights, size * 0.92, color=COLOURS[i % len(COLOURS)], edgecolor="0.2", linewidth=0.4)
         for place, height, number in zip(places, heights, (g[i] for g in groups), strict=True):
             text, top = cell_text(number, results.allow_partial), height + margin
-            if math.isfinite(number.half):
-                ax.errorbar(place, height, 100 * number.half, color="0.2", linewidth=0.8, capsize=1.5)
-                text, top = percent(number.mean), top + 100 * number.half + margin
+            if math.isfinite(number.low):
+                below, above = (100 * reach for reach in number.reach)
+                ax.errorbar(place, height, [[below], [above]], color="0.2", linewidth=0.8, capsize=1.5)
+                text, top = percent(number.mean), top + above + margin
             turned = 0 if upright or text == DASH else 90
             ax.text(place, top, text, ha="center", va="bottom", fontsize=7, rotation=turned)
 

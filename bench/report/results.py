@@ -39,9 +39,9 @@ class Number:
     tie: bool = False
 
     @property
-    def half(self) -> float:
-        """Half of the width of its interval."""
-        return (self.high - self.low) / 2
+    def reach(self) -> tuple[float, float]:
+        """How far its interval reaches below and above it, 0 where there is none: what error bars show."""
+        return (self.mean - self.low, self.high - self.mean) if math.isfinite(self.low) else (0.0, 0.0)
 
     @property
     def complete(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from anoseg_bench.formatting import counted, one_line
+from anoseg_bench.formatting import counted, one_line, percent
 from anoseg_bench.metrics import THRESHOLDS, metric, names_shown
 from anoseg_bench.report import notes
 from anoseg_bench.report.frame import COSTS, FileNames
@@ -26,11 +26,6 @@ AT_THRESHOLD = {"iou": "IoU", "f1": "F1", "precision": "precision", "recall": "r
 #: The column that says which weights a method begins with.
 WEIGHTS = "weights"
 WIDTHS = ("iou_width", "iou_width_fpr")
-
-
-def percent(value: float) -> str:
-    """Return a share as percent with one decimal, the field's custom."""
-    return f"{100 * value:.1f}"
 
 
 def plain_number(value: float) -> str:
@@ -54,12 +49,17 @@ def cells(numbers: Sequence[Number], allow_partial: bool, form: Form = percent, 
 
 
 def cell_text(number: Number, allow_partial: bool, form: Form = percent) -> str:
-    """Return a mean with half the width of its interval, or a dash, with n/N where some cells have a value."""
+    """Return a mean with its interval, ``"96.5 (94.1–97.9)"``, or a dash, with n/N where some cells have a value."""
     if number.n == 0:
         return DASH
     if not number.complete:
         return f"{form(number.mean) if allow_partial else DASH} ({number.n}/{number.total})"
-    return form(number.mean) + (f" ± {form(number.half)}" if math.isfinite(number.half) else "")
+    return with_interval(number, form)
+
+
+def with_interval(number: Number, form: Form = percent) -> str:
+    """Return a mean with its interval, where it has one."""
+    return form(number.mean) + (f" ({form(number.low)}–{form(number.high)})" if math.isfinite(number.low) else "")
 
 
 def dataset_of(results: Results) -> str:
@@ -69,7 +69,7 @@ def dataset_of(results: Results) -> str:
 
 def small_percent(value: float) -> str:
     """Return a rate as percent with two decimals: most of what matters lies below 0.1."""
-    return f"{100 * value:.2f}"
+    return percent(value, 2)
 
 
 def table_notes(

@@ -1,0 +1,161 @@
+r"""Confidence intervals of the numbers of one category, as draws that can be averaged over categories and seeds.
+
+A *confidence distribution* of a number puts its 2.5 % and 97.5 % quantiles at the ends of the 95 % interval, and likewise for all
+other levels. B draws of it, stratified, are kept of each number; a mean over categories has the means of these draws, and its
+interval their quantiles. For discrete data there are two distributions, one for each end (`Draws`). Which interval stands behind:
+
+* rates of images: Clopper and Pearson (1934), exact;
+* AUROC of images: the union of Newcombe's and DeLong's intervals (`anoseg_bench.metrics.separation`);
+* all others: the bootstrap's spread on the scale of the logit with a quantile of Student's t (`spread`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+from scipy.special import expit, logit
+
+from anoseg_bench.metrics.separation import ends_of_auroc
+
+#: Resamples may differ by this much on the scale of the logit (a standard deviation); beyond, that scale says nothing.
+WIDEST_LOGIT = 1.5
+#: Levels, as quantiles of the normal distribution, at which the interval of an AUROC is computed; between, it is interpolated.
+_QUANTILES = np.unique(np.append(np.linspace(0, 3.75, 16), stats.norm.ppf(0.975)))
+
+
+def rate_interval(hits: np.ndarray | int, number: np.ndarray | int, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Return the exact interval of a rate, `hits` of `number` (Clopper and Pearson 1934).
+
+    Examples
+    --------
+    >>> [round(float(end), 3) for end in rate_interval(0, 20)]
+    [0.0, 0.168]
+    """
+    tail = (1 - level) / 2
+    return _rate_end(hits, number, tail, False), _rate_end(hits, number, 1 - tail, True)
+
+
+def _rate_end(hits: np.ndarray | int, number: np.ndarray | int, share: np.ndarray | float, upper: bool) -> np.ndarray:
+    """Return a quantile of the lower or the upper confidence distribution of a rate; NaN of none."""
+    hits, number = np.asarray(hits, float), np.asarray(number, float)
+    one = (hits + upper, number - hits + (not upper))
+    with np.errstate(invalid="ignore"):
+        inside = stats.beta.ppf(share, *(np.maximum(parameter, 1e-12) for parameter in one))
+    ends = np.where(hits >= number, 1.0, inside) if upper else np.where(hits <= 0, 0.0, inside)
+    return np.where(number > 0, ends, np.nan)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Draws of a number's confidence distributions, float64, (B,), NaN where it is undefined: of the lower and the upper end."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+    @classmethod
+    def none(cls, number: int) -> Draws:
+        """Return draws of an undefined number."""
+        undefined = np.full(number, np.nan)
+        return cls(undefined, undefined)
+
+
+def shares(number: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the quantiles that draws stand for, 0..1 evenly, in random order: (B,)."""
+    return rng.permutation(np.linspace(0, 1, number))
+
+
+def of_rate(hits: np.ndarray, number: np.ndarray, quantiles: np.ndarray) -> Draws:
+    """Return draws of a rate; `hits` may vary with what else is resampled, as the threshold: (B,) each."""
+    return Draws(_rate_end(hits, number, quantiles, False), _rate_end(hits, number, quantiles, True))
+
+
+def of_auroc(high: np.ndarray, low: np.ndarray, quantiles: np.ndarray) -> Draws:
+    """Return draws of the AUROC of scores `high` (m,) of defective images against `low` (n,) of normal ones."""
+    first, last = ends_of_auroc(high, low, _QUANTILES)
+    where = np.clip(stats.norm.ppf(quantiles), -_QUANTILES[-1], _QUANTILES[-1])
+    curve = np.concatenate([first[::-1], last[1:]])
+    values = np.interp(where, np.concatenate([-_QUANTILES[::-1], _QUANTILES[1:]]), curve)
+    return Draws(values, values)
+
+
+def of_resamples(
+    values: np.ndarray, exact: float, weights: np.ndarray, strata: Sequence[np.ndarray], sizes: np.ndarray | None, units: int
+) -> Draws:
+    r"""Return draws of a number in 0..1 from its values on resamples.
+
+    On the scale :math:`g` of the logit, with the standard deviation :math:`s` of the resamples around the number :math:`\hat\theta`,
+    the draws are :math:`g^{-1}(g(\hat\theta) + s\,t_\nu)`. The degrees of freedom are those of the estimated variance: with the
+    influence :math:`u_i` of each image, its covariance with the number over the resamples (the infinitesimal jackknife, Efron 2014),
+    the variance of stratum :math:`h` is :math:`V_h = \sum u_i^2`, its own uncertain by the kurtosis :math:`\kappa_h` of
+    :math:`u_i`, and :math:`\nu = 2 (\sum V_h)^2 / \sum V_h^2 (\kappa_h / n_h + 2 / (n_h - 1))`, no more than the number of images
+    that count (Kish 1965) less one where large ones count more. Where the resamples reach 0 or 1, or lie too far apart, the scale
+    is the arc sine of the square root.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        float64, (B + 1,), the first of the images themselves.
+    exact : float
+        The number, which the first value comes near.
+    weights : numpy.ndarray
+        (B + 1, M): how often each image is in a resample.
+    strata : sequence of numpy.ndarray
+        Of each stratum the numbers of its images.
+    sizes : numpy.ndarray or None
+        (M,): how much each image counts; None: all alike.
+    units : int
+        Images on whom the number rests. Where no resample differs, and all is 0 or 1, the interval is that of a rate of so many.
+    """
+    number = len(values) - 1
+    if not math.isfinite(exact) or not np.isfinite(values).any():
+        return Draws.none(number)
+    around = np.clip(exact + (values[1:] - values[0]), 0, 1)
+    known = np.isfinite(around)
+    quantiles = np.linspace(0, 1, number)
+    if np.ptp(around[known]) < 1e-12:
+        if units < 1 or 1e-9 < exact < 1 - 1e-9:
+            return Draws.none(number)
+        ends = of_rate(np.full(number, round(exact) * units), np.full(number, units), quantiles)
+        return Draws(np.minimum(ends.low, exact), np.maximum(ends.high, exact))
+    inside = 0 < around[known].min() and around[known].max() < 1 and 0 < exact < 1
+    scaled = logit(around) if inside else np.empty(0)
+    if inside and scaled[known].std() <= WIDEST_LOGIT:
+        back, centre = expit, float(logit(exact))
+    else:
+        scaled, centre = np.arcsin(np.sqrt(around)), math.asin(math.sqrt(exact))
+
+        def back(angle: np.ndarray) -> np.ndarray:
+            return np.sin(np.clip(angle, 0, math.pi / 2)) ** 2
+
+    freedom = _freedom(scaled[known], weights[1:][known], strata, sizes)
+    draws = np.full(number, np.nan)
+    order = np.argsort(scaled[known], kind="stable")
+    ranked = np.empty(len(order))
+    ranked[order] = back(centre + scaled[known].std(ddof=1) * stats.t.ppf(np.linspace(0, 1, len(order)), freedom))
+    draws[known] = ranked
+    return Draws(draws, draws)
+
+
+def _freedom(scaled: np.ndarray, weights: np.ndarray, strata: Sequence[np.ndarray], sizes: np.ndarray | None) -> float:
+    """Return the degrees of freedom of the variance of resampled values, 2 at least."""
+    deviation = scaled - scaled.mean()
+    total, uncertain = 0.0, 0.0
+    for members in strata:
+        n = len(members)
+        if n < 2:
+            continue
+        own = weights[:, members]
+        influence = deviation @ (own - own.mean(axis=0)) / len(scaled) / np.maximum(own.var(axis=0), 1e-12)
+        variance = float(influence @ influence)
+        second = float(np.mean((influence - influence.mean()) ** 2))
+        kurtosis = max(0.0, float(np.mean((influence - influence.mean()) ** 4)) / second**2 - 3) if second > 0 else 0.0
+        total += variance
+        uncertain += variance**2 * (kurtosis / n + 2 / (n - 1))
+    freedom = 2 * total**2 / uncertain if uncertain > 0 else math.inf
+    if sizes is not None and sizes.any():
+        freedom = min(freedom, float(sizes.sum()) ** 2 / float(np.square(sizes, dtype=float).sum()) - 1)
+    return max(2.0, freedom)

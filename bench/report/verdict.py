@@ -1,0 +1,263 @@
+"""What to deploy: for each category the method whose deployable threshold decides best, what it promised and what it did.
+
+The thresholds come from held-out normal images alone; what they then do is measured on the test set, and which method does it best is
+chosen there, as every comparison does.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from anoseg_bench.formatting import one_line, percent
+from anoseg_bench.metrics.thresholds import ALLOWED_ALARMS, ALLOWED_FPR
+from anoseg_bench.report.render import DASH, Line, Table, TableCell
+from anoseg_bench.report.results import Number, Results
+from anoseg_bench.report.tables import dataset_of, table_notes, with_interval
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a deployable threshold decides about.
+
+    Attributes
+    ----------
+    title : str
+        In words: what is decided.
+    threshold, found, alarms : str
+        The numbers (of the evaluation) of the threshold, of the share of defects that it finds, and of the share of normal ones that it takes
+        for defects.
+    asked : float
+        The largest share of the latter that was asked for.
+    defective, normal : str
+        Whose shares these are.
+    digits : int
+        Of the percentages of alarms.
+    """
+
+    title: str
+    threshold: str
+    found: str
+    alarms: str
+    asked: float
+    defective: str
+    normal: str
+    digits: int
+
+
+DECISIONS = (
+    Decision(
+        "Rejecting parts",
+        "image_threshold_deployable",
+        "image_recall_deployable",
+        "image_fpr_deployable",
+        ALLOWED_ALARMS,
+        "the defective images",
+        "the normal images",
+        1,
+    ),
+    Decision(
+        "Marking pixels",
+        "threshold_deployable",
+        "recall_deployable",
+        "normal_fpr_deployable",
+        ALLOWED_FPR,
+        "the defective pixels",
+        "the pixels of normal images",
+        2,
+    ),
+)
+#: A threshold that finds no more than this misses nearly all; one that finds less than this misses more than it finds.
+NEARLY_NONE, HALF = 0.1, 0.5
+#: How many times what was asked is far above it.
+FAR = 2.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a method's deployable threshold does in a category.
+
+    Attributes
+    ----------
+    threshold : float
+        The mean over seeds, in units of the map or of the image score.
+    found, alarms : Number
+        Shares, with intervals.
+    gain : float
+        Found less alarms (Youden's index): 0 for a decision by lot.
+    faults : list of str
+        Why the threshold is not fit for use; none where it is.
+    """
+
+    variant: int
+    decision: Decision
+    threshold: float
+    found: Number
+    alarms: Number
+    gain: float
+    faults: list[str]
+
+    @property
+    def missed_asked(self) -> int:
+        """Whether the interval of the alarms lies above (1) or below (-1) what was asked; 0 where it holds it."""
+        return (self.alarms.low > self.decision.asked) - (self.alarms.high < self.decision.asked)
+
+    @property
+    def fails(self) -> bool:
+        """Whether it misses nearly all, or raises far more alarms than asked, surely."""
+        return self.found.mean <= NEARLY_NONE or self._is_far
+
+    @property
+    def _is_far(self) -> bool:
+        return self.missed_asked > 0 and self.alarms.mean >= FAR * self.decision.asked
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Which method to deploy for one decision in a category.
+
+    Attributes
+    ----------
+    best, second : Outcome or None
+        The best of those that are fit for use, where there are some, else of all; and the next. None: there is none.
+    reason : str
+        Why there is none.
+    apart : bool
+        Whether the two can be told apart: the interval of the difference of their gains, on the same resamples, holds no zero.
+    """
+
+    category: str
+    decision: Decision
+    best: Outcome | None
+    second: Outcome | None
+    apart: bool
+    reason: str = ""
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether there is a method to deploy."""
+        return self.best is not None and not self.best.faults
+
+
+def outcomes(results: Results, category: int, decision: Decision) -> list[Outcome]:
+    """Return what the deployable thresholds of the methods do in a category, of those that have one in all seeds."""
+    found, alarms = (results.numbers(name, [category]) for name in (decision.found, decision.alarms))
+    thresholds = results.values(decision.threshold)[:, category]
+    shown = []
+    for v in range(len(results.variants)):
+        if not (found[v].complete and alarms[v].complete and np.isfinite(thresholds[v]).all()):
+            continue
+        outcome = Outcome(v, decision, float(thresholds[v].mean()), found[v], alarms[v], found[v].mean - alarms[v].mean, [])
+        outcome.faults.extend(_faults(results, category, outcome))
+        shown.append(outcome)
+    return shown
+
+
+def _faults(results: Results, category: int, outcome: Outcome) -> list[str]:
+    decision = outcome.decision
+    faults = []
+    if outcome.found.mean <= NEARLY_NONE:
+        faults.append(f"it misses nearly all of {decision.defective}")
+    elif outcome.found.mean < HALF and decision.found.startswith("image_"):
+        faults.append(f"it misses more than half of {decision.defective}")
+    if outcome._is_far:
+        asked, got = (percent(share, decision.digits) for share in (decision.asked, outcome.alarms.mean))
+        faults.append(f"it takes {got} % of {decision.normal} for defective, where {asked} % was asked")
+    gain = _gain(results, category, decision, outcome.variant)
+    if not faults and np.isfinite(gain).any() and np.nanquantile(gain, 0.025) <= 0:
+        faults.append("it cannot be told from deciding by lot")
+    return faults
+
+
+def _gain(results: Results, category: int, decision: Decision, variant: int) -> np.ndarray:
+    """Return found less alarms on resamples: (B,)."""
+    found, alarms = (results.intervals.of(name, [category]) for name in (decision.found, decision.alarms))
+    return np.full(1, math.nan) if found is None or alarms is None else found.values[variant] - alarms.values[variant]
+
+
+def verdict(results: Results, category: int, decision: Decision) -> Verdict:
+    """Return which method to deploy for a decision in a category."""
+    name = results.categories[category]
+    shown = sorted(outcomes(results, category, decision), key=lambda o: (bool(o.faults), -o.gain))
+    if not shown:
+        cells = [result for row, result in results.done if row.category == name]
+        reasons = (cell.record.reasons.get(n) for n in (decision.threshold, decision.found, decision.alarms) for cell in cells)
+        why = next(filter(None, reasons), "no method has a result of every seed")
+        more = " (raise --holdout; for scored maps, give --normal-maps)" if "held-out" in why else ""
+        return Verdict(name, decision, None, None, False, f"{one_line(why)}{more}")
+    second = shown[1] if len(shown) > 1 else None
+    apart = False
+    if second is not None:
+        difference = _gain(results, category, decision, shown[0].variant) - _gain(results, category, decision, second.variant)
+        known = np.isfinite(difference).any()
+        apart = bool(known and not np.nanquantile(difference, 0.025) <= 0 <= np.nanquantile(difference, 0.975))
+    return Verdict(name, decision, shown[0], second, apart)
+
+
+def verdicts(results: Results) -> list[tuple[Verdict, ...]]:
+    """Return the verdicts of each category, one for each of `DECISIONS`."""
+    return [tuple(verdict(results, c, decision) for decision in DECISIONS) for c in range(len(results.categories))]
+
+
+def share_text(number: Number, digits: int = 1) -> str:
+    """Return a share with its interval: ``"97.1 % (92.0–99.3)"``."""
+    ends = f" ({percent(number.low, digits)}–{percent(number.high, digits)})" if math.isfinite(number.low) else ""
+    return f"{percent(number.mean, digits)} %{ends}"
+
+
+def outcome_text(results: Results, outcome: Outcome) -> str:
+    """Return what a threshold does, in words."""
+    decision = outcome.decision
+    relation = {1: ", above what was asked", -1: ", below what was asked", 0: ""}[outcome.missed_asked]
+    return (
+        f"finds {share_text(outcome.found)} of {decision.defective} and takes {share_text(outcome.alarms, decision.digits)} of "
+        f"{decision.normal} for defective (asked: at most {percent(decision.asked, decision.digits)} %{relation})"
+    )
+
+
+def verdict_text(results: Results, given: Verdict) -> str:
+    """Return a verdict as a sentence."""
+    if given.best is None:
+        return f"No decision: {given.reason}."
+    name = results.titles[given.best.variant]
+    head = "" if given.is_fit else f"Not fit for use, as {' and '.join(given.best.faults)}; the best of them: "
+    text = f"{head}'{name}' at {given.best.threshold:.6g} {outcome_text(results, given.best)}."
+    if given.second is None:
+        return text
+    other = results.titles[given.second.variant]
+    told = "measurably behind" if given.apart else "cannot be told from it"
+    unfit = "" if not given.second.faults or not given.is_fit else ", not fit for use"
+    return f"{text} Next: '{other}' ({share_text(given.second.found)}, {share_text(given.second.alarms, given.decision.digits)}; {told}{unfit})."
+
+
+def decision_table(results: Results, file: str) -> Table:
+    """Return what deployable thresholds were asked for and what they do: methods by decisions, of each category."""
+    lines = []
+    for c, category in enumerate(results.categories):
+        by_decision = {d: {o.variant: o for o in outcomes(results, c, d)} for d in DECISIONS}
+        for v, title in enumerate(results.titles):
+            texts = [title]
+            for decision, of in by_decision.items():
+                texts += _outcome_cells(of[v], decision) if v in of else [DASH] * 3
+            lines.append(Line([TableCell(text) for text in texts], one_line(category)))
+    header = ["method"]
+    for d in DECISIONS:
+        whose = d.normal.removeprefix("the ")
+        header += [f"{d.title.lower()}: found", f"of {whose}, asked {percent(d.asked, d.digits)}, got", "fit for use"]
+    own = [
+        f"Deployable thresholds, from held-out normal images alone. Found: of {DECISIONS[0].defective}, or of {DECISIONS[1].defective}. "
+        "Got: > asked, < asked: the whole interval lies above or below what was asked. Not fit for use: "
+        f"what misses nearly all (finds {percent(NEARLY_NONE, 0)} % or less), rejects less than half of the defective images, takes "
+        f"{FAR:g} times what was asked or more (with its whole interval above), or cannot be told from deciding by lot."
+    ]
+    undefined = [name for d in DECISIONS for name in (d.threshold, d.found, d.alarms)]
+    title = f"Asked and got on {dataset_of(results)} (%)"
+    return Table(file, title, header, lines, table_notes(results, lines, own, undefined))
+
+
+def _outcome_cells(outcome: Outcome, decision: Decision) -> list[str]:
+    mark = {1: " > asked", -1: " < asked", 0: ""}[outcome.missed_asked]
+    got = with_interval(outcome.alarms, lambda share: percent(share, decision.digits))
+    return [with_interval(outcome.found), got + mark, "no" if outcome.faults else "yes"]

@@ -1,0 +1,83 @@
+"""What to deploy: the method, what was asked of its threshold and what it did, and when none is fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anoseg_bench.report import verdict as verdict_module
+from anoseg_bench.report.results import Results
+from anoseg_bench.report.verdict import DECISIONS, decision_table, outcomes, verdict, verdict_text, verdicts
+from anoseg_bench.store.cells import Run
+from anoseg_bench.store.records import RunRecord
+from tests.helpers import store
+
+IMAGES, PIXELS = DECISIONS
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path / "results" / "run", RunRecord(profile="full", dataset="d", holdout=0.1, seeds=[0]))
+
+
+def test_a_method_that_decides_well_is_named_with_the_next(run):
+    store(run, "strong", "wood", 12.0, peak=1.0)
+    store(run, "weak", "wood", 0.5, peak=1.0)
+    results = Results(run)
+    given = verdict(results, 0, IMAGES)
+    assert given.is_fit and given.best and results.variants[given.best.variant] == "strong" and given.apart
+    text = verdict_text(results, given)
+    threshold = run.rows[0].result.value("image_threshold_deployable")
+    assert text.startswith(f"'strong' at {threshold:.6g} finds 100.0 % (63.1–100.0) of the defective images and takes 0.0 % (0.0–")
+    assert "(asked: at most 5.0 %)" in text and "Next: 'weak'" in text and "measurably behind, not fit for use" in text
+
+
+def test_what_is_not_fit_for_use_says_why(run):
+    store(run, "alarming", "wood", 8.0, peak=0.5)
+    store(run, "blind", "wood", 0.0, peak=1.0)
+    results = Results(run)
+    by_name = {results.variants[o.variant]: o for o in outcomes(results, 0, IMAGES)}
+    assert by_name["alarming"].missed_asked == 1 and by_name["alarming"].fails
+    assert by_name["alarming"].faults == ["it takes 100.0 % of the normal images for defective, where 5.0 % was asked"]
+    assert by_name["blind"].faults == ["it misses nearly all of the defective images"]
+    given = verdict(results, 0, IMAGES)
+    assert not given.is_fit and verdict_text(results, given).startswith("Not fit for use, as it ")
+
+
+def test_a_decision_by_lot_is_not_fit(run, monkeypatch):
+    """Two thirds found and 4 % alarms say nothing where the interval of their difference holds zero."""
+    store(run, "strong", "wood", 12.0, peak=1.0)
+    assert outcomes(Results(run), 0, IMAGES)[0].faults == []
+    monkeypatch.setattr(verdict_module, "_gain", lambda *_: np.linspace(-0.1, 1, 100))
+    assert outcomes(Results(run), 0, IMAGES)[0].faults == ["it cannot be told from deciding by lot"]
+
+
+def test_without_held_out_images_there_is_no_decision(run):
+    store(run, "a", "wood", 1.0)
+    record = run.rows[0].result.record
+    record.values.update(dict.fromkeys((IMAGES.threshold, IMAGES.found, IMAGES.alarms), float("nan")))
+    record.reasons[IMAGES.threshold] = "needs 19 held-out normal images, but there are 3"
+    given = verdict(Results(run), 0, IMAGES)
+    assert given.best is None and "but there are 3 (raise --holdout" in verdict_text(Results(run), given)
+
+
+def test_asked_and_got_as_a_table(run):
+    for category in "wood", "nut":
+        store(run, "strong", category, 12.0, peak=1.0)
+        store(run, "alarming", category, 8.0, peak=0.5)
+    results = Results(run)
+    table = decision_table(results, "decisions")
+    assert table.header[1:] == [
+        "rejecting parts: found",
+        "of normal images, asked 5.0, got",
+        "fit for use",
+        "marking pixels: found",
+        "of pixels of normal images, asked 0.10, got",
+        "fit for use",
+    ]
+    of = {(line.group, line.cells[0].text): [cell.text for cell in line.cells] for line in table.lines}
+    assert of["wood", "strong"][1].startswith("100.0 (63.1–100.0)") and of["wood", "strong"][3] == "yes"
+    assert of["nut", "alarming"][2].endswith(" > asked") and of["nut", "alarming"][3] == "no"
+    assert len(verdicts(results)) == 2 and all(len(pair) == 2 for pair in verdicts(results))

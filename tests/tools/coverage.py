@@ -1,0 +1,118 @@
+"""How often intervals called 95 % hold the truth, on data whose truth is known: the table of docs/metrics.md.
+
+    python -m tests.tools.coverage            # about ten minutes on one core; --trials 100 for a look
+
+Images have effects of their own: how bright their normal pixels are for the method, how far defects stand out, how large they are
+(lognormal). The truth is that of 400,000 images. Rates are of fixed thresholds, and of deployable ones with their choice.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+import numpy as np
+from scipy import stats
+
+from anoseg_bench.metrics import confidence
+from anoseg_bench.metrics.bootstrap import Choices, draw, resampled, strata_of
+from anoseg_bench.report.intervals import percentiles
+
+SIZES = [(n, share) for n in (20, 60, 200) for share in (0.5, 0.75)]
+RESAMPLES = 1000
+#: How far defects stand out, on average, and how much that differs between images; the spread of the logarithm of their areas.
+DETECTORS = {"weak": (1.2, 0.5, 0.6), "middling": (2.6, 0.7, 0.6), "strong": (4.0, 1.0, 0.6), "strong, few large defects": (4.0, 1.0, 1.2)}
+LEVELS, PIXELS = np.linspace(-6, 9, 120), 40_000
+RATES = (0.0, 0.02, 0.5, 0.98, 0.995, 1.0)
+
+
+def sample(bad: int, normal: int, detector: tuple[float, float, float], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Return what `evaluate` would keep of some images: expected counts of pixels at thresholds."""
+    shift, spread, areas = detector
+    quiet = rng.normal(0, 0.4, bad + normal)
+    loud = quiet + rng.normal(shift, spread, bad + normal)
+    positives = np.concatenate([np.round(rng.lognormal(6, areas, bad)).clip(1, PIXELS // 2), np.zeros(normal)])
+    negatives = PIXELS - positives
+    return {
+        "score": np.where(positives > 0, loud, quiet) + rng.normal(0, 0.3, bad + normal),
+        "positives": positives,
+        "negatives": negatives,
+        "aupimo": np.full(bad + normal, np.nan),
+        "thresholds_value": LEVELS,
+        "tp_value": positives[:, None] * stats.norm.sf(LEVELS - loud[:, None]),
+        "fp_value": negatives[:, None] * stats.norm.sf(LEVELS - quiet[:, None]),
+    }
+
+
+def numbers(arrays: dict[str, np.ndarray], weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the numbers that are looked at, on resamples."""
+    found = resampled(arrays, weights, Choices(np.full(len(weights), np.nan), None), True)
+    return {name: found[name] for name in ("pixel_auroc", "pixel_ap", "iou_max", "image_auroc")}
+
+
+def truths(detector: tuple[float, float, float], share: float, rng: np.random.Generator) -> dict[str, float]:
+    """Return the numbers of very many images."""
+    sums: dict[str, list[float]] = {}
+    for _ in range(50):
+        some = sample(4000, 4000, detector, rng)
+        weights = np.concatenate([np.full(4000, share), np.full(4000, 1 - share)])[None]
+        for name, value in numbers(some, weights).items():
+            sums.setdefault(name, []).append(float(value[0]))
+    return {name: float(np.mean(values)) for name, values in sums.items()}
+
+
+def of_detectors(trials: int, rng: np.random.Generator) -> Iterator[list[str]]:
+    """Yield rows: detector, images, and for each number its truth and the coverage of its interval."""
+    for title, detector in DETECTORS.items():
+        for n, share in SIZES:
+            truth = truths(detector, share, rng)
+            bad = int(n * share)
+            inside = dict.fromkeys(truth, 0)
+            for _ in range(trials):
+                arrays = sample(bad, n - bad, detector, rng)
+                strata = strata_of(["bad"] * n, arrays["positives"])
+                weights = draw(strata, RESAMPLES, rng)
+                of, score, defective = numbers(arrays, weights), arrays["score"], arrays["positives"] > 0
+                for name, values in of.items():
+                    if name == "image_auroc":
+                        draws = confidence.of_auroc(score[defective], score[~defective], confidence.shares(RESAMPLES, rng))
+                    else:
+                        units = min(bad, n - bad)
+                        draws = confidence.of_resamples(values, values[0], weights, strata, arrays["positives"], units)
+                    interval = percentiles(draws.low, draws.high)
+                    inside[name] += interval.low <= truth[name] <= interval.high
+            yield [title, f"{n}, {bad} defective", *(f"{100 * inside[m] / trials:.0f} (of {100 * truth[m]:.1f})" for m in truth)]
+
+
+def of_rates(trials: int, rng: np.random.Generator) -> Iterator[list[str]]:
+    """Yield rows: images, and the coverage of the interval of each rate."""
+    quantiles = confidence.shares(RESAMPLES, rng)
+    for n in (20, 60, 200):
+        row = [str(n)]
+        for rate in RATES:
+            hits = rng.binomial(n, rate, trials)
+            ends = {h: percentiles(*_draws(h, n, quantiles)) for h in set(hits.tolist())}
+            row.append(f"{100 * np.mean([ends[h].low <= rate <= ends[h].high for h in hits]):.0f}")
+        yield row
+
+
+def _draws(hits: int, n: int, quantiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    draws = confidence.of_rate(np.full(len(quantiles), hits), np.full(len(quantiles), n), quantiles)
+    return draws.low, draws.high
+
+
+def main() -> None:
+    """Print both tables."""
+    parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parse.add_argument("--trials", type=int, default=400)
+    trials, rng = parse.parse_args().trials, np.random.default_rng(0)
+    print("| detector | test images | pixel AUROC | pixel AP | IoU-max | image AUROC |\n|---|---|---|---|---|---|")
+    for row in of_detectors(trials, rng):
+        print(f"| {' | '.join(row)} |", flush=True)
+    print(f"\n| images | {' | '.join(f'{100 * rate:g} %' for rate in RATES)} |\n|---|{'---|' * len(RATES)}")
+    for row in of_rates(20 * trials, rng):
+        print(f"| {' | '.join(row)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
