@@ -67,6 +67,8 @@ def limited_area(x: np.ndarray, y: np.ndarray, limit: float) -> np.ndarray:
     x, y : numpy.ndarray
         float64, (..., K), x not decreasing.
     """
+    needed = int((x < limit).reshape(-1, x.shape[-1]).any(axis=0).sum()) + 1 if x.ndim > 1 else int(np.searchsorted(x, limit)) + 1
+    x, y = x[..., :needed], y[..., :needed]
     steps = np.diff(x)
     covered = np.clip(limit - x[..., :-1], 0, steps)
     with np.errstate(invalid="ignore"):

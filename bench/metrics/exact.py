@@ -62,12 +62,14 @@ class Exact:
         hits = np.bincount(level, minlength=len(self._thresholds))
         regions = max(1, sum(len(self._defects[i].regions) for i in chosen))
         overlap = np.bincount(level, share, minlength=len(self._thresholds)) / regions
+        own = slice(None) if kind is None else np.flatnonzero(hits)  # ranks change only there
+        thresholds, hits, overlap, fp, fp_above = (a[own][::-1] for a in (self._thresholds, hits, overlap, self._fp, self._fp_above))
         return Counts(
-            self._thresholds[::-1],
-            np.cumsum(hits[::-1]),
-            self._fp[::-1],
-            self._fp_above[::-1],
-            np.cumsum(overlap[::-1]),
+            thresholds,
+            np.cumsum(hits),
+            fp,
+            fp_above,
+            np.cumsum(overlap),
             len(level),
             self.negatives,
         )
