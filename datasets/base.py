@@ -169,6 +169,25 @@ def split_off(items: list[Item], share: float, seed: int) -> tuple[list[Item], l
     return rest, [items[i] for i in sorted(chosen)]
 
 
+@dataclass(frozen=True)
+class Origin:
+    """Where published images come from.
+
+    Attributes
+    ----------
+    citation : str
+        Name, authors, year.
+    licence : str
+        As their page states it.
+    comparable : str
+        Which published numbers a run on all of their categories may stand beside.
+    """
+
+    citation: str
+    licence: str
+    comparable: str
+
+
 class Dataset(abc.ABC):
     """An adapter: finds the categories under a root and lists their items. Constructors read and download nothing.
 
@@ -188,6 +207,8 @@ class Dataset(abc.ABC):
     registered: str = "DATASET"
     #: What the root should hold, for messages.
     layout: ClassVar[str] = "folders, one per category"
+    #: Where its images come from, where that is known.
+    origin: ClassVar[Origin | None] = None
 
     def __init__(self, root: Path | None = None, config: DatasetConfig | None = None) -> None:
         self.root = root

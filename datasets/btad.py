@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anoseg_bench.datasets import DATASETS
-from anoseg_bench.datasets.base import Category
+from anoseg_bench.datasets.base import Category, Origin
 from anoseg_bench.datasets.layouts import CategoryFolders, complete, defective_items, normal_items
 
 
@@ -11,6 +11,11 @@ from anoseg_bench.datasets.layouts import CategoryFolders, complete, defective_i
 class BTAD(CategoryFolders):
     """BTAD, the beanTech anomaly detection data (Mishra et al. 2021), unpacked: 3 products."""
 
+    origin = Origin(
+        "BTAD, Mishra et al. 2021",
+        "none found in the data; others quote CC BY-NC-SA 4.0",
+        "AUROC of each product, mean over the 3",
+    )
     label = "btad"
     layout = "the folders 01, 02, 03, each with train/ok, test/ok, test/ko and ground_truth/ko"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anoseg_bench.datasets import DATASETS
-from anoseg_bench.datasets.base import GOOD, Category, Dataset, FilesConfig, Item
+from anoseg_bench.datasets.base import GOOD, Category, Dataset, FilesConfig, Item, Origin
 from anoseg_bench.datasets.images import list_images, read_mask
 from anoseg_bench.datasets.layouts import complete
 from anoseg_bench.errors import DataError
@@ -13,6 +13,11 @@ from anoseg_bench.errors import DataError
 class KolektorSDD2(Dataset):
     """KolektorSDD2 (Bozic et al. 2021), unpacked: one category; the defective images of its training part are left out."""
 
+    origin = Origin(
+        "KolektorSDD2, Bozic et al. 2021",
+        "CC BY-NC-SA 4.0",
+        "one-class methods only; image AP",
+    )
     Config = FilesConfig
     label = "kolektor_sdd2"
     layout = "train/ and test/ with NNNNN.png and NNNNN_GT.png"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from anoseg_bench.datasets import DATASETS
-from anoseg_bench.datasets.base import GOOD, Category, Dataset, DatasetConfig, FilesConfig, Item
+from anoseg_bench.datasets.base import GOOD, Category, Dataset, DatasetConfig, FilesConfig, Item, Origin
 from anoseg_bench.datasets.images import list_images
 from anoseg_bench.datasets.layouts import normal_items, pair_masks
 from anoseg_bench.errors import DataError
@@ -65,6 +65,12 @@ class MVTecLayout(Dataset):
 @DATASETS.register("mvtec_ad", aliases=("mvtec",))
 class MVTecAD(MVTecLayout):
     """MVTec AD (Bergmann et al. 2019), unpacked: 15 categories, or some of them."""
+
+    origin = Origin(
+        "MVTec AD, Bergmann et al. 2019, 2021",
+        "CC BY-NC-SA 4.0",
+        "pixel and image AUROC, AUPRO@0.3, pooled within a category, mean over the 15",
+    )
 
     def __init__(self, root: Path | None = None, config: DatasetConfig | None = None) -> None:
         super().__init__(root, config)

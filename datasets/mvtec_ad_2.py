@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from anoseg_bench.datasets import DATASETS
-from anoseg_bench.datasets.base import Category
+from anoseg_bench.datasets.base import Category, Origin
 from anoseg_bench.datasets.layouts import CategoryFolders, complete, defective_items, normal_items
 
 
@@ -11,6 +11,11 @@ from anoseg_bench.datasets.layouts import CategoryFolders, complete, defective_i
 class MVTecAD2(CategoryFolders):
     """MVTec AD 2 (Heckler-Kram et al. 2025), unpacked: 8 categories, the public test; `submit` writes maps of the private one."""
 
+    origin = Origin(
+        "MVTec AD 2, Heckler-Kram et al. 2025",
+        "CC BY-NC-SA 4.0",
+        "AUPRO@0.05 on the public test only where a paper says that it is of it",
+    )
     label = "mvtec_ad_2"
     layout = (
         "folders, one per category, each with train/good, validation/good, test_public/good, test_public/bad and "

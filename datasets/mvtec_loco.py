@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from anoseg_bench.datasets import DATASETS
-from anoseg_bench.datasets.base import Category, Item
+from anoseg_bench.datasets.base import Category, Item, Origin
 from anoseg_bench.datasets.images import list_images, open_picture
 from anoseg_bench.datasets.layouts import CategoryFolders, complete, normal_items
 from anoseg_bench.errors import DataError
@@ -77,6 +77,11 @@ def read_union(paths: list[Path], saturations: dict[int, Saturation]) -> np.ndar
 class MVTecLOCO(CategoryFolders):
     """MVTec LOCO AD (Bergmann et al. 2022), unpacked: 5 categories with logical and structural anomalies, and sPRO."""
 
+    origin = Origin(
+        "MVTec LOCO AD, Bergmann et al. 2022",
+        "CC BY-NC-SA 4.0",
+        "AU-sPRO@0.05 and image AUROC by defect type, then the mean of both types",
+    )
     label = "mvtec_loco"
     layout = (
         f"folders, one per category, each with {CONFIG}, train/good, validation/good, test/good, test/<anomalies> and "

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field, ValidationError
 
 from anoseg_bench.datasets import DATASETS
-from anoseg_bench.datasets.base import GOOD, Category, Dataset, FilesConfig, Item
+from anoseg_bench.datasets.base import GOOD, Category, Dataset, FilesConfig, Item, Origin
 from anoseg_bench.datasets.layouts import complete
 from anoseg_bench.errors import DataError
 
@@ -46,6 +46,11 @@ class Split(BaseModel):
 class RealIAD(Dataset):
     """Real-IAD (Wang et al. 2024), unpacked: 30 categories, each object seen from five sides."""
 
+    origin = Origin(
+        "Real-IAD, Wang et al. 2024",
+        "for research, on application",
+        "image AUROC and AUPRO@0.3 of single images",
+    )
     Config = RealIADConfig
     label = "real_iad"
     layout = (

@@ -22,7 +22,7 @@ from numpy.random import Generator
 from pydantic import Field
 
 from anoseg_bench.datasets import DATASETS
-from anoseg_bench.datasets.base import GOOD, Category, Dataset, DatasetConfig, Item
+from anoseg_bench.datasets.base import GOOD, Category, Dataset, DatasetConfig, Item, Origin
 from anoseg_bench.errors import DataError
 
 #: Raised whenever an image or a mask changes.
@@ -748,6 +748,11 @@ class SyntheticConfig(DatasetConfig):
 class Synthetic(Dataset):
     """Drawn industrial textures and objects with exact masks: needs no files."""
 
+    origin = Origin(
+        "the embedded synthetic set, drawn by this project",
+        "Apache-2.0",
+        "none: the images are this project's own",
+    )
     Config = SyntheticConfig
     needs_root = False
     config: SyntheticConfig

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 from anoseg_bench.datasets import DATASETS
-from anoseg_bench.datasets.base import GOOD, Category, DatasetConfig, Item
+from anoseg_bench.datasets.base import GOOD, Category, DatasetConfig, Item, Origin
 from anoseg_bench.datasets.layouts import complete
 from anoseg_bench.datasets.mvtec import MVTecLayout
 from anoseg_bench.errors import DataError
@@ -19,6 +19,11 @@ COLUMNS = ("object", "split", "label", "image", "mask")
 class VisA(MVTecLayout):
     """VisA (Zou et al. 2022), unpacked, or copied by its prepare_data.py: 12 categories, the one-class split."""
 
+    origin = Origin(
+        "VisA, Zou et al. 2022",
+        "CC BY 4.0",
+        "the one-class split: AUROC, pixel AP, mean over the 12",
+    )
     layout = f"the folders of the categories with {SPLIT.as_posix()} beside them, or the folder 1cls that prepare_data.py writes"
 
     def __init__(self, root: Path | None = None, config: DatasetConfig | None = None) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from scipy import stats
 
 from anoseg_bench.formatting import percent
@@ -360,7 +359,9 @@ def test_what_a_run_says_in_words(run):
             store(run, variant, category, skill)
     text = " ".join(findings(Results(run)))
     assert "Pixel AUROC: 'strong' leads with" in text or "Pixel AUROC: 'weak' leads with" in text
-    assert "false alarms per 1,000 good parts, where 50 were asked for" in text and "2 min per category" in text and "One seed" in text
+    assert (
+        "false alarms per 1,000 good parts, where 50 were asked for" in text and "2 min per category" in text and "One seed" in text
+    )
     shares = {
         row.category: row.result.value("image_recall_deployable") for row in run.rows if f"image threshold, '{row.variant}'" in text
     }
@@ -409,7 +410,9 @@ def test_a_method_without_a_threshold_of_images_says_what_would_give_one(run):
 def test_methods_of_one_skill_are_not_told_apart_in_words(run):
     for variant, skill in {"a": 1.0, "b": 1.001}.items():
         store(run, variant, "wood", skill)
-    assert any(re.fullmatch(r"No method can be told from the best in .*Pixel AUROC.*", sentence) for sentence in findings(Results(run)))
+    assert any(
+        re.fullmatch(r"No method can be told from the best in .*Pixel AUROC.*", sentence) for sentence in findings(Results(run))
+    )
 
 
 def test_a_cell_without_counts_has_no_interval():

@@ -51,7 +51,7 @@ def main(arguments: argparse.Namespace) -> int:
         raise UsageError(f"Expected --holdout in 0..1 (below 1), but got {arguments.holdout}.")
     name = DATASETS.one(arguments.dataset)
     dataset = open_dataset(name, arguments.data_root, read_settings(arguments.config, arguments.set, name, METHODS))
-    note = read_note(arguments.data_note, dataset.root)
+    note = read_note(arguments.data_note, dataset.root, dataset.origin)
     categories = choose_categories(dataset, arguments.category)
     folder = arguments.sheets or Path("results") / slug(f"doctor-{dataset.label}")
     cache = Path("results") / STORE_NAME / "content"

@@ -57,7 +57,7 @@ def score(arguments: argparse.Namespace, out: Console, place: contextlib.ExitSta
     """Score maps in a run's folder, which is this command's alone from then on until `place` is closed; return the exit code."""
     from anoseg_bench.datasets import DATASETS
     from anoseg_bench.errors import UsageError
-    from anoseg_bench.evaluation.datareport import note_data
+    from anoseg_bench.evaluation.datareport import note_data, read_note
     from anoseg_bench.evaluation.inspection import inspect_all
     from anoseg_bench.evaluation.score import SCORED, Source
     from anoseg_bench.methods import METHODS
@@ -93,7 +93,7 @@ def score(arguments: argparse.Namespace, out: Console, place: contextlib.ExitSta
     inspected = inspect_all(dataset, categories, current.store.root / "content", arguments.exclude, out)
     if earlier:
         check_same_test_sets(earlier, name, SCORED, seed, inspected)
-    note_data(current.info, inspected, None, seed, None, out)
+    note_data(current.info, inspected, None, seed, read_note(None, dataset.root, dataset.origin), out)
     failed = 0
     for category, checked in inspected.items():
         row = Row(name, SCORED, dataset.label, category, seed)

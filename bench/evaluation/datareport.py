@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from anoseg_bench.console import Console
-from anoseg_bench.datasets.base import Category, Item
+from anoseg_bench.datasets.base import Category, Item, Origin
 from anoseg_bench.errors import UsageError
 from anoseg_bench.evaluation.duplicates import copies
 from anoseg_bench.evaluation.holdout import hold_out
@@ -356,8 +356,8 @@ def file_findings(category: str, images: Sequence[tuple[str, ImageFacts]]) -> li
 # --- what is said of the data -------------------------------------------------------------------------------------------
 
 
-def read_note(path: Path | None, root: Path | None) -> DataNote | None:
-    """Return what is said of the data: in the file given, or in `NOTE` beside them; None where there is none.
+def read_note(path: Path | None, root: Path | None, origin: Origin | None = None) -> DataNote | None:
+    """Return what is said of the data: in the file given, or in `NOTE` beside them, and by their adapter; None where nothing is.
 
     Raises
     ------
@@ -365,8 +365,9 @@ def read_note(path: Path | None, root: Path | None) -> DataNote | None:
         If the file given cannot be read.
     """
     file = path or (root / NOTE if root else None)
+    known = {} if origin is None else {name: getattr(origin, name) for name in ("licence", "citation", "comparable")}
     if file is None or (path is None and not file.is_file()):
-        return None
+        return DataNote(**known) if known else None
     try:
         text = file.read_text(encoding="utf-8", errors="replace").strip()
     except OSError as error:
@@ -376,4 +377,6 @@ def read_note(path: Path | None, root: Path | None) -> DataNote | None:
         found = re.search(rf"^[\W_]*(?:{pattern})[\W_]*:[\s*_]*(.+?)[\s*_]*$", text, re.IGNORECASE | re.MULTILINE)
         return found.group(1) if found else ""
 
-    return DataNote(source=str(file), text=text[:NOTE_LENGTH], licence=line("licen[cs]e"), split=line("splits?"))
+    licence = line("licen[cs]e")
+    said = {"source": str(file), "text": text[:NOTE_LENGTH], "split": line("splits?")} | ({"licence": licence} if licence else {})
+    return DataNote(**known | said)

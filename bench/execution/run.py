@@ -38,7 +38,7 @@ def decide(plan: Plan, run: Run, out: Console) -> list[Decision]:
     UsageError
         If a pattern of what to leave out matches no image, or the note about the data cannot be read.
     """
-    note = read_note(plan.data_note, plan.dataset.root)
+    note = read_note(plan.data_note, plan.dataset.root, plan.dataset.origin)
     inspected = inspect_all(plan.dataset, plan.categories, run.store.root / "content", plan.exclude, out, plan.rerun == "all")
     note_data(run.info, inspected, plan.holdout, plan.seeds[0], note, out)
     decisions = resolve(plan, inspected, run.store)

@@ -87,9 +87,9 @@ def of_resamples(
 ) -> Draws:
     r"""Return draws of a number in 0..1 from its values on resamples.
 
-    On the scale :math:`g` of the logit, with the standard deviation :math:`s` of the resamples around the number :math:`\hat\theta`,
-    the draws are :math:`g^{-1}(g(\hat\theta) + s\,t_\nu)`. The degrees of freedom are those of the estimated variance: with the
-    influence :math:`u_i` of each image, its covariance with the number over the resamples (the infinitesimal jackknife, Efron 2014),
+    On the scale :math:`g` of the logit, with the standard deviation :math:`s` of the resamples, around the number
+    :math:`\hat\theta`, the draws are :math:`g^{-1}(g(\hat\theta) + s\,t_\nu)`. The degrees of freedom are those of the estimated variance: with the
+    influence :math:`u_i` of each image, its covariance with the number over the resamples (infinitesimal jackknife, Efron 2014),
     the variance of stratum :math:`h` is :math:`V_h = \sum u_i^2`, its own uncertain by the kurtosis :math:`\kappa_h` of
     :math:`u_i`, and :math:`\nu = 2 (\sum V_h)^2 / \sum V_h^2 (\kappa_h / n_h + 2 / (n_h - 1))`, no more than the number of images
     that count (Kish 1965) less one where large ones count more. Where the resamples reach 0 or 1, or lie too far apart, the scale
@@ -121,7 +121,7 @@ def of_resamples(
             return Draws.none(number)
         ends = of_rate(np.full(number, round(exact) * units), np.full(number, units), quantiles)
         return Draws(np.minimum(ends.low, exact), np.maximum(ends.high, exact))
-    inside = 0 < around[known].min() and around[known].max() < 1 and 0 < exact < 1
+    inside = around[known].min() > 0 and around[known].max() < 1 and 0 < exact < 1
     scaled = logit(around) if inside else np.empty(0)
     if inside and scaled[known].std() <= WIDEST_LOGIT:
         back, centre = expit, float(logit(exact))

@@ -63,13 +63,12 @@ class Exact:
         regions = max(1, sum(len(self._defects[i].regions) for i in chosen))
         overlap = np.bincount(level, share, minlength=len(self._thresholds)) / regions
         own = slice(None) if kind is None else np.flatnonzero(hits)  # ranks change only there
-        thresholds, hits, overlap, fp, fp_above = (a[own][::-1] for a in (self._thresholds, hits, overlap, self._fp, self._fp_above))
         return Counts(
-            thresholds,
-            np.cumsum(hits),
-            fp,
-            fp_above,
-            np.cumsum(overlap),
+            self._thresholds[own][::-1],
+            np.cumsum(hits[own][::-1]),
+            self._fp[own][::-1],
+            self._fp_above[own][::-1],
+            np.cumsum(overlap[own][::-1]),
             len(level),
             self.negatives,
         )

@@ -51,7 +51,7 @@ def separation(high: np.ndarray, low: np.ndarray, level: float = 0.95) -> tuple[
 
 
 def ends_of_auroc(high: np.ndarray, low: np.ndarray, quantiles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ends of the interval of `separation` at some levels, given as quantiles z of the normal distribution: (K,) each."""
+    """Return the ends of `separation`'s interval at some levels, given as quantiles z of the normal distribution: (K,) each."""
     of_high, of_low = _placements(high, low), 1 - _placements(low, high)
     area = float(of_high.mean())
     first, last = _newcombe(area, len(high), len(low), quantiles)

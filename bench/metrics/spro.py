@@ -94,7 +94,7 @@ class Saturated:
     def area(self, kind: str, limit: float) -> float:
         """Return the area under sPRO of a defect type up to a false-positive rate, divided by it; NaN without normal pixels."""
         counts = self.counts[kind]
-        return curves.limited_area(*curves.pro_curve(counts), limit) if counts.negatives else np.nan
+        return float(curves.limited_area(*curves.pro_curve(counts), limit)) if counts.negatives else np.nan
 
 
 def saturated(parts: Iterable[Part], thresholds: np.ndarray, memory: int) -> Saturated:

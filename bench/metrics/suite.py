@@ -54,8 +54,9 @@ class Evaluation:
         For M images: ``score``; ``iou_oracle`` (in bounded mode at the best threshold of the grids), ``iou_deployable`` and
         ``aupimo`` (NaN without defect); ``positives``,
         ``negatives``, ``regions``, int64; counts >= t on the grids of both axes, int64, ``tp_value`` and ``fp_value`` (M, 201),
-        ``tp_rate`` and ``fp_rate`` (M, 196), ``tp_held_out`` and ``fp_held_out`` (M, K); ``overlap_rate``, float32 (M, 196), the sum over regions of the share >= t; where
-        regions saturate, ``saturated_rate``, the same of min(share >= t / saturation, 1), and ``saturated_regions``, int64.
+        ``tp_rate`` and ``fp_rate`` (M, 196), ``tp_held_out`` and ``fp_held_out`` (M, K); ``overlap_rate``, float32 (M, 196), the
+        sum over regions of the share >= t; where regions saturate, ``saturated_rate``, the same of
+        min(share >= t / saturation, 1), and ``saturated_regions``, int64.
         Label values computed from these grids as approximate. In bounded mode the thresholds of the rates are estimates: the rate
         achieved is that of ``fp_rate`` on the normal images.
     defects : dict of str to dict
@@ -255,8 +256,8 @@ def _pixel_numbers(result: Evaluation, scores: Scores) -> None:
     result.values |= {name: float(of_counts(*counts)) for name, of_counts in catalogue.computed()}
     result.values |= {
         "pixel_auroc": curves.auroc(c),
-        "aupro_0.3": curves.limited_area(fpr, overlap, 0.3),
-        "aupro_0.05": curves.limited_area(fpr, overlap, 0.05),
+        "aupro_0.3": float(curves.limited_area(fpr, overlap, 0.3)),
+        "aupro_0.05": float(curves.limited_area(fpr, overlap, 0.05)),
         "threshold_oracle": float(c.thresholds[iou.argmax()]),
     }
     level = np.searchsorted(c.tp, np.ceil(RECALL_GRID * c.positives - 1e-6).clip(1))
@@ -397,7 +398,7 @@ def _defect_numbers(result: Evaluation, scores: Scores, defects: np.ndarray) -> 
         numbers: dict[str, float] = {"images": int(members.sum()), "regions": int(per_image["regions"][members].sum())}
         some = c.negatives > 0
         numbers["pixel_auroc"] = curves.auroc(c) if some else np.nan
-        numbers["aupro_0.3"] = curves.limited_area(*curves.pro_curve(c), 0.3) if some else np.nan
+        numbers["aupro_0.3"] = float(curves.limited_area(*curves.pro_curve(c), 0.3)) if some else np.nan
         own = per_image["score"][members]
         numbers["image_auroc"] = curves.auroc(_image_counts(own, normal)) if len(normal) else np.nan
         for which in ("oracle", "deployable"):

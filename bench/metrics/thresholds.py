@@ -10,8 +10,7 @@ import numpy as np
 
 from anoseg_bench.metrics.counts import allowed, as_floats, check_repeatable, just_above
 
-
-#: What deployable thresholds allow: the share of the pixels of held-out images, and the probability to call a normal image defective.
+#: What deployable thresholds allow: a share of the pixels of held-out images; the probability to call a normal image defective.
 ALLOWED_FPR, ALLOWED_ALARMS = 1e-3, 0.05
 #: False-positive rates on the held-out images, as multiples of the allowed one, at whose thresholds their pixels are counted.
 AROUND = np.logspace(-2, 1.5, 43)

@@ -141,6 +141,9 @@ def said_of_data(report: DataReport) -> list[str]:
     note = report.note
     if note is None:
         return ["Licence and origin of the data: not told (DATASET.md beside them, or --data-note FILE)."]
-    lines = [f"Licence: {one_line(note.licence)}."] if note.licence else []
+    lines = [f"Source: {one_line(note.citation)}."] if note.citation else []
+    lines += [f"Licence: {one_line(note.licence)}."] if note.licence else []
+    lines += [f"Comparable with published numbers: {one_line(note.comparable)}."] if note.comparable else []
     lines += [f"Split, as '{one_line(note.source)}' says: {one_line(note.split)}."] if note.split else []
-    return lines or [f"Said of the data in '{one_line(note.source)}': {one_line(note.text)}"]
+    said = note.text and not (note.licence or note.split)
+    return [*lines, *([f"Said of the data in '{one_line(note.source)}': {one_line(note.text)}"] if said else [])]

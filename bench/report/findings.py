@@ -61,8 +61,8 @@ def _failures(results: Results, leader: int, members: list[int]) -> list[str]:
             mine = [o for o in outcomes(results, c, decision) if o.variant == leader and o.fails]
             failed += [(one_line(results.categories[c]), outcome) for outcome in mine]
     sentences = [
-        f"Not fit for use: the {'image' if outcome.decision is DECISIONS[0] else 'pixel'} threshold of {_quoted(results, leader)} on "
-        f"{category}: {' and '.join(outcome.faults)} (found: {share_text(outcome.found)})."
+        f"Not fit for use: the {outcome.decision.of} threshold of {_quoted(results, leader)} on {category}: "
+        f"{' and '.join(outcome.faults)} (found: {share_text(outcome.found)})."
         for category, outcome in failed[:NAMED]
     ]
     left = [category for category, _ in failed[NAMED:]]
@@ -160,8 +160,8 @@ def _deployed(results: Results, leader: int, members: list[int]) -> str:
     ends = f" ({per_mille[1]}–{per_mille[2]})" if len(per_mille) == 3 else ""
     asked = f"{1000 * DECISIONS[0].asked:.0f}"
     return (
-        f"At its deployable image threshold, {name} would find {detected} and raise {per_mille[0]}{ends} false alarms per 1,000 good "
-        f"parts, where {asked} were asked for{where}."
+        f"At its deployable image threshold, {name} would find {detected} and raise {per_mille[0]}{ends} false alarms per "
+        f"1,000 good parts, where {asked} were asked for{where}."
     )
 
 

@@ -229,9 +229,7 @@ def _of_cell(cell: CellResult, sample: Sample) -> Resampled:
     values = resampled(arrays, sample.weights, chosen, not cell.record.scaled, defects)
     members = arrays["positives"] > 0
     return {
-        name: _layers(
-            values[name], cell.value(name), _draws(name, values[name], cell.value(name), arrays, sample, chosen, members)
-        )
+        name: _layers(values[name], cell.value(name), _draws(name, values[name], cell.value(name), arrays, sample, chosen, members))
         for name in names_resampled()
     }
 

@@ -294,12 +294,16 @@ class CategoryData(Record):
 
 
 class DataNote(Record):
-    """What whoever gave the images says of them: of the file `source`, its text, and its lines ``licence:`` and ``split:``."""
+    """What is said of the images: by whoever gave them in the file `source`, its text and its lines ``licence:`` and ``split:``; and
+    what their adapter knows of published ones, whose licence counts where the file says none.
+    """
 
-    source: str
-    text: str
+    source: str = ""
+    text: str = ""
     licence: str = ""
     split: str = ""
+    citation: str = ""
+    comparable: str = ""
 
 
 class DataReport(Record):

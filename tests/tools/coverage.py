@@ -21,7 +21,12 @@ from anoseg_bench.report.intervals import percentiles
 SIZES = [(n, share) for n in (20, 60, 200) for share in (0.5, 0.75)]
 RESAMPLES = 1000
 #: How far defects stand out, on average, and how much that differs between images; the spread of the logarithm of their areas.
-DETECTORS = {"weak": (1.2, 0.5, 0.6), "middling": (2.6, 0.7, 0.6), "strong": (4.0, 1.0, 0.6), "strong, few large defects": (4.0, 1.0, 1.2)}
+DETECTORS = {
+    "weak": (1.2, 0.5, 0.6),
+    "middling": (2.6, 0.7, 0.6),
+    "strong": (4.0, 1.0, 0.6),
+    "strong, few large defects": (4.0, 1.0, 1.2),
+}
 LEVELS, PIXELS = np.linspace(-6, 9, 120), 40_000
 RATES = (0.0, 0.02, 0.5, 0.98, 0.995, 1.0)
 
