@@ -88,8 +88,9 @@ def of_resamples(
     r"""Return draws of a number in 0..1 from its values on resamples.
 
     On the scale :math:`g` of the logit, with the standard deviation :math:`s` of the resamples, around the number
-    :math:`\hat\theta`, the draws are :math:`g^{-1}(g(\hat\theta) + s\,t_\nu)`. The degrees of freedom are those of the estimated variance: with the
-    influence :math:`u_i` of each image, its covariance with the number over the resamples (infinitesimal jackknife, Efron 2014),
+    :math:`\hat\theta`, the draws are :math:`g^{-1}(g(\hat\theta) + s\,t_\nu)`. The degrees of freedom are those of the estimated
+    variance: with the influence :math:`u_i` of each image, its covariance with the number over the resamples (infinitesimal
+    jackknife, Efron 2014),
     the variance of stratum :math:`h` is :math:`V_h = \sum u_i^2`, its own uncertain by the kurtosis :math:`\kappa_h` of
     :math:`u_i`, and :math:`\nu = 2 (\sum V_h)^2 / \sum V_h^2 (\kappa_h / n_h + 2 / (n_h - 1))`, no more than the number of images
     that count (Kish 1965) less one where large ones count more. Where the resamples reach 0 or 1, or lie too far apart, the scale

@@ -1,7 +1,7 @@
 """What to deploy: for each category the method whose deployable threshold decides best, what it promised and what it did.
 
-The thresholds come from held-out normal images alone; what they then do is measured on the test set, and which method does it best is
-chosen there, as every comparison does.
+The thresholds come from held-out normal images alone; what they then do is measured on the test set, and which method does it best
+is chosen there, as every comparison does.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ class Decision:
     ----------
     title : str
         In words: what is decided.
+    of : {"image", "pixel"}
+        What the threshold is for.
     threshold, found, alarms : str
-        The numbers (of the evaluation) of the threshold, of the share of defects that it finds, and of the share of normal ones that it takes
-        for defects.
+        The numbers (of the evaluation) of the threshold, of the share of defects that it finds, and of the share of normal ones
+        that it takes for defects.
     asked : float
         The largest share of the latter that was asked for.
     defective, normal : str
@@ -38,6 +40,7 @@ class Decision:
     """
 
     title: str
+    of: str
     threshold: str
     found: str
     alarms: str
@@ -50,6 +53,7 @@ class Decision:
 DECISIONS = (
     Decision(
         "Rejecting parts",
+        "image",
         "image_threshold_deployable",
         "image_recall_deployable",
         "image_fpr_deployable",
@@ -60,6 +64,7 @@ DECISIONS = (
     ),
     Decision(
         "Marking pixels",
+        "pixel",
         "threshold_deployable",
         "recall_deployable",
         "normal_fpr_deployable",
@@ -160,7 +165,7 @@ def _faults(results: Results, category: int, outcome: Outcome) -> list[str]:
     faults = []
     if outcome.found.mean <= NEARLY_NONE:
         faults.append(f"it misses nearly all of {decision.defective}")
-    elif outcome.found.mean < HALF and decision.found.startswith("image_"):
+    elif outcome.found.mean < HALF and decision.of == "image":
         faults.append(f"it misses more than half of {decision.defective}")
     if outcome._is_far:
         asked, got = (percent(share, decision.digits) for share in (decision.asked, outcome.alarms.mean))
@@ -229,7 +234,8 @@ def verdict_text(results: Results, given: Verdict) -> str:
     other = results.titles[given.second.variant]
     told = "measurably behind" if given.apart else "cannot be told from it"
     unfit = "" if not given.second.faults or not given.is_fit else ", not fit for use"
-    return f"{text} Next: '{other}' ({share_text(given.second.found)}, {share_text(given.second.alarms, given.decision.digits)}; {told}{unfit})."
+    shares = f"{share_text(given.second.found)}, {share_text(given.second.alarms, given.decision.digits)}"
+    return f"{text} Next: '{other}' ({shares}; {told}{unfit})."
 
 
 def decision_table(results: Results, file: str) -> Table:
@@ -247,10 +253,10 @@ def decision_table(results: Results, file: str) -> Table:
         whose = d.normal.removeprefix("the ")
         header += [f"{d.title.lower()}: found", f"of {whose}, asked {percent(d.asked, d.digits)}, got", "fit for use"]
     own = [
-        f"Deployable thresholds, from held-out normal images alone. Found: of {DECISIONS[0].defective}, or of {DECISIONS[1].defective}. "
-        "Got: > asked, < asked: the whole interval lies above or below what was asked. Not fit for use: "
-        f"what misses nearly all (finds {percent(NEARLY_NONE, 0)} % or less), rejects less than half of the defective images, takes "
-        f"{FAR:g} times what was asked or more (with its whole interval above), or cannot be told from deciding by lot."
+        f"Deployable thresholds, from held-out normal images alone. Found: of {DECISIONS[0].defective}, or of "
+        f"{DECISIONS[1].defective}. Got: > asked, < asked: the whole interval lies above or below what was asked. Not fit for use: "
+        f"what misses nearly all (finds {percent(NEARLY_NONE, 0)} % or less), rejects less than half of the defective images, "
+        f"takes {FAR:g} times what was asked or more (with its whole interval above), or cannot be told from deciding by lot."
     ]
     undefined = [name for d in DECISIONS for name in (d.threshold, d.found, d.alarms)]
     title = f"Asked and got on {dataset_of(results)} (%)"

@@ -294,8 +294,10 @@ class CategoryData(Record):
 
 
 class DataNote(Record):
-    """What is said of the images: by whoever gave them in the file `source`, its text and its lines ``licence:`` and ``split:``; and
-    what their adapter knows of published ones, whose licence counts where the file says none.
+    """What is said of the images.
+
+    By whoever gave them in the file `source`, its text and its lines ``licence:`` and ``split:``; and what their adapter knows of
+    published ones, whose licence counts where the file says none.
     """
 
     source: str = ""
