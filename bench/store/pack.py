@@ -52,8 +52,7 @@ class PackedRun(Run):
     @classmethod
     def asked(cls, path: Path) -> Run:
         """Read how the run was asked for, and unpack it."""
-        with _opened(path) as archive:
-            asked = Run.read(path, archive.read(MANIFEST))
+        with _opened(path) as (archive, asked):
             packed = cls(path, asked.info, asked.rows)
             weakref.finalize(packed, shutil.rmtree, packed.folder, ignore_errors=True)
             _extract(archive, packed.folder, maps=False)
@@ -143,7 +142,7 @@ def unpack(path: Path, folder: Path) -> None:
     UsageError
         If the file is no whole packed run, or the folder holds something else.
     """
-    with _opened(path) as archive:
+    with _opened(path) as (archive, _):
         if folder.is_dir() and any(folder.iterdir()):
             if not all(_is_there(entry, folder) for entry in archive.infolist()):
                 raise UsageError(
@@ -167,8 +166,8 @@ def _is_there(entry: ZipInfo, folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[ZipFile]:
-    """Give a packed run to read.
+def _opened(path: Path) -> Iterator[tuple[ZipFile, Run]]:
+    """Give a packed run to read, and how it was asked for.
 
     Raises
     ------
@@ -178,11 +177,11 @@ def _opened(path: Path) -> Iterator[ZipFile]:
     try:
         with ZipFile(path) as archive:
             names = archive.namelist()
-            if MANIFEST not in names:
-                raise UsageError(f"Expected a run that `pack` wrote in '{path}', but it is a zip of something else.")
+            if MANIFEST not in names:  # what is cut within a cell ends as a zip: of its arrays
+                raise UsageError(f"Expected a run that `pack` wrote in '{path}', but it is a zip of something else, or cut short.")
             if wrong := [name for name in names if not _is_inside(name)] or (names if len(set(names)) < len(names) else []):
                 raise UsageError(f"'{path}' is refused: `pack` writes no such file name, or not twice: {wrong[0]!r}.")
-            yield archive
+            yield archive, Run.read(path, archive.read(MANIFEST))
     except (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise UsageError(
             f"Expected a run that `pack` wrote in '{path}', but it is no zip, or not whole ({error}); copy or pack it again."
