@@ -119,6 +119,10 @@ def test_numbers_of_which_smaller_is_better(bench, kept):
     recall = Change("image_recall_deployable", "a", "nut", 0.3, 0.1, -0.25, -0.15, 1)
     assert recall.verdict == "worse" and recall.has_fallen(14.9) and not recall.has_fallen(15.1)
     assert Change("pixel_auroc", "a", "nut", 0.3, 0.3 - 1e-5, -1e-4, -1e-6, 1).verdict == ""  # shows as 0.0
+    without = Change("pixel_auroc", "a", "nut", 0.3, 0.1, math.nan, math.nan, 1)
+    assert without.verdict == "worse" and without.has_fallen(19) and not without.has_fallen(21)
+    only_now = Change("pixel_auroc", "a", "nut", math.nan, 0.1, math.nan, math.nan, 1)
+    assert only_now.verdict == "" and not only_now.has_fallen(0)
     lost = Change("pixel_auroc", "a", "nut", 0.3, math.nan, math.nan, math.nan, 1)
     assert lost.verdict == "lost" and lost.has_fallen(50)
     assert bench("compare", kept / "old/r", kept / "worse/r", "--metrics", "image_fpr_deployable,image_ap") == 0

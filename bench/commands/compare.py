@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics",
         metavar="NAMES",
-        help="e.g. pixel_auroc,image_fpr_deployable: columns of results.csv but thresholds (default: main)",
+        help="e.g. pixel_auroc,image_fpr_deployable: metrics of results.csv but thresholds (default: the main ones)",
     )
     parser.add_argument(
         "--fail-below",
@@ -73,7 +73,7 @@ def main(arguments: argparse.Namespace) -> int:
     failed = False
     for comparison in compared:
         for change in comparison.fallen(points):
-            out.error(f"worse by more than {points:g} points: {change}" if change.verdict == "worse" else f"lost: {change}")
+            out.error(f"worse by more than --fail-below {points:g}: {change}" if change.verdict == "worse" else f"lost: {change}")
             failed = True
         for reason, rows in comparison.missing.items():
             out.error(f"missing: {', '.join(row.title for row in rows)}: {reason}")

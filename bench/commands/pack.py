@@ -49,10 +49,10 @@ def main(arguments: argparse.Namespace) -> int:
         raise UsageError(f"No cell of '{run.path}' has a result, so there is nothing to pack.")
     earlier = path.exists()
     pack(run, path, models=arguments.models, maps=arguments.maps, pictures=arguments.pictures)
-    for wanted, name, option in ((arguments.models, MODEL, "--keep-models"), (arguments.maps, "maps", "--save-maps")):
+    for what, name, option in (("models", MODEL, "--keep-models"), ("maps", "maps", "--save-maps")):
         without = sum(not (cell.folder / name).exists() for cell in cells)
-        if wanted and without:
-            out.error(f"note: {without} of {counted(len(cells), 'cell')} had none to pack: run without {option}")
+        if getattr(arguments, what) and without:
+            out.error(f"note: {without} of {counted(len(cells), 'cell')} had no {what} to pack; run with {option} to keep them")
     if earlier:
         out.error(f"note: the run packed in '{shown_path(path)}' before gave way to this one")
     parts = [counted(len(cells), "cell"), *(["no pictures"] if not arguments.pictures else [])]

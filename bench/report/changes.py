@@ -64,17 +64,24 @@ class Change:
         return self.other - self.first
 
     @property
+    def _ends(self) -> tuple[float, float]:
+        """The interval, or the difference alone where there is none: a fall is not passed over for want of an interval."""
+        return (self.difference, self.difference) if math.isnan(self.low) else (self.low, self.high)
+
+    @property
     def verdict(self) -> str:
         """``"worse"`` or ``"better"`` where the interval excludes zero and the difference shows, "lost" where no number is left."""
         if math.isnan(self.other) and not math.isnan(self.first):
             return "lost"
-        if float(percent(self.difference)) == 0 or not (self.low > 0 or self.high < 0):
+        low, high = self._ends
+        if math.isnan(low) or float(percent(self.difference)) == 0 or low <= 0 <= high:
             return ""
-        return "worse" if (self.low > 0) == metric(self.metric).falls else "better"
+        return "worse" if (low > 0) == metric(self.metric).falls else "better"
 
     def has_fallen(self, points: float) -> bool:
         """Whether it is lost, or measurably worse by more than so many percentage points: its whole interval lies beyond."""
-        least = self.low if metric(self.metric).falls else -self.high
+        low, high = self._ends
+        least = low if metric(self.metric).falls else -high
         return self.verdict == "lost" or (self.verdict == "worse" and 100 * least > points)
 
     @property
@@ -120,7 +127,7 @@ class RunComparison:
     @property
     def frame(self) -> pd.DataFrame:
         """All changes in long form, in 0..1."""
-        names = [*("metric", "variant", "category", "first", "other", "difference", "low", "high", "cells", "verdict")]
+        names = ["metric", "variant", "category", "first", "other", "difference", "low", "high", "cells", "verdict"]
         return pd.DataFrame([[getattr(change, name) for name in names] for change in self.changes], columns=names)
 
     def fallen(self, points: float = 0.0) -> list[Change]:
@@ -177,7 +184,7 @@ class RunComparison:
             training = " With one seed they tell the runs apart on these images, but not from another training of the same method."
         return (
             f"Intervals: of the difference, on the same resamples of {images} for both runs; worse or better where they exclude "
-            f"zero, as one in twenty does by chance.{training}"
+            f"zero, which of unchanged numbers about one in twenty does by chance.{training}"
         )
 
     def as_dict(self) -> dict[str, Any]:
