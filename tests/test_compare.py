@@ -194,7 +194,7 @@ def test_files_for_programs_and_several_runs(bench, kept, tmp_path):
     runs = [kept / name / "r" for name in ("old", "same", "worse")]
     written = {kind: tmp_path / f"c.{kind}" for kind in ("json", "csv", "markdown")}
     assert bench("compare", *runs, *(f"--{kind}={path}" for kind, path in written.items())) == 0
-    assert bench.out.count("(first), in percent") == 2
+    assert " ".join(bench.out.split()).count("(first), in percent") == 2
     frame = pd.read_csv(written["csv"], keep_default_na=False, na_values={"low": [""]})
     assert frame["runs"].nunique() == 2 and set(frame["verdict"]) == {"", "worse"}
     known = json.loads(written["json"].read_text())
