@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from anoseg_bench.api import load_run, run
+    from anoseg_bench.api import compare_runs, load_run, run
     from anoseg_bench.datasets import DATASETS
     from anoseg_bench.methods import METHODS
     from anoseg_bench.methods.base import Method, Prediction
@@ -32,6 +32,7 @@ _PUBLIC = {
     "Prediction": "methods.base",
     "check_dataset": "testing",
     "check_method": "testing",
+    "compare_runs": "api",
     "evaluate": "metrics",
     "load_run": "api",
     "run": "api",
@@ -44,6 +45,7 @@ __all__ = [
     "Prediction",
     "check_dataset",
     "check_method",
+    "compare_runs",
     "evaluate",
     "load_run",
     "run",

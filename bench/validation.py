@@ -15,7 +15,7 @@ from anoseg_bench.errors import UsageError
 from anoseg_bench.options import PROFILES, RERUN
 from anoseg_bench.plugins import somebodys_code
 from anoseg_bench.registry import nearest
-from anoseg_bench.store.cells import MANIFEST, STORE_NAME
+from anoseg_bench.store.cells import MANIFEST, Run
 from anoseg_bench.store.folders import CLAIMS
 from anoseg_bench.variants import Settings, split_list, validated
 
@@ -150,7 +150,7 @@ def make_folder(path: Path) -> None:
         If they cannot be written.
     """
     try:
-        store = path.resolve().parent / STORE_NAME
+        store = Run(path).store.root
         store.mkdir(parents=True, exist_ok=True)
         path.mkdir(exist_ok=True)
         for folder in (path, store):

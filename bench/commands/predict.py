@@ -37,15 +37,15 @@ def main(arguments: argparse.Namespace) -> int:
     )
     from anoseg_bench.formatting import counted, some
     from anoseg_bench.methods import METHODS
-    from anoseg_bench.store.cells import Run
     from anoseg_bench.store.folders import working_at
+    from anoseg_bench.store.pack import open_run
     from anoseg_bench.validation import choose_device
     from anoseg_bench.variants import is_stale
 
     out = console_of(arguments)
     for plugin in arguments.plugin:
         METHODS.match(plugin)
-    run = Run.load(arguments.run)
+    run = open_run(arguments.run)
     row = choose_row(run, arguments.method, arguments.category, arguments.seed)
     files, others = find_images(arguments.images)
     if others:

@@ -14,7 +14,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_verbosity(parser)
     add_report(parser)
-    parser.add_argument("run", type=Path, help="folder of a run")
+    parser.add_argument("run", type=Path, help="folder of a run, or a packed one, which is unpacked")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to unpack to (default: NAME beside NAME.zip)")
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -23,6 +24,24 @@ def main(arguments: argparse.Namespace) -> int:
     from anoseg_bench.store.folders import working_at
 
     out = console_of(arguments)
-    Run.asked(arguments.run)
-    with working_at(arguments.run, arguments.command_line, tell=out.error):
-        return finish(Run.load(arguments.run), arguments, out, anew=True)
+    folder = folder_of(arguments.run, arguments.out)
+    if not Run.asked(folder).info.pictures:
+        out.error("note: no pictures: the run was packed without them")
+    with working_at(folder, arguments.command_line, tell=out.error):
+        return finish(Run.load(folder), arguments, out, anew=True)
+
+
+def folder_of(run: Path, out: Path | None) -> Path:
+    """Return the folder of a run, into which a packed one is unpacked."""
+    from anoseg_bench.errors import UsageError
+    from anoseg_bench.store.pack import unpack
+
+    if not run.is_file():
+        if out is not None:
+            raise UsageError(f"--out is where to unpack a packed run, but '{run}' is none; its report is written into its folder.")
+        return run
+    if out is None and not run.suffix:
+        raise UsageError(f"'{run}' has no extension to leave out for the folder's name; give --out DIR.")
+    folder = out or run.with_suffix("")
+    unpack(run, folder)
+    return folder

@@ -26,9 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Print where the cells of a run stand, also while another command works at it."""
-    from anoseg_bench.store.cells import Run
+    from anoseg_bench.store.pack import open_run
 
-    console_of(arguments).result(table(Run.load(arguments.run)))
+    console_of(arguments).result(table(open_run(arguments.run)))
     return 0
 
 

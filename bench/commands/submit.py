@@ -25,11 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Write the maps."""
     from anoseg_bench.evaluation.submission import CONTINUOUS, write_submission
-    from anoseg_bench.store.cells import Run
+    from anoseg_bench.store.pack import open_run
     from anoseg_bench.validation import choose_device
 
     out = console_of(arguments)
-    run, device = Run.load(arguments.run), choose_device(arguments.device)
+    run, device = open_run(arguments.run), choose_device(arguments.device)
     for note in write_submission(run, arguments.method, arguments.seed, arguments.data_root, arguments.out, device):
         out.error(f"note: {note}")
     out.result(f"Written to {arguments.out / CONTINUOUS} and beside it; check and pack them with the server's own script")

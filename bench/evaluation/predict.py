@@ -80,7 +80,8 @@ def load_method(run: Run, row: Row, device: str) -> tuple[Method, CellResult]:
         raise UsageError(f"'{row.title}' of '{run.path}' has no result: {row.error}.")
     if not (result.folder / MODEL).is_file():
         raise UsageError(
-            f"'{row.title}' was run without --keep-models; run its command again with it: {run.info.command} --keep-models"
+            f"'{run.path}' has no model of '{row.title}'; run its command again with --keep-models (and `pack` it with --models): "
+            f"{run.info.command} --keep-models"
         )
     trained = result.record.identity.trained or {}
     if (origin := trained.get("origin")) and row.method not in METHODS:

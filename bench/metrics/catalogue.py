@@ -36,6 +36,8 @@ class Metric:
         Whether it has an interval: all but thresholds.
     by_defect : bool
         Whether it is taken of each defect type, too.
+    falls : bool
+        Whether smaller is better: of rates of false positives.
     optional : bool
         Whether few datasets have what it needs: it is then shown only where a cell has a value.
     of_counts : callable or None
@@ -48,6 +50,7 @@ class Metric:
     shown: str = "table"
     resampled: bool = True
     by_defect: bool = False
+    falls: bool = False
     optional: bool = False
     of_counts: OfCounts | None = None
 
@@ -97,6 +100,7 @@ def _at_thresholds() -> Iterable[Metric]:
                         f"{definition}, at the {words}",
                         "",
                         by_defect=name == "recall",
+                        falls=name in ("fpr", "normal_fpr"),
                     )
 
 

@@ -2,7 +2,8 @@
 
 A cell is a folder ``<store>/<method>-<key>/`` with ``cell.json`` and ``arrays.npz`` (and ``maps/`` or ``model.safetensors`` on
 request), written whole or not at all. A run is ``<run>/run.json``, which names the cells it consists of. Reports read nothing
-else. What went wrong with a cell is noted in ``<store>/failures/``, who works at one in ``<store>/claims/``.
+else. What went wrong with a cell is noted in ``<store>/failures/``, who works at one in ``<store>/claims/``. The store lies beside
+the runs (``.cells``), or within a run that came from elsewhere (``cells``), see `anoseg_bench.store.pack`.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ from anoseg_bench.errors import BenchError, UsageError
 from anoseg_bench.formatting import named, one_line, shown_path
 from anoseg_bench.store.claims import Claim, claimed_cells, latest, left_by
 from anoseg_bench.store.files import write_atomically
-from anoseg_bench.store.records import OLDEST, CellRecord, RunRecord
+from anoseg_bench.store.records import OLDEST, SCHEMA, CellRecord, RunRecord
 
-STORE_NAME = ".cells"
+#: The store beside runs, and that within a run of its own.
+STORE_NAME, OWN_STORE = ".cells", "cells"
 MANIFEST = "run.json"
 MODEL = "model.safetensors"
 
@@ -346,11 +348,16 @@ class Run:
     info: RunRecord = field(default_factory=RunRecord)
     rows: list[Row] = field(default_factory=list)
 
-    def save(self) -> None:
-        """Write the manifest."""
+    @property
+    def manifest(self) -> str:
+        """What ``run.json`` holds."""
         names = [f.name for f in fields(Row) if f.name != "result"]
         rows = [{name: getattr(row, name) for name in names} for row in self.rows]
-        write_atomically(self.path / MANIFEST, to_json({"info": self.info.model_dump(), "cells": rows}))
+        return to_json({"info": self.info.model_dump(), "cells": rows})
+
+    def save(self) -> None:
+        """Write the manifest."""
+        write_atomically(self.path / MANIFEST, self.manifest)
 
     @classmethod
     def load(cls, path: Path) -> Run:
@@ -367,7 +374,10 @@ class Run:
                 row.settle("waiting", "not run to its end: the command was stopped, or is still at it")
             run.refresh(row)
         if run.rows and all("no longer in" in row.error for row in run.rows):
-            raise UsageError(f"Expected the cells of '{path}' in '{run.store.root}', but none is there; was the run moved?")
+            raise UsageError(
+                f"Expected the cells of '{path}' in '{run.store.root}', but none is there. A run's folder does not hold "
+                "its cells: where they are, `pack` it into one file, and take that along."
+            )
         return run
 
     @classmethod
@@ -380,11 +390,32 @@ class Run:
             If the folder holds no run.
         """
         try:
-            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-            rows = [Row(**cell) for cell in manifest["cells"]]
-            return cls(path, RunRecord(**{"schema_version": OLDEST} | manifest["info"]), rows)
+            manifest = (path / MANIFEST).read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise UsageError(f"Expected a run in '{path}', but there is no {MANIFEST}; give the folder of a run.") from error
+            packed = ", which `report` unpacks a packed run into" if path.is_file() else ""
+            raise UsageError(
+                f"Expected a run in '{path}', but there is no {MANIFEST}; give the folder of a run{packed}."
+            ) from error
+        return cls.read(path, manifest)
+
+    @classmethod
+    def read(cls, path: Path, manifest: bytes) -> Run:
+        """Return the run that a manifest is of, its rows without results.
+
+        Raises
+        ------
+        UsageError
+            If it is no manifest, or a newer version's.
+        """
+        try:
+            content = json.loads(manifest)
+            rows, info = [Row(**cell) for cell in content["cells"]], {"schema_version": OLDEST} | content["info"]
+            if info["schema_version"] > SCHEMA:
+                raise UsageError(
+                    f"The run '{path}' was made by a newer version: its records have form {info['schema_version']}, but this "
+                    f"one reads them up to {SCHEMA}; update it."
+                )
+            return cls(path, RunRecord(**info), rows)
         except (ValueError, KeyError, TypeError) as error:
             raise UsageError(f"Expected a run's manifest in '{path / MANIFEST}', but it cannot be read ({error}).") from error
 
@@ -433,5 +464,6 @@ class Run:
 
     @property
     def store(self) -> Store:
-        """The store beside the run."""
-        return Store(self.path.resolve().parent / STORE_NAME)
+        """The store within the run's folder, or else the one beside it."""
+        own = self.path / OWN_STORE
+        return Store(own if own.is_dir() else self.path.resolve().parent / STORE_NAME)

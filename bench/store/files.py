@@ -41,11 +41,18 @@ def write_by(path: Path, write: Callable[[IO[bytes]], object]) -> Path:
 
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write a file whole or not at all."""
+    with written_whole(path) as file:
+        file.write(content.encode("utf-8", "replace") if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[IO[bytes]]:
+    """Give a file that becomes `path` when the block ends well, and vanishes when it does not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
     try:
         with naming(path), temporary.open("xb") as file:
-            file.write(content.encode("utf-8", "replace") if isinstance(content, str) else content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

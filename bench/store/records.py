@@ -333,6 +333,8 @@ class RunRecord(Record, frozen=False):
         The commit of the checkout that ran, in words.
     excluded : list of str
         Images that were left out.
+    pictures : bool
+        Whether pictures go with it; False where it was packed without.
     data : DataReport or None
         What is known of the images; None in runs of older versions.
     """
@@ -348,4 +350,5 @@ class RunRecord(Record, frozen=False):
     commit: str | None = None
     experiment: str | None = None
     excluded: list[str] = []
+    pictures: bool = True
     data: DataReport | None = None
