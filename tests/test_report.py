@@ -124,7 +124,7 @@ def test_both_thresholds_are_told_apart(run: Run) -> None:
     add(run, "a", "wood", 0.5, values={"iou_deployable": 0.25, "fpr_deployable": 0.00123, "image_threshold_deployable": 12.5})
     add(run, "b", "wood", 0.4, values={"precision_deployable": None, **few}, reasons=reasons)
     table = threshold_table(Results(run), [0], "wood", "thresholds_wood")
-    assert table.header == ["method", "threshold", "IoU", "F1", "precision", "recall", "false-positive rate"]
+    assert table.header == ["method", "threshold", "IoU", "F1", "precision", "recall", "of all normal ones"]
     rows = {(line.group.split(" (")[0], line.cells[0].text): [c.text for c in line.cells[1:]] for line in table.lines}
     assert rows["Pixels, oracle threshold", "a"] == ["0.5", *["50.0"] * 4, "50.00"]
     assert rows["Pixels, deployable threshold", "a"] == ["0.7", "25.0", "50.0", "50.0", "50.0", "0.12"]

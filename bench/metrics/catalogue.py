@@ -78,15 +78,15 @@ def _at_thresholds() -> Iterable[Metric]:
         "iou": ("IoU", "TP / (P + FP) of pixels"),
         "f1": ("F1", "2 TP / (TP + FP + P) of pixels"),
         "precision": ("precision", "of the pixels that reach the threshold, the share that is defective"),
-        "recall": ("recall", "of the defective pixels, the share that reaches the threshold"),
-        "fpr": ("false-positive rate", "of all normal pixels, the share that reaches the threshold"),
-        "normal_fpr": ("false-positive rate on normal images", "of the pixels of normal images, the share that reaches it"),
+        "recall": ("recall of pixels", "of the defective pixels, the share that reaches the threshold"),
+        "fpr": ("marked, of all normal pixels", "of all normal pixels, the share that reaches the threshold"),
+        "normal_fpr": ("marked, of the pixels of normal images", "of the pixels of normal images, the share that reaches it"),
     }
     images = {
         "f1": ("F1 of images", "2 TP / (TP + FP + P) of images"),
         "precision": ("precision of images", "of the images that reach the threshold, the share that is defective"),
         "recall": ("recall of images", "of the defective images, the share that reaches the threshold: the detection rate"),
-        "fpr": ("false alarms", "of the normal images, the share that reaches the threshold"),
+        "fpr": ("false alarms, of the normal images", "of the normal images, the share that reaches the threshold"),
     }
     for which, words in THRESHOLDS.items():
         for prefix, numbers in (("", pixels), ("image_", images)):

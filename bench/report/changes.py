@@ -16,13 +16,13 @@ from typing import Any
 import pandas as pd
 
 from anoseg_bench.errors import UsageError
-from anoseg_bench.formatting import counted, named, one_line
+from anoseg_bench.formatting import counted, named, one_line, percent
 from anoseg_bench.metrics import metric
 from anoseg_bench.metrics.catalogue import names_resampled
 from anoseg_bench.registry import nearest
 from anoseg_bench.report.render import DASH, Line, Table, TableCell
 from anoseg_bench.report.results import Results
-from anoseg_bench.report.tables import MAIN, percent
+from anoseg_bench.report.tables import MAIN
 from anoseg_bench.store.cells import Row, Run
 from anoseg_bench.store.records import CellRecord
 

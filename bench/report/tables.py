@@ -22,7 +22,7 @@ TIE = "≈"
 MAIN = names_shown("main")
 SUMMARY = names_shown("main", "summary")
 #: Numbers at a threshold: of which the best is bold, and the others.
-AT_THRESHOLD = {"iou": "IoU", "f1": "F1", "precision": "precision", "recall": "recall", "fpr": "false-positive rate"}
+AT_THRESHOLD = {"iou": "IoU", "f1": "F1", "precision": "precision", "recall": "recall", "fpr": "of all normal ones"}
 #: The column that says which weights a method begins with.
 WEIGHTS = "weights"
 WIDTHS = ("iou_width", "iou_width_fpr")
@@ -204,8 +204,8 @@ def threshold_table(results: Results, members: list[int], what: str, file: str) 
     own = [
         "Deployable thresholds keep to what a user has: pixels, the smallest with a false-positive rate of at most 1e-3 on "
         "held-out normal images; images, the conformal quantile of their scores at level 0.05. Thresholds are in units of the "
-        "map, or of the image score. False-positive rate: of all "
-        "normal pixels, or of normal images, of the test set.",
+        "map, or of the image score. Of all normal ones: the share "
+        "of all normal pixels (also around defects), or of the normal images, of the test set that reaches the threshold.",
     ]
     return Table(
         file,
