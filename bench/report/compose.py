@@ -100,7 +100,8 @@ def write_report(
 def _write(results: Results, folder: Path, published: Sequence[str], paper: PaperChoice) -> list[Path]:
     """Write the files of a report into a folder, and return them, tables first."""
     run = results.run
-    experiment = experiments.experiment_report(results)
+    with matplotlib.rc_context(plots.STYLE):
+        experiment = experiments.experiment_report(results)
     sections = table_sections(results, published, experiment, paper)
     blocks = [table for section in sections.values() for table in section]
     reading = notes.reading(results, [cell.text for table in blocks for line in table.lines for cell in line.cells[1:]])
@@ -111,14 +112,15 @@ def _write(results: Results, folder: Path, published: Sequence[str], paper: Pape
     files.append(write_file(folder / "tables" / "findings.md", "".join(f"- {escape_markdown(s)}\n" for s in sentences)))
     frames = zip(FRAMES, (results_frame(run), defects_frame(run), intervals_frame(results)), strict=True)
     files += [write_file(folder / name, frame.to_csv(index=False, lineterminator="\n")) for name, frame in frames]
-    with matplotlib.rc_context({"text.parse_math": False}):  # names may hold dollar signs
+    with matplotlib.rc_context(plots.STYLE):
         files += plots.write_plots(results, folder / "plots")
         for name in tables.MAIN:
             if figure := rank_figure(results, name):
                 files += plots.save(figure, folder / "plots", f"ranks_{name}")
         if experiment and experiment.figure:
             files += plots.save(experiment.figure, folder / "plots", experiment.table.name)
-        names = FileNames()
+    names = FileNames()
+    with matplotlib.rc_context({"text.parse_math": False}):  # names may hold dollar signs
         files += [path for c in results.categories for path in write_gallery(results, c, folder / "maps", names)]
     return [*files, write_page(results, sentences, published, folder)]
 
