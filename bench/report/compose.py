@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -97,19 +97,23 @@ def write_report(
     return files
 
 
+def write_tables(results: Results, sections: Mapping[str, Sequence[Table]], sentences: Sequence[str], folder: Path) -> list[Path]:
+    """Write all tables, the document of them, and what the run says in words; return the files."""
+    tables = [table for section in sections.values() for table in section]
+    reading = notes.reading(results, [cell.text for table in tables for line in table.lines for cell in line.cells[1:]])
+    apart = said_apart(tables, reading)
+    files = [path for table in tables for path in table.write(folder, apart)]
+    files.append(write_file(folder / "all.tex", document(results, sections, sentences, reading)))
+    return [*files, write_file(folder / "findings.md", "".join(f"- {escape_markdown(s)}\n" for s in sentences))]
+
+
 def _write(results: Results, folder: Path, published: Sequence[str], paper: PaperChoice) -> list[Path]:
     """Write the files of a report into a folder, and return them, tables first."""
     run = results.run
     with matplotlib.rc_context(plots.STYLE):
         experiment = experiments.experiment_report(results)
-    sections = table_sections(results, published, experiment, paper)
-    blocks = [table for section in sections.values() for table in section]
-    reading = notes.reading(results, [cell.text for table in blocks for line in table.lines for cell in line.cells[1:]])
-    apart = said_apart(blocks, reading)
-    files = [path for table in blocks for path in table.write(folder / "tables", apart)]
     sentences = findings(results)
-    files.append(write_file(folder / "tables" / "all.tex", document(results, sections, sentences, reading)))
-    files.append(write_file(folder / "tables" / "findings.md", "".join(f"- {escape_markdown(s)}\n" for s in sentences)))
+    files = write_tables(results, table_sections(results, published, experiment, paper), sentences, folder / "tables")
     frames = zip(FRAMES, (results_frame(run), defects_frame(run), intervals_frame(results)), strict=True)
     files += [write_file(folder / name, frame.to_csv(index=False, lineterminator="\n")) for name, frame in frames]
     with matplotlib.rc_context(plots.STYLE):

@@ -39,7 +39,7 @@ THRESHOLD_MARKS = {"oracle": "*", "deployable": "v"}
 ONE_COLUMN, TWO_COLUMNS = 3.3, 6.9
 BARS = {ONE_COLUMN: 18, TWO_COLUMNS: 48}
 #: Letters of 7 and 8 points, in fonts that printers take; names may hold dollar signs.
-STYLE: dict[str, Any] = {
+STYLE: dict[Any, Any] = {
     **{"text.parse_math": False, "pdf.fonttype": 42, "figure.dpi": 200, "hatch.linewidth": 0.5},
     **dict.fromkeys(["font.size", "figure.titlesize", "axes.titlesize", "axes.labelsize"], 8),
     **dict.fromkeys(["xtick.labelsize", "ytick.labelsize", "legend.fontsize"], 7),
