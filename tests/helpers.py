@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -291,3 +292,19 @@ def add(run: Run, variant: str, category: str, value: float | None, seed: int = 
         np.savez_compressed(folder / "arrays.npz", **arrays)
         (folder / "cell.json").write_text(to_json(record | changes), encoding="utf-8")
     row.status, row.result = "done", run.store.get(row.method, row.key)
+
+
+#: A test that needs a real LaTeX, with siunitx.
+LATEX = pytest.mark.skipif(
+    not shutil.which("pdflatex") or subprocess.run(["kpsewhich", "siunitx.sty"], capture_output=True, check=False).returncode != 0,
+    reason="pdflatex or the package siunitx is not installed (texlive-latex-recommended, texlive-science)",
+)
+
+
+def compiled(document: Path) -> str:
+    """Compile a LaTeX document in its folder, and return the log."""
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", document.name]
+    done = subprocess.run(command, cwd=document.parent, capture_output=True, check=False)
+    log = done.stdout.decode("utf-8", "replace")
+    assert done.returncode == 0, log[-2000:]
+    return log

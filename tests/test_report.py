@@ -2,13 +2,14 @@
 
 import json
 import math
+import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.container import BarContainer
 from PIL import Image
 
 from anoseg_bench.metrics import VERSION as METRICS_VERSION
@@ -16,13 +17,13 @@ from anoseg_bench.metrics import tabled
 from anoseg_bench.report.compose import console_table, write_report
 from anoseg_bench.report.frame import FileNames
 from anoseg_bench.report.gallery import Column, choose
-from anoseg_bench.report.plots import iou_figure
+from anoseg_bench.report.plots import ONE_COLUMN, TWO_COLUMNS, bar_figure, iou_figure, rate_figure
 from anoseg_bench.report.render import Line, Table, TableCell, comma_separated, escape_latex, latex, markdown
 from anoseg_bench.report.results import Number, Results, summarise
 from anoseg_bench.report.tables import cells, defect_table, metric_table, robustness_table, summary_table, threshold_table
 from anoseg_bench.store.cells import Run
 from anoseg_bench.store.records import RunRecord
-from tests.helpers import AT_BOTH, ITEMS, add
+from tests.helpers import AT_BOTH, ITEMS, LATEX, add, compiled
 
 NASTY = r"a_b & <c> $\q$ 50% #{~^}|`*"
 
@@ -206,7 +207,7 @@ def test_results_in_long_form(run: Run) -> None:
     assert defects.set_index("metric")["value"]["images"] == 4
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+@LATEX
 def test_latex_compiles_with_any_name(run: Run) -> None:
     for category in [NASTY, "[x]", "*", 'größe -- "q"', "中ą\n☃"]:
         for variant in ["a very long name of a variant", NASTY, "b_c"]:
@@ -214,10 +215,7 @@ def test_latex_compiles_with_any_name(run: Run) -> None:
     add(run, "b_c", "other", None)
     run.rows[-1].error = "no such file: /" + "a_long_folder/" * 12
     tables = next(path for path in write_report(run) if path.name == "all.tex").parent
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
-    done = subprocess.run(command, cwd=tables, capture_output=True, check=False)
-    log = done.stdout.decode("utf-8", "replace")
-    assert done.returncode == 0, log[-2000:]
+    log = compiled(tables / "all.tex")
     assert "Overfull" not in log and (tables / "all.pdf").stat().st_size > 10_000
 
 
@@ -239,10 +237,29 @@ def test_figures_and_galleries_are_drawn(run: Run) -> None:
         if name.endswith(".png"):
             assert colours(run.path / name) > 30, name
             assert 5_000 < (run.path / name).stat().st_size < 700_000, name
+        if name.endswith(".pdf"):  # at the width of one or of two columns of a paper, in fonts that printers take
+            content = (run.path / name).read_bytes()
+            box = re.search(rb"/MediaBox \[ *0 0 ([0-9.]+) ([0-9.]+)", content)
+            assert box and float(box[1]) == pytest.approx(72 * (6.9 if name.startswith("plots/iou") else 3.3), abs=1), name
+            assert b"/Type3" not in content, name
     with Image.open(run.path / "maps/gallery_wood.png") as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     line = (pixels[..., 0] < 60) & (pixels[..., 1] > 180) & (pixels[..., 2] > 200)
     assert line.sum() > 100, "no contour in its colour"
+
+
+def test_what_figures_compare_is_told_apart_without_colour(run: Run) -> None:
+    for i in range(10):
+        add(run, f"method {i}", "wood", 0.5)
+    results = Results(run)
+    bars = bar_figure(results, "pixel_auroc")
+    assert len({bar.patches[0].get_hatch() for bar in bars.axes[0].containers if isinstance(bar, BarContainer)}) == 10
+    curves = rate_figure(results, "roc")
+    assert curves is not None and curves.get_figwidth() == ONE_COLUMN
+    lines = [line for line in curves.axes[0].lines if line.get_label().startswith("_") and line.get_marker() != "None"]
+    assert len({(line.get_marker(), str(line._unscaled_dash_pattern)) for line in lines}) == 10
+    many = bar_figure(results, "iou_max").get_figwidth(), bars.get_figwidth()
+    assert many == (TWO_COLUMNS, TWO_COLUMNS)
 
 
 def test_both_thresholds_are_marked_on_both_axes(run: Run) -> None:

@@ -79,6 +79,12 @@ def add_report(parser: argparse.ArgumentParser) -> None:
         help="show these published methods, in a section of their own, e.g. "
         "'NSA*,DRAEM,patchcore*', or none (default, on MVTec AD: a few)",
     )
+    parser.add_argument(
+        "--tables",
+        metavar="WHAT",
+        help="metrics of the compact table, tables/paper.tex, e.g. 'paper:pixel_auroc,aupro_0.3'; 'intervals' among them puts "
+        "these beneath the numbers (default: paper, with four metrics)",
+    )
 
 
 def console_of(arguments: argparse.Namespace) -> Console:
@@ -88,15 +94,26 @@ def console_of(arguments: argparse.Namespace) -> Console:
     return Console(-1 if arguments.quiet else int(arguments.verbose))
 
 
+def report_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return what the options of a report choose, as `write_report` takes them, or raise UsageError."""
+    from anoseg_bench.report.paper_choice import choose_paper
+    from anoseg_bench.report.published_values import choose_published
+
+    return {
+        "allow_partial": arguments.allow_partial,
+        "published": choose_published(arguments.published),
+        "paper": choose_paper(arguments.tables),
+    }
+
+
 def finish(current: Run, arguments: argparse.Namespace, out: Console, anew: bool = False) -> int:
     """Write the report, unless it is there already, print the table, the paths and what failed; return the exit code."""
     from anoseg_bench.formatting import shown_path
     from anoseg_bench.report.cache import PAGE, report_cache
-    from anoseg_bench.report.published_values import choose_published
     from anoseg_bench.store.cells import MANIFEST
 
-    allow_partial, published = arguments.allow_partial, choose_published(arguments.published)
-    cache = report_cache(current, [allow_partial, published])
+    options = report_options(arguments)
+    cache = report_cache(current, [*options.values()])
     if not any(row.result for row in current.rows):
         out.error("no cell has a result, so there is nothing to report")
         cache.remove()
@@ -104,8 +121,8 @@ def finish(current: Run, arguments: argparse.Namespace, out: Console, anew: bool
     if anew or not cache.is_current():
         from anoseg_bench.report.compose import console_table, write_report
 
-        text = console_table(current, allow_partial=allow_partial)
-        cache.keep(write_report(current, allow_partial=allow_partial, published=published), text)
+        text = console_table(current, allow_partial=arguments.allow_partial)
+        cache.keep(write_report(current, **options), text)
     out.result()
     out.result(cache.text)
     out.result()

@@ -16,6 +16,7 @@ from anoseg_bench.commands.common import (
     finish,
     name_missing,
     program,
+    report_options,
 )
 from anoseg_bench.experiments import EXPERIMENTS
 from anoseg_bench.options import RERUN
@@ -79,10 +80,9 @@ def main(arguments: argparse.Namespace) -> int:
     from anoseg_bench.execution.run import carried_out, describe_plan, show_plan
     from anoseg_bench.formatting import shown_path
     from anoseg_bench.plan import Plan
-    from anoseg_bench.report.published_values import choose_published
 
     out = console_of(arguments)
-    choose_published(arguments.published)
+    report_options(arguments)  # what is wrong is told before anything runs
     plan = Plan.of(
         arguments.methods,
         experiment=arguments.experiment,

@@ -8,7 +8,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from anoseg_bench.commands.common import add_data, add_images, add_report, add_verbosity, console_of, finish
+from anoseg_bench.commands.common import add_data, add_images, add_report, add_verbosity, console_of, finish, report_options
 
 if TYPE_CHECKING:
     from anoseg_bench.console import Console
@@ -66,6 +66,7 @@ def score(arguments: argparse.Namespace, out: Console, place: contextlib.ExitSta
     from anoseg_bench.validation import choose_categories, open_dataset, parse_seeds
     from anoseg_bench.variants import read_settings
 
+    report_options(arguments)  # what is wrong is told before anything is scored
     earlier = None
     if arguments.add_to is not None:
         Run.asked(arguments.add_to)

@@ -18,7 +18,7 @@ from scipy.stats import rankdata
 
 from anoseg_bench.formatting import counted
 from anoseg_bench.metrics import metric
-from anoseg_bench.report.plots import COLOURS
+from anoseg_bench.report.plots import COLOURS, TWO_COLUMNS
 from anoseg_bench.report.render import DASH, Line, Table, TableCell
 from anoseg_bench.report.results import Results
 from anoseg_bench.report.tables import MAIN, TIE, dataset_of, percent, table_notes
@@ -125,15 +125,17 @@ def rank_figure(results: Results, name: str) -> Figure | None:
     if test.p is None or len(test.variants) < 3:
         return None
     names = [results.titles[v] for v in test.variants]
-    figure = Figure(figsize=(7.5, 1.2 + 0.3 * len(names)), layout="constrained")
+    figure = Figure(figsize=(TWO_COLUMNS, 0.7 + 0.17 * len(names)), layout="constrained")
     ax = figure.subplots()
     p = pd.DataFrame(test.p, index=names, columns=names)
     ranks = dict(zip(names, test.ranks, strict=True))
     colours = {name: COLOURS[v % len(COLOURS)] for name, v in zip(names, test.variants, strict=True)}
-    scikit_posthocs.critical_difference_diagram(ranks, p, ax=ax, label_props={"fontsize": 9}, color_palette=colours)
+    props = {"label_props": {"fontsize": 8}, "elbow_props": {"linewidth": 1}, "marker_props": {"s": 12}}
+    drawn = scikit_posthocs.critical_difference_diagram(ranks, p, ax=ax, color_palette=colours, **props)
+    for label in drawn["labels"]:
+        label.set_color("black")  # pale letters cannot be read
     count = len(results.categories)
-    ax.set_title(
-        f"{metric(name).title}: average ranks over {count} categories, 1 is best; joined: not told apart (Wilcoxon, Holm)",
-        fontsize=9,
+    figure.suptitle(
+        f"{metric(name).title}: average ranks over {count} categories, 1 is best; joined: not told apart (Wilcoxon, Holm)"
     )
     return figure

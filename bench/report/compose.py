@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -13,40 +13,61 @@ from anoseg_bench.report import experiments, notes, plots, tables
 from anoseg_bench.report.cache import FRAMES, NOTE, PAGE, files_of_report
 from anoseg_bench.report.compare import comparison_table, rank_figure
 from anoseg_bench.report.data import written_tables
+from anoseg_bench.report.document import document, said_apart
 from anoseg_bench.report.findings import findings
 from anoseg_bench.report.frame import FileNames, defects_frame, results_frame
 from anoseg_bench.report.gallery import write_gallery
 from anoseg_bench.report.page import write_page
+from anoseg_bench.report.paper import paper_table
+from anoseg_bench.report.paper_choice import PaperChoice
 from anoseg_bench.report.published import published_table, reproduction_table
 from anoseg_bench.report.published_values import USUAL
-from anoseg_bench.report.render import Table, console, escape_markdown, latex_document
+from anoseg_bench.report.render import Table, console, escape_markdown
 from anoseg_bench.report.results import Results, intervals_frame
 from anoseg_bench.store.cells import Run
 from anoseg_bench.store.files import put_in_place, staged, write_file
 
 __all__ = ["console_table", "write_report"]
 
+#: Tables of which there is one, by their file names.
+SINGLE = (
+    *("summary", "comparison", "paper", "robustness", "cost"),
+    *("data", "masks", "shortcuts", "published", "reproduction"),
+)
+USUAL_PAPER = PaperChoice()
 
-def all_tables(results: Results, published: Sequence[str], experiment: experiments.ExperimentReport | None) -> list[Table]:
-    """Return the tables of a report, in order: a new one is an entry here."""
+
+def table_sections(
+    results: Results, published: Sequence[str], experiment: experiments.ExperimentReport | None, paper: PaperChoice
+) -> dict[str, list[Table]]:
+    """Return the tables of a report by the sections of its document, in order: a new one is an entry here."""
     names = FileNames()
-    for taken in ("all", "summary", "comparison", "published", "reproduction", "robustness", "cost", "data", "masks", "shortcuts"):
+    for taken in ("all", *SINGLE):
         names(taken)
-    return [
-        *([experiment.table] if experiment else []),
-        tables.summary_table(results),
-        comparison_table(results),
-        *filter(None, [reproduction_table(results), published_table(results, published)]),
-        tables.robustness_table(results),
-        tables.cost_table(results),
-        *tables.metric_tables(results, names),
-        *tables.threshold_tables(results, names),
-        *tables.defect_tables(results, names),
-        *written_tables(results.run.info.data),
-    ]
+    return {
+        "The experiment": [experiment.table] if experiment else [],
+        "Summary and comparison": [tables.summary_table(results), comparison_table(results)],
+        "For a paper": [paper_table(results, published, paper)],
+        "Metric by metric": tables.metric_tables(results, names),
+        "At both thresholds": tables.threshold_tables(results, names),
+        "By defect type": tables.defect_tables(results, names),
+        "Threshold robustness": [tables.robustness_table(results)],
+        "Cost": [tables.cost_table(results)],
+        "The images": written_tables(results.run.info.data),
+        "Beside published numbers": [*filter(None, [reproduction_table(results), published_table(results, published)])],
+    }
 
 
-def write_report(run: Run, *, allow_partial: bool = False, published: Sequence[str] = USUAL) -> list[Path]:
+def all_tables(
+    results: Results, published: Sequence[str], experiment: experiments.ExperimentReport | None, paper: PaperChoice = USUAL_PAPER
+) -> list[Table]:
+    """Return the tables of a report, in order."""
+    return [table for section in table_sections(results, published, experiment, paper).values() for table in section]
+
+
+def write_report(
+    run: Run, *, allow_partial: bool = False, published: Sequence[str] = USUAL, paper: PaperChoice = USUAL_PAPER
+) -> list[Path]:
     """Write all tables, figures, galleries and the page of a run into its folder; files of an earlier report go.
 
     They are written aside and put in place together: stopped before that, the earlier report is whole; killed within it, the note
@@ -60,6 +81,8 @@ def write_report(run: Run, *, allow_partial: bool = False, published: Sequence[s
         Whether means over some of the cells asked for are shown, marked with n/N.
     published : sequence of str
         Published methods whose numbers stand beside the run's, in sections of their own.
+    paper : PaperChoice
+        What the compact table shows.
 
     Returns
     -------
@@ -67,32 +90,41 @@ def write_report(run: Run, *, allow_partial: bool = False, published: Sequence[s
         The files written, tables first.
     """
     with staged(run.path, "report") as folder:
-        files = [run.path / file.relative_to(folder) for file in _write(Results(run, allow_partial), folder, published)]
+        files = [run.path / file.relative_to(folder) for file in _write(Results(run, allow_partial), folder, published, paper)]
         earlier = files_of_report(run.path)
         note, page, *rest = (run.path / name for name in (NOTE, PAGE, *FRAMES))
         put_in_place(folder, run.path, [note, page, *rest, *sorted(earlier - set(files))])
     return files
 
 
-def _write(results: Results, folder: Path, published: Sequence[str]) -> list[Path]:
+def write_tables(results: Results, sections: Mapping[str, Sequence[Table]], sentences: Sequence[str], folder: Path) -> list[Path]:
+    """Write all tables, the document of them, and what the run says in words; return the files."""
+    tables = [table for section in sections.values() for table in section]
+    reading = notes.reading(results, [cell.text for table in tables for line in table.lines for cell in line.cells[1:]])
+    apart = said_apart(tables, reading)
+    files = [path for table in tables for path in table.write(folder, apart)]
+    files.append(write_file(folder / "all.tex", document(results, sections, sentences, reading)))
+    return [*files, write_file(folder / "findings.md", "".join(f"- {escape_markdown(s)}\n" for s in sentences))]
+
+
+def _write(results: Results, folder: Path, published: Sequence[str], paper: PaperChoice) -> list[Path]:
     """Write the files of a report into a folder, and return them, tables first."""
     run = results.run
-    experiment = experiments.experiment_report(results)
-    blocks = all_tables(results, published, experiment)
-    files = [path for table in blocks for path in table.write(folder / "tables")]
+    with matplotlib.rc_context(plots.STYLE):
+        experiment = experiments.experiment_report(results)
     sentences = findings(results)
-    files.append(write_file(folder / "tables" / "all.tex", latex_document(blocks, sentences)))
-    files.append(write_file(folder / "tables" / "findings.md", "".join(f"- {escape_markdown(s)}\n" for s in sentences)))
+    files = write_tables(results, table_sections(results, published, experiment, paper), sentences, folder / "tables")
     frames = zip(FRAMES, (results_frame(run), defects_frame(run), intervals_frame(results)), strict=True)
     files += [write_file(folder / name, frame.to_csv(index=False, lineterminator="\n")) for name, frame in frames]
-    with matplotlib.rc_context({"text.parse_math": False}):  # names may hold dollar signs
+    with matplotlib.rc_context(plots.STYLE):
         files += plots.write_plots(results, folder / "plots")
         for name in tables.MAIN:
             if figure := rank_figure(results, name):
                 files += plots.save(figure, folder / "plots", f"ranks_{name}")
         if experiment and experiment.figure:
             files += plots.save(experiment.figure, folder / "plots", experiment.table.name)
-        names = FileNames()
+    names = FileNames()
+    with matplotlib.rc_context({"text.parse_math": False}):  # names may hold dollar signs
         files += [path for c in results.categories for path in write_gallery(results, c, folder / "maps", names)]
     return [*files, write_page(results, sentences, published, folder)]
 

@@ -14,7 +14,17 @@ from anoseg_bench.datasets.base import GOOD
 from anoseg_bench.formatting import one_line
 from anoseg_bench.metrics import metric
 from anoseg_bench.report.frame import opened
-from anoseg_bench.report.plots import COLOURS, MARKERS, axes, iou_figure, legend, title_of
+from anoseg_bench.report.plots import (
+    COLOURS,
+    MARKERS,
+    ONE_COLUMN,
+    TWO_COLUMNS,
+    axes,
+    bar_style,
+    iou_figure,
+    legend,
+    title_of,
+)
 from anoseg_bench.report.render import DASH, Line, Table, TableCell
 from anoseg_bench.report.results import Number, Results, summarise
 from anoseg_bench.report.tables import WEIGHTS, WIDTHS, cells, dataset_of, percent, table_notes, weights_column
@@ -70,18 +80,17 @@ def _ablation(results: Results) -> ExperimentReport:
 
 
 def _steps_figure(results: Results, numbers: dict[str, list[Number]]) -> Figure:
-    height = 1.6 + 0.3 * len(results.variants)
-    figure, ax = axes(title_of(results, "Ablation: each row adds a part to those above it"), "percent, mean over categories", "")
-    figure.set_size_inches(7.5, height)
+    title = title_of(results, "Ablation: each row adds a part to those above it")
+    figure, ax = axes(title, "percent, mean over categories", "", TWO_COLUMNS, 1.2 + 0.2 * len(results.variants))
     places = np.arange(len(results.variants))
     handles = []
     for i, name in enumerate(_ABLATION):
         values = [100 * n.mean if n.complete or (results.allow_partial and n.n) else math.nan for n in numbers[name]]
         spreads = 100 * np.array([n.reach for n in numbers[name]]).T
         handles.append(
-            ax.errorbar(values, places, xerr=spreads, color=COLOURS[i], marker=MARKERS[i], markersize=6, linewidth=1, capsize=2)
+            ax.errorbar(values, places, xerr=spreads, color=COLOURS[i], marker=MARKERS[i], markersize=4, linewidth=0.8, capsize=1.5)
         )
-    ax.set_yticks(places, results.titles, fontsize=8)
+    ax.set_yticks(places, results.titles)
     ax.invert_yaxis()
     ax.set_xlim(0, 100)
     legend(figure, handles, [metric(name).title for name in _ABLATION])
@@ -139,17 +148,17 @@ def _dumbbells(results: Results, shown: Sequence[tuple[str, bool, list[Number]]]
     """Draw numbers of every variant on one line for each (name, is it bold, numbers)."""
     if not shown:
         return None
-    figure, ax = axes(title_of(results, title), label, "")
-    figure.set_size_inches(7, 1.7 + 0.28 * len(shown))
+    width = ONE_COLUMN if max(len(name) for name, _, _ in shown) <= 20 else TWO_COLUMNS
+    figure, ax = axes(title_of(results, title, width), label, "", width, 1.2 + 0.17 * len(shown))
     handles = []
     for i in range(len(results.variants)):
         values = [100 * n[i].mean if n[i].complete else math.nan for _, _, n in shown]
-        handles += ax.plot(values, range(len(shown)), linestyle="", marker=MARKERS[i], color=COLOURS[i], markersize=7, alpha=0.9)
+        handles += ax.plot(values, range(len(shown)), linestyle="", marker=MARKERS[i], color=COLOURS[i], markersize=4.5, alpha=0.9)
     for place, (_, _, numbers) in enumerate(shown):
         means = [100 * n.mean for n in numbers if n.complete]
         if means:
             ax.plot([min(means), max(means)], [place, place], color="0.6", linewidth=1.2, zorder=1)
-    ax.set_yticks(range(len(shown)), [label for label, _, _ in shown], fontsize=8)
+    ax.set_yticks(range(len(shown)), [label for label, _, _ in shown])
     for text, (_, positional, _) in zip(ax.get_yticklabels(), shown, strict=True):
         text.set_fontweight("bold" if positional else "normal")
     ax.set_ylim(len(shown) - 0.5, -0.5)
@@ -232,18 +241,18 @@ def _detection(results: Results) -> ExperimentReport:
 
 
 def _bars_of_scores(results: Results, names: list[str], means: list[Number]) -> Figure:
-    figure, ax = axes(title_of(results, "Detection of defective images, mean over categories"), "image AUROC (%)", "")
-    figure.set_size_inches(7, 1.3 + 0.34 * len(names))
+    title = title_of(results, "Detection of defective images, mean over categories")
+    figure, ax = axes(title, "image AUROC (%)", "", TWO_COLUMNS, 1.1 + 0.2 * len(names))
     values = [100 * n.mean if n.complete or (results.allow_partial and n.n) else 0.0 for n in means]
-    colours = [COLOURS[0] if "map" in name or name.startswith("anoseg") else COLOURS[1] for name in names]
-    colours = [COLOURS[2] if "joined" in name else colour for name, colour in zip(names, colours, strict=True)]
-    ax.barh(range(len(names)), values, color=colours, edgecolor="0.2", linewidth=0.4)
-    for place, (value, number) in enumerate(zip(values, means, strict=True)):
-        ax.text(value + 0.5, place, percent(number.mean) if value else DASH, va="center", fontsize=8)
-    ax.set_yticks(range(len(names)), names, fontsize=8)
-    ax.invert_yaxis()
     low = min([v for v in values if v], default=0.0)
-    ax.set_xlim(max(0.0, 10 * math.floor(low / 10 - 0.5)), 104)
+    left = max(0.0, 10 * math.floor(low / 10 - 0.5))
+    for place, (name, value, number) in enumerate(zip(names, values, means, strict=True)):
+        kind = 2 if "joined" in name else 0 if "map" in name or name.startswith("anoseg") else 1
+        ax.barh(place, value, **bar_style(kind))
+        ax.text(max(value, left) + 0.5, place, percent(number.mean) if value else DASH, va="center", fontsize=7)
+    ax.set_yticks(range(len(names)), names)
+    ax.invert_yaxis()
+    ax.set_xlim(left, 104)
     return figure
 
 

@@ -1,4 +1,8 @@
-"""The figures of a run: IoU over the threshold, ROC and PRO curves, bars per metric; each as PDF and PNG."""
+"""The figures of a run: IoU over the threshold, ROC and PRO curves, bars per metric; each as PDF and PNG.
+
+They are drawn at the width of one or of two columns of a paper, in letters that are read at that size, and what they compare is
+told apart by dashes, marks or hatches as well as by colour. The PDF has no title: a paper has captions.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from anoseg_bench.formatting import one_line
 from anoseg_bench.metrics import THRESHOLDS, metric
@@ -27,15 +33,31 @@ from anoseg_bench.store.files import write_by
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#F0E442"]
 DASHES: list[Any] = ["-", (0, (6, 2)), (0, (2, 1.5)), "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (10, 3)), (0, (1, 1))]
 MARKERS = "osD^PX<>"  # neither of THRESHOLD_MARKS
-BARS_PER_ROW = 36
+HATCHES = ["", "/////", ".....", "xxxxx", "\\\\\\\\\\", "-----", "ooo", "|||||", "+++++", "***"]
 THRESHOLD_MARKS = {"oracle": "*", "deployable": "v"}
+#: Widths in inches of one and of two columns of a paper, and bars that have room in them.
+ONE_COLUMN, TWO_COLUMNS = 3.3, 6.9
+BARS = {ONE_COLUMN: 18, TWO_COLUMNS: 48}
+#: Letters of 7 and 8 points, in fonts that printers take; names may hold dollar signs.
+STYLE: dict[Any, Any] = {
+    **{"text.parse_math": False, "pdf.fonttype": 42, "figure.dpi": 200, "hatch.linewidth": 0.5},
+    **dict.fromkeys(["font.size", "figure.titlesize", "axes.titlesize", "axes.labelsize"], 8),
+    **dict.fromkeys(["xtick.labelsize", "ytick.labelsize", "legend.fontsize"], 7),
+    **dict.fromkeys(["axes.linewidth", "grid.linewidth", "xtick.major.width", "ytick.major.width", "xtick.minor.width"], 0.6),
+}
 
 
 def save(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write a figure as PDF and PNG, the same bytes each time."""
-    pdf = write_by(folder / f"{name}.pdf", lambda file: figure.savefig(file, format="pdf", metadata={"CreationDate": None}))
+    """Write a figure as PNG and, without its title, as PDF, the same bytes each time."""
+    png = write_by(folder / f"{name}.png", lambda file: figure.savefig(file, metadata={"Software": None}))
     figure.set_layout_engine("none")  # laid out already
-    png = write_by(folder / f"{name}.png", lambda file: figure.savefig(file, dpi=130, metadata={"Software": None}))
+    width, height = figure.get_size_inches()
+    about = {"CreationDate": None, "Title": figure.get_suptitle().replace("\n", ", ")}
+    for title in figure.texts:
+        height = min(height, title.get_window_extent().y0 / figure.dpi)
+        title.set_visible(False)
+    page = Bbox([[0, 0], [width, height]])
+    pdf = write_by(folder / f"{name}.pdf", lambda file: figure.savefig(file, format="pdf", metadata=about, bbox_inches=page))
     return [pdf, png]
 
 
@@ -44,26 +66,35 @@ def _style(index: int) -> dict[str, Any]:
         "color": COLOURS[index % len(COLOURS)],
         "linestyle": DASHES[index % len(DASHES)],
         "marker": MARKERS[index % len(MARKERS)],
-        "linewidth": 1.6,
-        "markersize": 5,
+        "linewidth": 1.2,
+        "markersize": 3.5,
     }
 
 
-def title_of(results: Results, what: str) -> str:
-    """Return a figure's title, with dataset, profile and seeds."""
+def bar_style(index: int) -> dict[str, Any]:
+    """Return colour and hatch of bars; light lines on dark colours."""
+    colour = COLOURS[index % len(COLOURS)]
+    dark = float(np.dot(to_rgb(colour), (0.2126, 0.7152, 0.0722))) < 0.5
+    return {"color": colour, "hatch": HATCHES[index % len(HATCHES)], "edgecolor": "white" if dark else "black", "linewidth": 0.3}
+
+
+def title_of(results: Results, what: str, width: float = TWO_COLUMNS) -> str:
+    """Return the title of a figure of some width, with dataset, profile and seeds."""
     info = results.run.info
     seeds = f"{len(results.seeds)} seeds" if len(results.seeds) > 1 else f"seed {results.seeds[0]}"
     marks = f"; {MARK} on pretrained weights" if results.pretrained else ""
     text = f"{what}\n{one_line(info.dataset)}, {f'profile {info.profile}, ' if info.profile else ''}{seeds}{marks}"
-    return "\n".join("\n".join(textwrap.wrap(line, 90)) for line in text.split("\n"))
+    return "\n".join("\n".join(textwrap.wrap(line, int(16 * width))) for line in text.split("\n"))
 
 
 def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str]) -> None:
-    """Put the legend below the axes, in as many columns as fit; a leading underscore would hide a label."""
+    """Put the legend below the axes and make room for it, in as many columns as fit; a leading underscore would hide a label."""
     shown = [textwrap.shorten(one_line(label), 60, placeholder="…") for label in labels]
-    width = max(map(len, shown)) * 0.075 + 0.6
-    columns = max(1, min(len(shown), int(figure.get_figwidth() / width)))
-    figure.legend(handles, [" " * s.startswith("_") + s for s in shown], loc="outside lower center", ncols=columns, fontsize=8)
+    each = max(map(len, shown)) * 0.055 + 0.48
+    columns = max(1, min(len(shown), int(figure.get_figwidth() / each)))
+    figure.set_figheight(figure.get_figheight() + 0.05 + 0.14 * math.ceil(len(shown) / columns))
+    texts = [" " * s.startswith("_") + s for s in shown]
+    figure.legend(handles, texts, loc="outside lower center", ncols=columns, handlelength=2.6, borderpad=0.3, columnspacing=1.5)
 
 
 def _draw_curves(results: Results, ax: Axes, x: np.ndarray, block: np.ndarray, percent: bool) -> tuple[list[Any], list[str]]:
@@ -89,11 +120,11 @@ def _draw_curves(results: Results, ax: Axes, x: np.ndarray, block: np.ndarray, p
     return handles, labels
 
 
-def axes(title: str, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+def axes(title: str, xlabel: str, ylabel: str, width: float = ONE_COLUMN, height: float = 2.6) -> tuple[Figure, Axes]:
     """Return a figure with one pair of axes."""
-    figure = Figure(figsize=(7, 5), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     ax = figure.subplots()
-    ax.set_title(title, fontsize=10)
+    figure.suptitle(title)
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
     ax.grid(color="0.9")
@@ -118,8 +149,8 @@ def iou_figure(results: Results, members: list[int], what: str) -> Figure | None
     blocks = {axis: results.curves[axis][:, members] for axis in ("iou", "iou_fpr")}
     if not any(np.isfinite(block).any() for block in blocks.values()):
         return None
-    figure = Figure(figsize=(10, 4.6), layout="constrained")
-    figure.suptitle(title_of(results, f"IoU over the threshold, {what}{_band(results)}"), fontsize=10)
+    figure = Figure(figsize=(TWO_COLUMNS, 2.8), layout="constrained")
+    figure.suptitle(title_of(results, f"IoU over the threshold, {what}{_band(results)}"))
     panels = dict(zip(blocks, figure.subplots(1, 2, sharey=True), strict=True))
     handles: list[Any] = []
     labels: list[str] = []
@@ -138,7 +169,7 @@ def iou_figure(results: Results, members: list[int], what: str) -> Figure | None
             marked = [_mark(results, panels, i, members[0], which, marker) for i in range(len(results.variants))]
             if not any(marked):
                 continue
-            handles.append(panels["iou"].plot([], [], color="0.4", linestyle="", markersize=9, marker=marker)[0])
+            handles.append(panels["iou"].plot([], [], color="0.4", linestyle="", markersize=6, marker=marker)[0])
             labels.append(THRESHOLDS[which])
     legend(figure, handles, labels)
     return figure
@@ -161,8 +192,8 @@ def _mark(results: Results, panels: dict[str, Axes], variant: int, category: int
         for axis, x in places.items():
             if math.isfinite(x) and math.isfinite(height):
                 inside = min(max(x, GRIDS[axis][0]), GRIDS[axis][-1])
-                style = {"color": _style(variant)["color"], "markeredgecolor": "black", "markeredgewidth": 0.7}
-                panels[axis].plot(inside, height, marker=marker, markersize=9, clip_on=False, zorder=5, **style)
+                style = {"color": _style(variant)["color"], "markeredgecolor": "black", "markeredgewidth": 0.5}
+                panels[axis].plot(inside, height, marker=marker, markersize=6, clip_on=False, zorder=5, **style)
                 marked = True
     return marked
 
@@ -192,7 +223,7 @@ def rate_figure(results: Results, name: str) -> Figure | None:
     block, how = results.curves[name], RATES[name]
     if not np.isfinite(block).any():
         return None
-    title = title_of(results, f"{how.title} of pixels, mean over categories{_band(results)}")
+    title = title_of(results, f"{how.title} of pixels, mean over categories{_band(results)}", ONE_COLUMN)
     figure, ax = axes(title, how.xlabel, how.ylabel)
     keep = (GRIDS[name] >= 0.9 * how.low) & (GRIDS[name] <= 1.1 * how.high)
     x = GRIDS[name][keep]
@@ -213,25 +244,25 @@ def bar_figure(results: Results, name: str) -> Figure:
     count, everything = len(results.variants), range(len(results.categories))
     groups = [*((one_line(c), [i]) for i, c in enumerate(results.categories)), ("mean", list(everything))]
     numbers = [results.numbers(name, members) for _, members in groups]
-    rows = math.ceil(len(groups) * count / BARS_PER_ROW)
+    width = ONE_COLUMN if len(groups) * count <= BARS[ONE_COLUMN] else TWO_COLUMNS
+    rows = math.ceil(len(groups) / max(1, BARS[width] // count))
     per_row = math.ceil(len(groups) / rows)
-    width = min(11, max(5, 1.2 + 0.24 * count * per_row + 0.1 * per_row))
-    figure = Figure(figsize=(width, 1.2 + 2.3 * rows), layout="constrained")
+    figure = Figure(figsize=(width, 0.6 + 1.5 * rows), layout="constrained")
     axes = figure.subplots(rows, 1, squeeze=False)[:, 0]
     shown = [n for group in numbers for n in group]
     kept = "; (n/N): from n of N cells" if results.allow_partial else "; –: no value, or not from every cell"
     missing = "" if all(n.complete for n in shown) else kept
-    figure.suptitle(title_of(results, f"{metric(name).title}{missing}"), fontsize=10)
-    upright = count * per_row <= 10
-    top = max([1.0, *(100 * (n.mean + n.reach[1]) for n in shown if n.n)]) * (1.12 if upright else 1.3)
-    room = max(6, int(11 * width / per_row))
+    figure.suptitle(title_of(results, f"{metric(name).title}{missing}", width))
+    upright = count * per_row <= 4 * (width - 0.5)
+    top = max([1.0, *(100 * (n.high if math.isfinite(n.high) else n.mean) for n in shown if n.n)]) * (1.12 if upright else 1.3)
+    room = max(6, int(16 * width / per_row))
     for row, ax in enumerate(axes):
         part = slice(row * per_row, (row + 1) * per_row)
         ax.set_ylim(0, top)
         ax.set_yticks([tick for tick in ax.get_yticks() if tick <= min(100, top)])
         _bars(results, ax, numbers[part], upright)
         labels = ["\n".join(textwrap.wrap(g, room, max_lines=3, placeholder="…")) for g, _ in groups[part]]
-        ax.set_xticks(range(len(labels)), labels, fontsize=8)
+        ax.set_xticks(range(len(labels)), labels)
         ax.set_xlim(-0.5, per_row - 0.5)
         ax.set_ylabel("percent")
         ax.grid(axis="y", color="0.9")
@@ -244,17 +275,16 @@ def _bars(results: Results, ax: Axes, groups: list[list[Number]], upright: bool)
     count = len(results.variants)
     size, margin = 0.86 / count, 0.015 * ax.get_ylim()[1]
     for i in range(count):
+        numbers = [group[i] for group in groups]
         places = np.arange(len(groups)) + (i - (count - 1) / 2) * size
-        heights = [100 * g[i].mean if g[i].complete or (results.allow_partial and g[i].n) else 0.0 for g in groups]
-        ax.bar(places, heights, size * 0.92, color=COLOURS[i % len(COLOURS)], edgecolor="0.2", linewidth=0.4)
-        for place, height, number in zip(places, heights, (g[i] for g in groups), strict=True):
-            text, top = cell_text(number, results.allow_partial), height + margin
-            if math.isfinite(number.low):
-                below, above = (100 * reach for reach in number.reach)
-                ax.errorbar(place, height, [[below], [above]], color="0.2", linewidth=0.8, capsize=1.5)
-                text, top = percent(number.mean), top + above + margin
+        heights = np.array([100 * n.mean if n.complete or (results.allow_partial and n.n) else 0.0 for n in numbers])
+        reach = 100 * np.array([n.reach for n in numbers]).T
+        ax.bar(places, heights, size * 0.92, **bar_style(i))
+        ax.errorbar(places, heights, reach, linestyle="", color="0.3", linewidth=0.7, capsize=1.2, capthick=0.7)
+        for place, end, number in zip(places, heights + reach[1], numbers, strict=True):
+            text = percent(number.mean) if math.isfinite(number.low) else cell_text(number, results.allow_partial)
             turned = 0 if upright or text == DASH else 90
-            ax.text(place, top, text, ha="center", va="bottom", fontsize=7, rotation=turned)
+            ax.text(place, end + margin, text, ha="center", va="bottom", fontsize=7, rotation=turned)
 
 
 def write_plots(results: Results, folder: Path) -> list[Path]:

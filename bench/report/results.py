@@ -41,7 +41,7 @@ class Number:
     @property
     def reach(self) -> tuple[float, float]:
         """How far its interval reaches below and above it, 0 where there is none: what error bars show."""
-        return (self.mean - self.low, self.high - self.mean) if math.isfinite(self.low) else (0.0, 0.0)
+        return (max(0.0, self.mean - self.low), max(0.0, self.high - self.mean)) if math.isfinite(self.low) else (0.0, 0.0)
 
     @property
     def complete(self) -> bool:
