@@ -20,10 +20,12 @@ from anoseg_bench.report.gallery import write_gallery
 from anoseg_bench.report.page import write_page
 from anoseg_bench.report.paper import paper_table
 from anoseg_bench.report.paper_choice import PaperChoice
+from anoseg_bench.report.protocol import protocol_lines
 from anoseg_bench.report.published import published_table, reproduction_table
 from anoseg_bench.report.published_values import USUAL
 from anoseg_bench.report.render import Table, console, escape_markdown
 from anoseg_bench.report.results import Results, intervals_frame
+from anoseg_bench.report.verdict import decision_table
 from anoseg_bench.store.cells import Run
 from anoseg_bench.store.files import put_in_place, staged, write_file
 
@@ -31,7 +33,7 @@ __all__ = ["console_table", "write_report"]
 
 #: Tables of which there is one, by their file names.
 SINGLE = (
-    *("summary", "comparison", "paper", "robustness", "cost"),
+    *("decisions", "summary", "comparison", "paper", "robustness", "cost"),
     *("data", "masks", "shortcuts", "published", "reproduction"),
 )
 USUAL_PAPER = PaperChoice()
@@ -45,6 +47,7 @@ def table_sections(
     for taken in ("all", *SINGLE):
         names(taken)
     return {
+        "What to deploy": [decision_table(results, "decisions")],
         "The experiment": [experiment.table] if experiment else [],
         "Summary and comparison": [tables.summary_table(results), comparison_table(results)],
         "For a paper": [paper_table(results, published, paper)],
@@ -104,7 +107,11 @@ def write_tables(results: Results, sections: Mapping[str, Sequence[Table]], sent
     apart = said_apart(tables, reading)
     files = [path for table in tables for path in table.write(folder, apart)]
     files.append(write_file(folder / "all.tex", document(results, sections, sentences, reading)))
-    return [*files, write_file(folder / "findings.md", "".join(f"- {escape_markdown(s)}\n" for s in sentences))]
+    said = {"findings": sentences, "protocol": [f"{heading}: {text}" for heading, text in protocol_lines(results)]}
+    return [
+        *files,
+        *(write_file(folder / f"{name}.md", "".join(f"- {escape_markdown(s)}\n" for s in of)) for name, of in said.items()),
+    ]
 
 
 def _write(results: Results, folder: Path, published: Sequence[str], paper: PaperChoice) -> list[Path]:

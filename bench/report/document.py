@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from anoseg_bench.formatting import counted, one_line
+from anoseg_bench.report.protocol import protocol_lines
 from anoseg_bench.report.render import Table, typeset
 from anoseg_bench.report.results import Results
 
@@ -70,7 +71,9 @@ def document(results: Results, sections: Mapping[str, Sequence[Table]], sentence
         r"\section{Findings}",
         *_items(sentences),
         r"\section{How to read the tables}",
-        *_items([*reading, *shared_notes(tables, reading), *([f"Command: {one_line(info.command)}"] if info.command else [])]),
+        *_items([*reading, *shared_notes(tables, reading)]),
+        r"\section{Protocol}",
+        *_items([f"{heading}: {text}" for heading, text in protocol_lines(results)]),
     ]
     for title, section in sections.items():
         body += [rf"\section{{{typeset(title)}}}", *(rf"\input{{{table.name}.tex}}" for table in section)] if section else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from anoseg_bench import __version__
 from anoseg_bench.formatting import counted, one_line
 from anoseg_bench.report import notes
-from anoseg_bench.report.render import DASH, Line, Table, TableCell
+from anoseg_bench.report.render import DASH
 from anoseg_bench.report.results import Results
 
 CITE = f"AnoSeg bench {__version__}, a benchmark harness for anomaly segmentation"
@@ -68,9 +68,3 @@ def _counts(results: Results, category: str) -> str:
     return (
         f"{train}{counts.held_out} held out for thresholds, {counts.test_good} good and {counts.test_defective} defective to test"
     )
-
-
-def protocol_table(results: Results) -> Table:
-    """Return the protocol as a table."""
-    lines = [Line([TableCell(heading), TableCell(text)]) for heading, text in protocol_lines(results)]
-    return Table("protocol", "Protocol", ["", ""], lines)
