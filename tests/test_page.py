@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import math
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +22,7 @@ from PIL import Image
 from anoseg_bench.metrics import RATE_CURVE, VALUE_GRID
 from anoseg_bench.report import page as page_module
 from anoseg_bench.report.cache import PAGE
-from anoseg_bench.report.page import page_data, write_page
+from anoseg_bench.report.page import page_data, percent, write_page
 from anoseg_bench.report.published_values import published_numbers
 from anoseg_bench.report.results import Results
 from anoseg_bench.store.cells import Run
@@ -65,15 +69,46 @@ def browser() -> Iterator[Any]:
 class Opened:
     """The page in a tab, with what it asked for and complained of."""
 
-    def __init__(self, browser: Any, path: Path, **context: Any) -> None:
+    def __init__(self, browser: Any, path: Path, address: str = "", **context: Any) -> None:
         self.tab = browser.new_context(**{"viewport": {"width": 1200, "height": 800}, "offline": True} | context).new_page()
         self.complaints: list[str] = []
         self.requests: list[str] = []
         self.tab.on("console", lambda m: self.complaints.append(m.text) if m.type in ("error", "warning") else None)
         self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.tab.on("request", lambda request: self.requests.append(request.url))
-        self.tab.goto(path.as_uri())
+        self.tab.goto(f"{path.as_uri()}{address}")
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until all parts are drawn."""
         self.tab.wait_for_selector("body[data-ready=true]")
+
+    def choose(self, selector: str, **option: Any) -> None:
+        """Choose in a select, by value or label."""
+        self.tab.select_option(selector, **option)
+        self.settle()
+
+    def hide(self, method: str) -> None:
+        """Show a method no longer, or again."""
+        self.tab.click("#methods summary")
+        self.tab.locator("#methods-list label", has_text=method).locator("input").click()
+        self.tab.keyboard.press("Escape")
+        self.settle()
+
+    def address(self) -> str:
+        """Return what the address keeps."""
+        self.tab.wait_for_function("address() === location.hash.slice(1)")
+        return self.tab.evaluate("location.hash")
+
+    def column(self, table: str, name: str) -> dict[str, tuple[float, ...]]:
+        """Return a table's numbers of a name by its first column, with the ends of their intervals where there are."""
+        rows = self.tab.eval_on_selector_all(
+            f"{table} :is(tbody, tfoot) tr",
+            "(rows, name) => rows.map(r => [r.cells[0].textContent, [...r.cells].find(c => c.dataset.name === name)])"
+            ".filter(([, c]) => c).map(([row, c]) => [row, [c.dataset.value, c.dataset.low, c.dataset.high]])",
+            name,
+        )
+        return {row: tuple(float(v) if v else math.nan for v in values) for row, values in rows}
 
     def slide(self, index: int) -> None:
         """Move the slider."""
@@ -117,8 +152,9 @@ def stored_maps(run: Path, method: str, category: str) -> tuple[list[np.ndarray]
 @pytest.mark.parametrize("axis", ["value", "rate"])
 @pytest.mark.parametrize("category", ["plain", EVIL])
 def test_the_numbers_beside_the_slider_are_pythons(opened: Opened, run: Path, axis: str, category: str):
-    opened.tab.select_option("#explorer-category", label=category)
+    opened.choose("#category", label=category)
     opened.tab.check(f"input[name=axis][value={axis}]")
+    opened.settle()
     grid = {"value": VALUE_GRID, "rate": RATE_CURVE}[axis]
     assert int(opened.tab.get_attribute("#slider", "max")) == len(grid) - 1
     seen = set()
@@ -157,14 +193,40 @@ def test_masks_follow_the_slider(opened: Opened):
         )
         return [int(number) for number in found]
 
-    levels = []
+    levels: list[list[int]] = []
     for index in (0, 60, 120, 200):
         opened.slide(index)
         levels.append(positives())
     assert len(levels[0]) == 2 * len(opened.texts("#explorer-images .label")) > 4
     assert min(levels[0]) >= 40 * 48 - 2 and sum(levels[1]) > sum(levels[2]) > sum(levels[3])
-    opened.tab.select_option("#explorer-marks", label="random: oracle")
+    opened.choose("#explorer-marks", label="random: oracle")
     assert positives() != levels[3]
+
+
+def test_go_to_a_threshold_is_exact(opened: Opened, run: Path):
+    cell = Results(Run.load(run)).get("random", "plain", 0)
+    opened.choose("#category", label="plain")
+    for which in ("deployable", "oracle"):
+        opened.choose("#explorer-marks", label=f"random: {which}")
+        shown = opened.numbers()["random"]
+        for name, value in {
+            "t": f"threshold_{which}",
+            **{n: f"{n}_{which}" for n in ("iou", "f1", "precision", "recall", "fpr")},
+        }.items():
+            assert shown[name] == pytest.approx(cell.value(value), rel=1e-8, nan_ok=True)
+        assert f"random at its {which} threshold" in opened.texts("#slider-text")[0]
+
+
+def test_a_logit_axis_keeps_the_points(opened: Opened):
+    opened.slide(3)
+    before, low = opened.numbers(), float(opened.tab.input_value("#slider"))
+    opened.choose("#value-scale", value="logit")
+    assert opened.numbers() == before and float(opened.tab.input_value("#slider")) > 5 * low
+    opened.tab.focus("#slider")
+    opened.tab.keyboard.press("ArrowRight")
+    assert opened.numbers() != before
+    opened.tab.keyboard.press("ArrowLeft")
+    assert opened.numbers() == before
 
 
 def test_headings_sort(opened: Opened):
@@ -180,7 +242,7 @@ def test_headings_sort(opened: Opened):
     assert opened.tab.get_attribute("#overview-table thead th:nth-child(3)", "aria-sort") == "descending"
     heading.press("Enter")  # by keyboard, the other way
     assert column(3) == sorted(column(3)) != sorted(column(3), reverse=True)
-    opened.tab.select_option("#overview-category", label="plain")
+    opened.choose("#category", label="plain")
     assert column(3) == sorted(column(3)) and opened.texts("#overview-table tbody tr:last-child th") == ["pixel_stats"]
 
 
@@ -188,7 +250,13 @@ def test_the_overview_shows_the_runs_numbers(opened: Opened, run: Path):
     results = Results(Run.load(run))
     number = results.numbers("pixel_auroc", [0, 1])[0]
     shown = next(text for text in opened.texts("#overview-table tbody tr") if text.startswith("pixel_stats"))
-    assert shown.startswith(f"pixel_stats{100 * number.mean:.1f} ± {100 * number.half:.1f}")
+    assert shown.startswith(f"pixel_stats{percent(number.mean)} ({percent(number.low)}–{percent(number.high)})")
+    assert "±" not in opened.tab.inner_text("#overview-table") + opened.tab.inner_text("#decisions-table")
+
+
+@pytest.mark.parametrize("share, text", [(0.4625, "46.3"), (0.5765, "57.7"), (0.0005, "0.1"), (1.0, "100.0"), (0.99949, "99.9")])
+def test_page_and_python_round_alike(opened: Opened, share: float, text: str):
+    assert opened.tab.evaluate(f"percent({share})") == percent(share) == text
 
 
 @pytest.mark.parametrize("which", ["deployable", "oracle"])
@@ -200,9 +268,9 @@ def test_the_decisions_are_the_runs_numbers(opened: Opened, run: Path, which: st
         )
         return dict(rows)
 
-    opened.tab.select_option("#decisions-threshold", value=which)
+    opened.choose("#decisions-threshold", value=which)
     assert column("image_threshold") == {"pixel_stats": None, "random": None}  # categories have thresholds, means have none
-    opened.tab.select_option("#decisions-category", label="plain")
+    opened.choose("#category", label="plain")
     assert "Measured on 3 defective and 3 normal test images" in opened.texts("#decisions-note")[0]
     results = Results(Run.load(run))
     for name in ("image_recall", "image_fpr", "threshold", "iou", "normal_fpr"):
@@ -212,13 +280,12 @@ def test_the_decisions_are_the_runs_numbers(opened: Opened, run: Path, which: st
 
 
 def test_decisions_sort_and_change_category(opened: Opened):
-    opened.tab.select_option("#decisions-category", label="plain")
+    opened.choose("#category", label="plain")
     opened.tab.locator("#decisions-table th button", has_text="marked normal pixels").click()
-    opened.tab.select_option("#decisions-category", index=0)  # two columns fewer
-    assert len(opened.texts("#decisions-table tbody tr")) == 2 and opened.tab.locator("#decisions-table th[aria-sort]").count() == 0
+    opened.choose("#category", index=0)  # two columns fewer
+    assert len(opened.texts("#decisions-table tbody tr")) == 2
+    assert opened.texts("#decisions-table th[aria-sort=descending]") == ["marked normal pixels"]
     assert "Measured on 7 defective and 5 normal test images" in opened.texts("#decisions-note")[0]
-    opened.tab.locator("#decisions-table th button", has_text="IoU").click()
-    assert opened.tab.locator("#decisions-table th[aria-sort=descending]").count() == 1
 
 
 def test_the_page_says_what_the_tables_footnotes_say(opened: Opened):
@@ -239,7 +306,7 @@ def test_published_numbers_stay_below_and_are_not_ranked(browser: Any, tmp_path:
         page.tab.locator("#overview-table th button", has_text="Pixel AUROC").click()
     mean = page.texts("#overview-table tfoot tr:first-child td")[0]
     assert mean == f"{(known['bottle'] + known['grid']) / 2:.1f}"
-    page.tab.select_option("#overview-category", label="grid")
+    page.choose("#category", label="grid")
     assert page.texts("#overview-table tfoot tr:first-child td")[0] == f"{known['grid']:.1f}"
     best = [page.tab.locator(f"#overview-table {part} .best").count() for part in ("tfoot", "tbody")]
     assert best[0] == 0 < best[1]
@@ -249,18 +316,34 @@ def test_published_numbers_stay_below_and_are_not_ranked(browser: Any, tmp_path:
 
 
 def test_the_gallery_filters_and_shows_the_worst_first(opened: Opened, run: Path):
-    opened.tab.select_option("#gallery-category", value="all")
     assert len(opened.texts("#gallery-cards .card")) == 6 + 6
-    opened.tab.select_option("#gallery-category", label=EVIL)
-    opened.tab.select_option("#gallery-defect", label="<b>dark")
+    opened.choose("#category", label=EVIL)
+    opened.choose("#gallery-defect", label="<b>dark")
     assert [re.split(": ", text)[0] for text in opened.texts("#gallery-cards .about")] == [f"{EVIL}, <b>dark"] * 2
-    opened.tab.select_option("#gallery-defect", label="all")
-    opened.tab.select_option("#gallery-method", label="random")
+    opened.choose("#gallery-defect", label="all")
+    opened.choose("#gallery-method", label="random")
     data = page_data(Results(Run.load(run)))
     shown = next(c for c in data["categories"] if c["name"] == EVIL)["images"]
     bad = sorted((image for image in shown if image["defect"] != "good"), key=lambda image: image["iou"][1])
     names = opened.tab.eval_on_selector_all("#gallery-cards .card", "cards => cards.map(c => c.dataset.image)")
     assert names[: len(bad)] == [image["name"] for image in bad] and len(names) == len(bad) + 2
+
+
+def test_maps_lie_over_the_picture_with_the_threshold_in_the_middle_of_their_bar(opened: Opened):
+    def colours(selector: str) -> list[list[int]]:
+        return opened.tab.eval_on_selector(
+            selector,
+            "c => { const d = c.getContext('2d').getImageData(0, 0, c.width, 1).data; return [...Array(c.width).keys()].map(i => [...d.slice(4 * i, 4 * i + 3)]); }",
+        )
+
+    before = colours("#gallery-cards canvas.colours")
+    opened.choose("#gallery-show", value="overlay")
+    bar = colours("#gallery-cards canvas.colours")
+    cyan = [i for i, colour in enumerate(bar) if colour == [0, 229, 255]]
+    assert cyan and abs(cyan[0] - len(bar) / 2) <= 1 and bar != before
+    below, above = bar[cyan[0] - 4], bar[cyan[0] + 4]
+    assert below[2] > below[0] and above[0] > above[2]  # bluish below, yellow to red above
+    assert len(opened.texts("#gallery-cards .panel:nth-child(3) .scale span")) == 3 * 12
 
 
 def test_works_by_keyboard(opened: Opened):
@@ -272,6 +355,11 @@ def test_works_by_keyboard(opened: Opened):
     opened.tab.focus("#gallery-cards button")
     opened.tab.keyboard.press("Enter")
     opened.tab.wait_for_selector("dialog[open] .panel canvas")
+    first = opened.texts("#large-title")
+    opened.tab.keyboard.press("ArrowRight")
+    assert opened.texts("#large-title") != first and opened.texts("#large-count") == ["2 of 12"]
+    opened.tab.click("#large-previous")
+    assert opened.texts("#large-title") == first and opened.tab.is_disabled("#large-previous")
     opened.tab.keyboard.press("Escape")
     assert opened.tab.locator("dialog[open]").count() == 0
     nameless = "n => !n.labels?.length && !n.ariaLabel && !n.textContent"
@@ -279,11 +367,10 @@ def test_works_by_keyboard(opened: Opened):
 
 
 def test_names_from_outside_are_shown_and_never_run(opened: Opened):
-    assert EVIL in opened.texts("#explorer-category option")
-    opened.tab.select_option("#defects-category", label=EVIL)
-    assert "<b>dark" in opened.texts("#defects-table tbody th")
-    for section in ("explorer", "gallery", "curves"):
-        opened.tab.select_option(f"#{section}-category", label=EVIL)
+    assert EVIL in opened.texts("#category option")
+    opened.choose("#category", label=EVIL)
+    assert "<b>dark" in opened.texts("#defects-table tbody th") and f"{EVIL}: <b>dark" in opened.texts("#wins-list tbody th")
+    opened.tab.click("#gallery-cards button")
     assert opened.tab.locator("img, b").count() == 0
     assert opened.tab.title() != "hacked"
 
@@ -316,9 +403,9 @@ def test_several_seeds_and_a_failed_cell(browser: Any, run: Path, tmp_path: Path
     several.path.mkdir()
     page = Opened(browser, write_page(Results(several), ["Something."]))
     assert page.complaints == []
-    shown = {text.split("–")[0]: text for text in page.texts("#overview-table tbody tr")}
-    assert any("(3/4)" in text for text in shown.values()) and any(text.startswith("pixel_stats") for text in shown)
-    page.tab.select_option("#overview-category", label="plain")
+    shown = page.texts("#overview-table tbody tr")
+    assert any("(3/4)" in text for text in shown) and any(text.startswith("pixel_stats") for text in shown)
+    page.choose("#category", label="plain")
     assert not any("/2)" in text for text in page.texts("#overview-table tbody tr:first-child td:nth-child(2)"))
     assert "failed: its process ended" in page.texts("#provenance-table td")
     assert len(page.texts("#provenance-table tbody tr")) == 8
@@ -335,6 +422,6 @@ def test_a_page_without_results_says_so(browser: Any, run: Path, tmp_path: Path)
     broken.path.mkdir()
     page = Opened(browser, write_page(Results(broken), ["Nothing."]))
     assert page.complaints == [] and page.texts("main li")[0] == "Nothing."
-    page.tab.click("summary")
+    page.tab.click("#cells summary")
     assert "failed: <b>no such image" in page.texts("#provenance-table td")
     page.tab.context.close()

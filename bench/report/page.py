@@ -34,8 +34,10 @@ from anoseg_bench.report.gallery import Column, choose
 from anoseg_bench.report.plots import COLOURS
 from anoseg_bench.report.published import beside, mean_text, sources
 from anoseg_bench.report.published_values import Published
+from anoseg_bench.report.render import DASH
 from anoseg_bench.report.results import Number, Results
 from anoseg_bench.report.tables import MAIN, SUMMARY
+from anoseg_bench.report.wins import wins
 from anoseg_bench.store.cells import CellResult
 from anoseg_bench.store.files import write_file
 from anoseg_bench.store.records import DataReport
@@ -45,10 +47,14 @@ HERE = Path(__file__).parent
 CATEGORY_BYTES, ALL_BYTES = 1_100_000, 12_500_000
 #: Longest side of pictures, px, and the quality of those of images.
 SIDE, QUALITY = 144, 82
+#: Sides of the pictures of the page without scripts, px, and their quality.
+STATIC_SIDE, STATIC_QUALITY = 96, 70
 #: Points of a training curve.
 CURVE_POINTS = 60
 AXES = {"value": VALUE_GRID, "rate": RATE_CURVE}
-DEFECT_METRICS = ("pixel_auroc", "aupro_0.3", "image_auroc", "recall_deployable")
+DEFECT_METRICS = ("pixel_auroc", "aupro_0.3", "image_auroc", "image_recall_deployable", "recall_deployable")
+#: The metrics by which methods are held against each other, beside the main ones.
+WINS_TOO = ("image_recall_deployable", "recall_deployable")
 #: What happens at a threshold: name (of the evaluation, with ``_oracle`` or ``_deployable`` behind it), heading, meaning.
 DECISIONS = [
     {"name": name, "title": title, "about": about}
@@ -78,8 +84,11 @@ def write_page(results: Results, sentences: Sequence[str], published: Sequence[s
     published : sequence of str
         Published methods whose numbers stand below the run's.
     """
-    script, style = ((HERE / f"page.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
-    content = json.dumps(_clean(page_data(results, published)), ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    script = "".join(path.read_text(encoding="utf-8") for path in sorted(HERE.glob("page.*.js")))
+    style = (HERE / "page.css").read_text(encoding="utf-8")
+    shown = page_data(results, published)
+    static = _static(shown)
+    content = json.dumps(_clean(shown), ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     own = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style)]
     info = results.run.info
     size = f"{counted(len(results.variants), 'method')}, {counted(len(results.categories), 'category', 'categories')}"
@@ -93,6 +102,7 @@ def write_page(results: Results, sentences: Sequence[str], published: Sequence[s
         command=html.escape(info.command),
         style=style,
         script=script,
+        static=static,
         data=content,
     )
     return write_file((folder or results.run.path) / PAGE, page)
@@ -109,7 +119,8 @@ def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]
         "variants": results.titles,
         "scaled": [variant in results.scaled for variant in results.variants],
         "colours": COLOURS,
-        "heat": _heat(),
+        "heat": _colours("magma", 64),
+        "diverging": _colours("RdYlBu_r", 65),
         "axes": {name: grid for name, grid in AXES.items()} | {name: GRIDS[name] for name in ("roc", "pro", "precision")},
         "metrics": [{"name": n, "title": metric(n).title, "definition": metric(n).definition} for n in summary],
         "decisions": DECISIONS,
@@ -133,6 +144,8 @@ def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]
             *dict.fromkeys(note for columns in beside_them.values() for note in sources(columns)),
         ],
         "images": _of_images(results.run.info.data),
+        "defect_metrics": [{"name": n, "title": metric(n).title} for n in DEFECT_METRICS],
+        "wins": _wins(results),
         "ranks": _ranks(results),
         "costs": _costs(results),
         "categories": [_category(results, c, room) for c in everything],
@@ -179,9 +192,14 @@ def _clean(value: Any) -> Any:
     return value
 
 
-def _heat() -> list[str]:
-    """Return the colours of maps, from low to high."""
-    return [matplotlib.colors.to_hex(colour) for colour in matplotlib.colormaps["magma"](np.linspace(0, 1, 64))]
+def _colours(name: str, number: int) -> list[str]:
+    """Return the colours of a scale, from low to high."""
+    return [matplotlib.colors.to_hex(colour) for colour in matplotlib.colormaps[name](np.linspace(0, 1, number))]
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """Return a share as percent, halves rounded up as the page's script does."""
+    return f"{math.floor(round(value * 10 ** (digits + 2), 6) + 0.5) / 10**digits:.{digits}f}" if math.isfinite(value) else DASH
 
 
 def _numbers(numbers: Sequence[Number]) -> list[dict[str, Any]]:
@@ -203,6 +221,21 @@ def _published(beside_them: dict[str, dict[str, dict[str, Published]]], categori
             "texts": {metric: mean_text(c[method], categories) for metric, c in beside_them.items() if method in c},
         }
         for method in methods
+    ]
+
+
+def _wins(results: Results) -> list[dict[str, Any]]:
+    """Return what methods are to each other by metric and place; the ends of differences in tenths of a percent, null if undefined."""
+    names = [name for name in (*MAIN, *WINS_TOO) if name in results.metrics or name in WINS_TOO]
+    return [
+        {
+            "name": of.metric,
+            "title": metric(of.metric).title,
+            "by_defect": metric(of.metric).by_defect,
+            "outcomes": of.outcomes,
+            "differences": np.round(1000 * of.differences).reshape(len(of.places), -1),
+        }
+        for of in wins(results, names)
     ]
 
 
@@ -235,8 +268,9 @@ def _category(results: Results, number: int, room: int) -> dict[str, Any]:
         view["curves"][curve] = [np.round(b.mean(axis=0), 4) if np.isfinite(b).all() else None for b in seeds]
     seed, cells = results.shown(name)
     if any(cells.values()):
-        view["seed"] = seed
-        view["cells"] = [_cell(cell) if cell else None for cell in cells.values()]
+        items = next(cell.record.items for cell in cells.values() if cell)
+        view |= {"seed": seed, "names": [one_line(n) for n, _ in items], "defectOf": [one_line(d) for _, d in items]}
+        view["cells"] = [_cell(cell, items) if cell else None for cell in cells.values()]
         view["images"] = _images(results, cells, room)
     return view
 
@@ -253,10 +287,10 @@ def _defects(results: Results, number: int) -> list[dict[str, Any]]:
     ]
 
 
-def _cell(cell: CellResult) -> dict[str, Any]:
-    """Return a cell's counts at the kept thresholds of both axes, its own thresholds and its training curve."""
+def _cell(cell: CellResult, items: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Return a cell's counts at the kept thresholds of both axes, its own thresholds, image scores and training curve."""
     record = cell.record
-    view: dict[str, Any] = {"axes": {}, "marks": {}, "training": _thinned(record.training_curve)}
+    view: dict[str, Any] = {"axes": {}, "marks": {}, "training": _thinned(record.training_curve), "scores": _scores(cell, items)}
     with opened(cell) as arrays:
         if "positives" not in arrays:
             return view
@@ -283,6 +317,27 @@ def _cell(cell: CellResult) -> dict[str, Any]:
         }
         view["marks"][which] = {"t": threshold, "at": at} | {n: cell.value(f"{n}_{which}") for n in AT_MARK}
     return view
+
+
+def _scores(cell: CellResult, items: Sequence[Sequence[str]]) -> dict[str, Any] | None:
+    """Return a cell's image scores; None where it has none of these images.
+
+    Scores and image thresholds are ranks among `levels`, so that which images reach which threshold is exact whatever the digits.
+    """
+    with opened(cell) as arrays:
+        if "score" not in arrays or len(arrays["score"]) != len(items) or cell.record.items != items:
+            return None
+        scores = arrays["score"].astype(np.float64)
+        held_out = arrays["held_out_score"].astype(np.float64) if "held_out_score" in arrays else np.empty(0)
+    own = {which: cell.value(f"image_threshold_{which}") for which in ("deployable", "oracle")}
+    own = {which: threshold for which, threshold in own.items() if math.isfinite(threshold)}
+    levels = np.unique(np.concatenate([scores, [*own.values()]]))
+    return {
+        "levels": levels,
+        "rank": np.searchsorted(levels, scores),
+        "marks": {which: np.searchsorted(levels, threshold) for which, threshold in own.items()},
+        "held_out": [float(f"{score:.5g}") for score in held_out],
+    }
 
 
 def _thinned(curve: Sequence[Sequence[float]]) -> list[list[float]]:
@@ -352,6 +407,7 @@ def _picture(
     ]
     mask = Image.fromarray(previews[f"mask/{i}"]).resize(size, Image.Resampling.BOX).point(lambda v: 255 * (v > 127))
     return {
+        "index": i,
         "name": one_line(item[0]),
         "defect": one_line(item[1]),
         "iou": [float(c.iou[i]) if i < len(c.iou) else math.nan for c in columns],
@@ -386,6 +442,73 @@ def _uri(image: Image.Image, kind: str, **options: Any) -> str:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+# --- without scripts ----------------------------------------------------------------------------------------------------
+
+
+def _static(shown: Mapping[str, Any]) -> str:
+    """Return the main tables, and one picture of each category, as HTML for browsers that run no scripts."""
+    parts = []
+    for view in shown["overview"]:
+        name = html.escape(view["category"] or f"All {len(shown['categories'])} categories, means")
+        of_metrics = {m["title"]: [_interval(n) for n in view["numbers"][m["name"]]] for m in shown["metrics"]}
+        found = view["decisions"]["deployable"]
+        at = {d["title"]: [_interval(n, d["name"]) for n in found[d["name"]]] for d in DECISIONS if d["name"] in found}
+        parts += [f"<h2>{name}</h2>", _table("Numbers (%) with 95 % intervals", shown["variants"], of_metrics)]
+        parts.append(_table("At the deployable thresholds (%; thresholds in units of score and map)", shown["variants"], at))
+        parts += [_strip(c, shown["variants"], shown["heat"]) for c in shown["categories"] if c["name"] == view["category"]]
+    return "\n".join(parts)
+
+
+def _table(title: str, names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> str:
+    rows = [[name, *(column[v] for column in columns.values())] for v, name in enumerate(names)]
+    head = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in ["method", *columns])
+    body = ("".join(f"<td>{html.escape(text)}</td>" for text in row[1:]) for row in rows)
+    lines = "".join(f'<tr><th scope="row">{html.escape(row[0])}</th>{cells}</tr>' for row, cells in zip(rows, body, strict=True))
+    return f'<div class="scroll"><table><caption>{html.escape(title)}</caption><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+
+
+def _interval(number: Mapping[str, Any], name: str = "") -> str:
+    """Return a number of the page with its interval as text; thresholds as they are."""
+    if not math.isfinite(number["mean"]) or number["n"] < number["total"]:
+        return DASH
+    if name.endswith("threshold"):
+        return f"{number['mean']:.6g}"
+    digits = 2 if name == "normal_fpr" else 1
+    mean, low, high = (percent(number[part], digits) for part in ("mean", "low", "high"))
+    return f"{mean} ({low}–{high})" if math.isfinite(number["low"]) else mean
+
+
+def _strip(category: Mapping[str, Any], names: Sequence[str], heat: Sequence[str]) -> str:
+    """Return the first picture of a category beside its mask and the maps of all methods, in one small picture."""
+    if not category["images"]:
+        return ""
+    first = category["images"][0]
+    pictures = first["pictures"]
+    parts = [_opened(pictures["image"]), _opened(pictures["mask"])]
+    colours = np.array([[int(h[i : i + 2], 16) for i in (1, 3, 5)] for h in heat], np.uint8)
+    with_map = [(name, uri) for name, uri in zip(names, pictures["maps"], strict=True) if uri]
+    for _, uri in with_map:
+        levels = np.asarray(_opened(uri))[..., 0].astype(np.int64)
+        parts.append(Image.fromarray(colours[np.round(levels / len(VALUE_GRID) * (len(colours) - 1)).astype(np.int64)]))
+    for part in parts:
+        part.thumbnail((STATIC_SIDE, STATIC_SIDE), Image.Resampling.BOX)
+    width, height = parts[0].size
+    strip = Image.new("RGB", (len(parts) * (width + 4) - 4, height), "white")
+    for k, part in enumerate(parts):
+        strip.paste(part, (k * (width + 4), 0))
+    label = (
+        f"{first['defect']}: {first['name']}. From left to right: image, mask, maps of {', '.join(name for name, _ in with_map)}"
+    )
+    text = html.escape(label, quote=True)
+    return (
+        f'<figure><img src="{_uri(strip, "JPEG", quality=STATIC_QUALITY)}" alt="{text}"><figcaption>{text}.</figcaption></figure>'
+    )
+
+
+def _opened(uri: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(uri.split(",", 1)[1]))).convert("RGB")
 
 
 # --- where everything comes from ----------------------------------------------------------------------------------------
