@@ -4,11 +4,8 @@ document.documentElement.classList.add("js");
 const $ = (id) => document.getElementById(id);
 const known = (x) => x !== null && x !== undefined;
 /* The one rule of rounding, the same in Python: halves go up. */
-const rounded = (x, digits) => (Math.floor(Number((x * 10 ** digits).toFixed(6)) + 0.5) / 10 ** digits).toFixed(digits).replace("-", "−");
-const percent = (x, digits = 1) => {
-  if (!known(x)) return "–";
-  return (Math.floor(Number((x * 10 ** (digits + 2)).toFixed(6)) + 0.5) / 10 ** digits).toFixed(digits).replace("-", "−");
-};
+const rounded = (x, digits) => (Math.floor(Number((x * 10 ** digits).toFixed(6)) + 0.5) / 10 ** digits + 0).toFixed(digits).replace("-", "−");
+const percent = (x, digits = 1) => (known(x) ? rounded(100 * x, digits) : "–");
 const finely = (x) => percent(x, 2);
 const short = (x) => (!known(x) ? "–" : Math.abs(x) >= 100 ? x.toFixed(0) : String(Number(x.toPrecision(3)))).replace("-", "−");
 const brief = (x) => (x !== 0 && Math.abs(x) < 0.001 ? x.toExponential(0).replaceAll("-", "−") : Math.abs(x) >= 100 ? x.toFixed(0) : String(Number(x.toPrecision(2)))); // on scales

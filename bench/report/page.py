@@ -34,8 +34,8 @@ from anoseg_bench.report.gallery import Column, choose
 from anoseg_bench.report.plots import COLOURS
 from anoseg_bench.report.published import beside, mean_text, sources
 from anoseg_bench.report.published_values import Published
-from anoseg_bench.report.render import DASH
 from anoseg_bench.report.results import Number, Results
+from anoseg_bench.report.static import without_scripts
 from anoseg_bench.report.tables import MAIN, SUMMARY
 from anoseg_bench.report.wins import wins
 from anoseg_bench.store.cells import CellResult
@@ -43,12 +43,10 @@ from anoseg_bench.store.files import write_file
 from anoseg_bench.store.records import DataReport
 
 HERE = Path(__file__).parent
-#: Bytes that the pictures of a category may take in the page, and those of all categories.
-CATEGORY_BYTES, ALL_BYTES = 1_100_000, 12_500_000
+#: Bytes that the pictures of a category may take in the page, and all of its data; what stands there without scripts comes atop.
+CATEGORY_BYTES, DATA_BYTES = 1_100_000, 14_200_000
 #: Longest side of pictures, px, and the quality of those of images.
 SIDE, QUALITY = 144, 82
-#: Sides of the pictures of the page without scripts, px, and their quality.
-STATIC_SIDE, STATIC_QUALITY = 96, 70
 #: Points of a training curve.
 CURVE_POINTS = 60
 AXES = {"value": VALUE_GRID, "rate": RATE_CURVE}
@@ -87,8 +85,6 @@ def write_page(results: Results, sentences: Sequence[str], published: Sequence[s
     script = "".join(path.read_text(encoding="utf-8") for path in sorted(HERE.glob("page.*.js")))
     style = (HERE / "page.css").read_text(encoding="utf-8")
     shown = page_data(results, published)
-    static = _static(shown)
-    content = json.dumps(_clean(shown), ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
     own = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style)]
     info = results.run.info
     size = f"{counted(len(results.variants), 'method')}, {counted(len(results.categories), 'category', 'categories')}"
@@ -102,8 +98,8 @@ def write_page(results: Results, sentences: Sequence[str], published: Sequence[s
         command=html.escape(info.command),
         style=style,
         script=script,
-        static=static,
-        data=content,
+        static=without_scripts(shown),
+        data=_json(shown).replace("<", "\\u003c"),
     )
     return write_file((folder or results.run.path) / PAGE, page)
 
@@ -111,11 +107,10 @@ def write_page(results: Results, sentences: Sequence[str], published: Sequence[s
 def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]:
     """Return all that the page's script shows, ready for JSON."""
     everything = list(range(len(results.categories)))
-    room = min(CATEGORY_BYTES, ALL_BYTES // max(1, len(everything)))
     several = [("", everything)] if len(everything) != 1 else []
     summary = [name for name in results.metrics if name in SUMMARY]
     beside_them = {name: beside(results, name, published) for name in summary}
-    return {
+    shown = {
         "variants": results.titles,
         "scaled": [variant in results.scaled for variant in results.variants],
         "colours": COLOURS,
@@ -148,12 +143,16 @@ def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]
         "wins": _wins(results),
         "ranks": _ranks(results),
         "costs": _costs(results),
-        "categories": [_category(results, c, room) for c in everything],
+        "categories": [_category(results, c) for c in everything],
         "cells": _provenance(results),
         "good": GOOD,
         "partial": results.allow_partial,
         "seeds": results.seeds,
     }
+    left = DATA_BYTES - len(_json(shown).encode())
+    for name, category in zip(results.categories, shown["categories"], strict=True):
+        category["images"] = _images(results, results.shown(name)[1], min(CATEGORY_BYTES, left // len(everything)))
+    return shown
 
 
 def _of_images(report: DataReport | None) -> dict[str, Any] | None:
@@ -177,6 +176,10 @@ def _of_images(report: DataReport | None) -> dict[str, Any] | None:
     return {"tables": shown, "findings": findings, "notes": of_counts, "said": report.note.text if report.note else ""}
 
 
+def _json(value: Any) -> str:
+    return json.dumps(_clean(value), ensure_ascii=False, separators=(",", ":"))
+
+
 def _clean(value: Any) -> Any:
     """Return a value as plain JSON: arrays as lists, numbers with what digits they need, null for what is not finite."""
     if isinstance(value, Mapping):
@@ -195,11 +198,6 @@ def _clean(value: Any) -> Any:
 def _colours(name: str, number: int) -> list[str]:
     """Return the colours of a scale, from low to high."""
     return [matplotlib.colors.to_hex(colour) for colour in matplotlib.colormaps[name](np.linspace(0, 1, number))]
-
-
-def percent(value: float, digits: int = 1) -> str:
-    """Return a share as percent, halves rounded up as the page's script does."""
-    return f"{math.floor(round(value * 10 ** (digits + 2), 6) + 0.5) / 10**digits:.{digits}f}" if math.isfinite(value) else DASH
 
 
 def _numbers(numbers: Sequence[Number]) -> list[dict[str, Any]]:
@@ -225,7 +223,7 @@ def _published(beside_them: dict[str, dict[str, dict[str, Published]]], categori
 
 
 def _wins(results: Results) -> list[dict[str, Any]]:
-    """Return what methods are to each other by metric and place; the ends of differences in tenths of a percent, null if undefined."""
+    """Return the comparisons by metric and place; the ends of differences in tenths of a percent, null where undefined."""
     names = [name for name in (*MAIN, *WINS_TOO) if name in results.metrics or name in WINS_TOO]
     return [
         {
@@ -260,7 +258,7 @@ def _costs(results: Results) -> list[dict[str, Any]]:
     return views
 
 
-def _category(results: Results, number: int, room: int) -> dict[str, Any]:
+def _category(results: Results, number: int) -> dict[str, Any]:
     name = results.categories[number]
     view: dict[str, Any] = {"name": one_line(name), "defects": _defects(results, number), "cells": [], "images": [], "curves": {}}
     for curve, block in results.curves.items():
@@ -271,7 +269,6 @@ def _category(results: Results, number: int, room: int) -> dict[str, Any]:
         items = next(cell.record.items for cell in cells.values() if cell)
         view |= {"seed": seed, "names": [one_line(n) for n, _ in items], "defectOf": [one_line(d) for _, d in items]}
         view["cells"] = [_cell(cell, items) if cell else None for cell in cells.values()]
-        view["images"] = _images(results, cells, room)
     return view
 
 
@@ -353,10 +350,10 @@ def _thinned(curve: Sequence[Sequence[float]]) -> list[list[float]]:
 
 def _images(results: Results, cells: Mapping[str, CellResult | None], room: int) -> list[dict[str, Any]]:
     """Return test images with the maps of all variants: examples and worst cases first, then what fits into the room."""
-    record = next(cell.record for cell in cells.values() if cell)
-    path, items = results.run.store.previews(record.content), record.items
-    if not path.is_file():
+    record = next((cell.record for cell in cells.values() if cell), None)
+    if record is None or not (path := results.run.store.previews(record.content)).is_file():
         return []
+    items = record.items
     columns = [Column.read(title, cell) for title, cell in zip(results.titles, cells.values(), strict=True)]
     thresholds = [_thresholds(cell) for cell in cells.values()]
     order = [*(chosen := choose(items, columns)), *_interleaved(items, chosen)]
@@ -442,73 +439,6 @@ def _uri(image: Image.Image, kind: str, **options: Any) -> str:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-# --- without scripts ----------------------------------------------------------------------------------------------------
-
-
-def _static(shown: Mapping[str, Any]) -> str:
-    """Return the main tables, and one picture of each category, as HTML for browsers that run no scripts."""
-    parts = []
-    for view in shown["overview"]:
-        name = html.escape(view["category"] or f"All {len(shown['categories'])} categories, means")
-        of_metrics = {m["title"]: [_interval(n) for n in view["numbers"][m["name"]]] for m in shown["metrics"]}
-        found = view["decisions"]["deployable"]
-        at = {d["title"]: [_interval(n, d["name"]) for n in found[d["name"]]] for d in DECISIONS if d["name"] in found}
-        parts += [f"<h2>{name}</h2>", _table("Numbers (%) with 95 % intervals", shown["variants"], of_metrics)]
-        parts.append(_table("At the deployable thresholds (%; thresholds in units of score and map)", shown["variants"], at))
-        parts += [_strip(c, shown["variants"], shown["heat"]) for c in shown["categories"] if c["name"] == view["category"]]
-    return "\n".join(parts)
-
-
-def _table(title: str, names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> str:
-    rows = [[name, *(column[v] for column in columns.values())] for v, name in enumerate(names)]
-    head = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in ["method", *columns])
-    body = ("".join(f"<td>{html.escape(text)}</td>" for text in row[1:]) for row in rows)
-    lines = "".join(f'<tr><th scope="row">{html.escape(row[0])}</th>{cells}</tr>' for row, cells in zip(rows, body, strict=True))
-    return f'<div class="scroll"><table><caption>{html.escape(title)}</caption><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
-
-
-def _interval(number: Mapping[str, Any], name: str = "") -> str:
-    """Return a number of the page with its interval as text; thresholds as they are."""
-    if not math.isfinite(number["mean"]) or number["n"] < number["total"]:
-        return DASH
-    if name.endswith("threshold"):
-        return f"{number['mean']:.6g}"
-    digits = 2 if name == "normal_fpr" else 1
-    mean, low, high = (percent(number[part], digits) for part in ("mean", "low", "high"))
-    return f"{mean} ({low}–{high})" if math.isfinite(number["low"]) else mean
-
-
-def _strip(category: Mapping[str, Any], names: Sequence[str], heat: Sequence[str]) -> str:
-    """Return the first picture of a category beside its mask and the maps of all methods, in one small picture."""
-    if not category["images"]:
-        return ""
-    first = category["images"][0]
-    pictures = first["pictures"]
-    parts = [_opened(pictures["image"]), _opened(pictures["mask"])]
-    colours = np.array([[int(h[i : i + 2], 16) for i in (1, 3, 5)] for h in heat], np.uint8)
-    with_map = [(name, uri) for name, uri in zip(names, pictures["maps"], strict=True) if uri]
-    for _, uri in with_map:
-        levels = np.asarray(_opened(uri))[..., 0].astype(np.int64)
-        parts.append(Image.fromarray(colours[np.round(levels / len(VALUE_GRID) * (len(colours) - 1)).astype(np.int64)]))
-    for part in parts:
-        part.thumbnail((STATIC_SIDE, STATIC_SIDE), Image.Resampling.BOX)
-    width, height = parts[0].size
-    strip = Image.new("RGB", (len(parts) * (width + 4) - 4, height), "white")
-    for k, part in enumerate(parts):
-        strip.paste(part, (k * (width + 4), 0))
-    label = (
-        f"{first['defect']}: {first['name']}. From left to right: image, mask, maps of {', '.join(name for name, _ in with_map)}"
-    )
-    text = html.escape(label, quote=True)
-    return (
-        f'<figure><img src="{_uri(strip, "JPEG", quality=STATIC_QUALITY)}" alt="{text}"><figcaption>{text}.</figcaption></figure>'
-    )
-
-
-def _opened(uri: str) -> Image.Image:
-    return Image.open(io.BytesIO(base64.b64decode(uri.split(",", 1)[1]))).convert("RGB")
 
 
 # --- where everything comes from ----------------------------------------------------------------------------------------

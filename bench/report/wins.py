@@ -50,7 +50,7 @@ def outcome(low: float, high: float) -> str:
 
 
 def wins(results: Results, names: Sequence[str]) -> list[Wins]:
-    """Return the comparisons by some metrics, of which more is better, over all categories and the defect types they are taken of."""
+    """Return the comparisons by some metrics, of which more is better, on all categories and defect types."""
     pairs = list(itertools.combinations(range(len(results.variants)), 2))
     found = []
     for name in names:
