@@ -50,7 +50,7 @@ function options(select, names, values = names.keys()) {
 const hidden = new Set(); // numbers of methods
 const sorts = {}; // [heading, direction] by table
 const places = { pixel: "", image: "deployable" }; // where the two sliders stand: a threshold by name, or a point
-let part = ""; // the part of the page that a link leads to
+let part = "", target = ""; // the part of the page that a link leads to, and the one to hold in view while others are drawn
 const variants = [...data.variants.keys()];
 const shown = () => variants.filter((v) => !hidden.has(v));
 const chosen = () => ($("category").value === "" ? null : Number($("category").value)); // null: all categories
@@ -129,7 +129,9 @@ function draw(id) {
   (async () => sections.get(id)())().finally(() => { busy--; settle(); });
 }
 function settle() {
-  if (!pending.size && !busy && !draining) document.body.dataset.ready = "true";
+  if (pending.size || busy || draining) return;
+  document.body.dataset.ready = "true";
+  hold();
 }
 async function redraw(...ids) {
   document.body.dataset.ready = "false";
@@ -138,13 +140,21 @@ async function redraw(...ids) {
   keepAddress();
   if (draining) return;
   draining = true;
+  await new Promise((go) => { requestAnimationFrame(() => setTimeout(go)); setTimeout(go, 100); }); // what is in view is shown first
   while (pending.size) {
-    await new Promise((go) => setTimeout(go));
+    await breathe();
     const [next] = pending;
     if (next) draw(next);
   }
   draining = false;
   settle();
+}
+/* Let the browser answer, where work took long. */
+let breathed = 0;
+async function breathe() {
+  if (performance.now() - breathed < 20) return;
+  await new Promise((go) => setTimeout(go));
+  breathed = performance.now();
 }
 function nameCategory() {
   for (const place of document.querySelectorAll(".of")) place.textContent = chosen() === null ? (place.dataset.all && categoryNames.length > 1 ? place.dataset.all : categoryNames[0] ?? "") : categoryNames[chosen()];

@@ -1,10 +1,12 @@
 
 /* --- pictures ---------------------------------------------------------------------------------------------------------- */
 
+/* Colours are numbers as a canvas keeps them, so that pixels are written one by one without a list for each. */
+const ink = (r, g, b) => ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
 const toRgb = (h) => [1, 3, 5].map((i) => parseInt(h.slice(i, i + 2), 16));
-const HEAT = data.heat.map(toRgb), DIVERGING = data.diverging.map(toRgb);
+const HEAT = data.heat.map((h) => ink(...toRgb(h))), DIVERGING = data.diverging.map(toRgb);
 const decoded = new Map();
-/* The pixels of a picture, decoded once. */
+/* The pixels of a picture, decoded once; `inks` are the same as colours. */
 function pixels(uri) {
   if (!decoded.has(uri)) {
     decoded.set(uri, (async () => {
@@ -14,7 +16,8 @@ function pixels(uri) {
       const canvas = new OffscreenCanvas(image.width, image.height);
       const context = canvas.getContext("2d", { willReadFrequently: true, colorSpace: "srgb" });
       context.drawImage(image, 0, 0);
-      return context.getImageData(0, 0, image.width, image.height);
+      const found = context.getImageData(0, 0, image.width, image.height);
+      return { width: image.width, height: image.height, data: found.data, inks: new Uint32Array(found.data.buffer) };
     })());
   }
   return decoded.get(uri);
@@ -24,14 +27,11 @@ const rgb = (name) => {
   probe.style.color = `var(${name})`;
   const found = getComputedStyle(probe).color.match(/\d+/g).slice(0, 3).map(Number);
   probe.remove();
-  return found;
+  return ink(...found);
 };
 function paint(canvas, width, height, of) {
-  const image = new ImageData(width, height);
-  for (let i = 0; i < width * height; i++) {
-    const c = of(i);
-    image.data[4 * i] = c[0]; image.data[4 * i + 1] = c[1]; image.data[4 * i + 2] = c[2]; image.data[4 * i + 3] = 255;
-  }
+  const image = new ImageData(width, height), inks = new Uint32Array(image.data.buffer);
+  for (let i = 0; i < inks.length; i++) inks[i] = of(i);
   if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
@@ -43,11 +43,11 @@ function outline(inside, width, height) {
     return !x || x === width - 1 || !y || y === height - 1 || !inside(i - 1) || !inside(i + 1) || !inside(i - width) || !inside(i + width);
   };
 }
-const CYAN = [0, 229, 255], WHITE = [255, 255, 255];
+const CYAN = ink(0, 229, 255), WHITE = ink(255, 255, 255), BLACK = ink(0, 0, 0);
 async function drawImage(canvas, picture) {
   const [image, mask] = await Promise.all([pixels(picture.pictures.image), pixels(picture.pictures.mask)]);
   const edge = outline((i) => mask.data[4 * i] > 127, mask.width, mask.height);
-  paint(canvas, image.width, image.height, (i) => (edge(i) ? WHITE : [image.data[4 * i], image.data[4 * i + 1], image.data[4 * i + 2]]));
+  paint(canvas, image.width, image.height, (i) => (edge(i) ? WHITE : image.inks[i]));
 }
 
 /* Where a method's threshold of a category stands: its value, its place on the map's value (0..1), and whether a pixel reaches it. */
@@ -70,7 +70,7 @@ function overlay(value, at, reached, under) {
   const d = reached ? Math.max(0, (value - pivot) / (1 - pivot)) : Math.min(0, (value - pivot) / pivot);
   const c = DIVERGING[Math.round(reached ? middle * (1.2 + 0.8 * Math.min(1, d)) : middle * 0.7 * (1 + d * 0.6))];
   const alpha = reached ? 0.5 + 0.3 * Math.min(1, d) : 0.55 * (1 + Math.max(-1, d)) ** 2;
-  return [0, 1, 2].map((k) => (1 - alpha) * under[k] + alpha * c[k]);
+  return ink((1 - alpha) * (under & 255) + alpha * c[0], (1 - alpha) * ((under >> 8) & 255) + alpha * c[1], (1 - alpha) * ((under >> 16) & 255) + alpha * c[2]);
 }
 async function drawMap(canvas, picture, category, v, which, over) {
   const [map, image] = await Promise.all([pixels(picture.pictures.maps[v]), pixels(picture.pictures.image)]);
@@ -78,15 +78,14 @@ async function drawMap(canvas, picture, category, v, which, over) {
   const edge = threshold ? outline((i) => threshold.reached(map, i), map.width, map.height) : () => false;
   const level = (i) => map.data[4 * i] / top;
   const plainly = (i) => HEAT[Math.round(level(i) * (HEAT.length - 1))];
-  const under = (i) => [image.data[4 * i], image.data[4 * i + 1], image.data[4 * i + 2]];
-  const blended = (i) => overlay(level(i), threshold.at, threshold.reached(map, i), under(i));
+  const blended = (i) => overlay(level(i), threshold.at, threshold.reached(map, i), image.inks[i]);
   paint(canvas, map.width, map.height, (i) => (edge(i) ? CYAN : over && threshold && threshold.at !== null ? blended(i) : plainly(i)));
 }
 /* The colours of a map's values with the threshold on it; over a picture the threshold stands in the middle. */
 function colourBar(place, category, v, which, over) {
   const threshold = thresholdOf(category, v, which), value = category.cells[v].axes.value;
   if (!value) return;
-  const centred = over && threshold && threshold.at !== null, width = 120, grey = [128, 128, 128];
+  const centred = over && threshold && threshold.at !== null, width = 120, grey = ink(128, 128, 128);
   const canvas = add(place, "canvas", { class: "colours", role: "img", "aria-label": `colours from ${short(value.t[0])} to ${short(value.t.at(-1))}${threshold ? `, threshold ${short(threshold.t)}` : ""}` });
   const mark = !threshold || threshold.at === null ? -1 : Math.round((centred ? 0.5 : Math.min(Math.max(threshold.at, 0), 1)) * (width - 1));
   const of = (f) => {
@@ -114,13 +113,13 @@ async function panels(place, picture, category, large = false) {
   const box = add(place, "span", { class: "panels" });
   const which = $("gallery-line").value, over = $("gallery-show").value === "overlay", tasks = [];
   const panel = (label, text, draw) => {
-    const one = add(box, "span", { class: "panel" });
-    tasks.push(draw(add(one, "canvas", { role: "img", "aria-label": label })));
+    const one = add(box, "span", { class: "panel" }), canvas = add(one, "canvas", { role: "img", "aria-label": label });
+    tasks.push(() => draw(canvas));
     add(one, "span", {}, text);
     return one;
   };
   panel(`${picture.name} with the outline of its defect`, "image", (canvas) => drawImage(canvas, picture));
-  panel(`mask of ${picture.name}`, "mask", async (canvas) => { const m = await pixels(picture.pictures.mask); paint(canvas, m.width, m.height, (i) => [m.data[4 * i], m.data[4 * i], m.data[4 * i]]); });
+  panel(`mask of ${picture.name}`, "mask", async (canvas) => { const m = await pixels(picture.pictures.mask); paint(canvas, m.width, m.height, (i) => m.inks[i]); });
   for (const v of shown()) {
     if (!picture.pictures.maps[v] || !category.cells[v]) continue;
     const iou = picture.iou[v] === null ? "" : `, ${which === "oracle" ? "" : "oracle "}IoU ${percent(picture.iou[v], 0)}`;
@@ -128,7 +127,11 @@ async function panels(place, picture, category, large = false) {
     const one = panel(`map of ${data.variants[v]} on ${picture.name}`, `${data.variants[v]}${iou}${score}`, (canvas) => drawMap(canvas, picture, category, v, which, over));
     colourBar(one, category, v, which, over);
   }
-  await Promise.all(tasks);
+  for (const task of tasks) {
+    if (!box.isConnected) return;
+    await task();
+    await breathe();
+  }
 }
 const seen = new IntersectionObserver((entries) => entries.forEach((e) => { if (e.isIntersecting) { seen.unobserve(e.target); e.target.draw(); } }), { rootMargin: "600px" });
 sections.set("gallery", async () => {
@@ -147,7 +150,6 @@ sections.set("gallery", async () => {
   for (const card of drawn) { // a few at once, so that they are there in print
     if (!card.isConnected) return;
     await card.draw();
-    await new Promise((go) => setTimeout(go));
   }
 });
 function galleryDefects() {

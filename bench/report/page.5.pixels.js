@@ -90,13 +90,14 @@ async function drawExplorerImages(category, by) {
   for (const text of ["", "image and defect", ...shown().map((v) => data.variants[v])]) add(place, "div", { class: "head" }, text);
   const [hit, wrong, missed] = ["--hit", "--false", "--missed"].map(rgb);
   const top = data.axes.rate.length, tasks = [];
+  const ready = (of) => Promise.all(of).then((found) => breathe().then(() => found));
   for (const picture of category.images.slice(0, Number($("explorer-number").value))) {
     add(place, "div", { class: "label" }, `${picture.defect}: ${picture.name}`);
     tasks.push(drawImage(add(place, "canvas", { role: "img", "aria-label": `${picture.name} with the outline of its defect` }), picture));
     for (const v of shown()) {
       if (!picture.pictures.maps[v]) { add(place, "div", { class: "empty" }, "no map"); continue; }
       const canvas = add(place, "canvas", { role: "img", "aria-label": `mask of ${data.variants[v]} on ${picture.name}`, "data-variant": v, "data-image": picture.name });
-      tasks.push(Promise.all([pixels(picture.pictures.maps[v]), pixels(picture.pictures.mask)]).then(([map, mask]) => {
+      tasks.push(ready([pixels(picture.pictures.maps[v]), pixels(picture.pictures.mask)]).then(([map, mask]) => {
         if (mine !== drawing) return;
         explorer.canvases.push((index, mark) => {
           let positives = 0;
@@ -105,7 +106,7 @@ async function drawExplorerImages(category, by) {
           paint(canvas, map.width, map.height, (i) => {
             const positive = own ? (map.data[4 * i + 2] & bit) > 0 : map.data[4 * i + channel] >= need, defective = mask.data[4 * i] > 127;
             positives += positive;
-            return positive ? (defective ? hit : wrong) : defective ? missed : [0, 0, 0];
+            return positive ? (defective ? hit : wrong) : defective ? missed : BLACK;
           });
           canvas.dataset.positives = positives;
         });

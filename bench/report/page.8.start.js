@@ -7,7 +7,13 @@ function goTo(id) {
   heading.setAttribute("tabindex", -1);
   heading.focus({ preventScroll: true });
   heading.scrollIntoView();
+  target = id;
+  requestAnimationFrame(() => requestAnimationFrame(hold)); // what lies above has its size only when it is near
   keepAddress();
+}
+function hold() {
+  if (target) $(target).scrollIntoView();
+  if (document.body.dataset.ready === "true") target = "";
 }
 function methodBoxes() {
   for (const v of variants) {
@@ -90,6 +96,7 @@ function start() {
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redraw("thresholds"));
   data.notes.forEach((note) => add($("overview-notes"), "li", {}, note));
+  for (const sign of ["wheel", "pointerdown", "keydown"]) addEventListener(sign, () => { target = ""; }, { capture: true, passive: true });
   images();
   if (part) goTo(part);
   redraw();
