@@ -35,20 +35,24 @@ from anoseg_bench.report.plots import COLOURS
 from anoseg_bench.report.published import beside, mean_text, sources
 from anoseg_bench.report.published_values import Published
 from anoseg_bench.report.results import Number, Results
+from anoseg_bench.report.static import without_scripts
 from anoseg_bench.report.tables import MAIN, SUMMARY
+from anoseg_bench.report.wins import wins
 from anoseg_bench.store.cells import CellResult
 from anoseg_bench.store.files import write_file
 from anoseg_bench.store.records import DataReport
 
 HERE = Path(__file__).parent
-#: Bytes that the pictures of a category may take in the page, and those of all categories.
-CATEGORY_BYTES, ALL_BYTES = 1_100_000, 12_500_000
+#: Bytes that the pictures of a category may take in the page, and all of its data; what stands there without scripts comes atop.
+CATEGORY_BYTES, DATA_BYTES = 1_100_000, 14_200_000
 #: Longest side of pictures, px, and the quality of those of images.
 SIDE, QUALITY = 144, 82
 #: Points of a training curve.
 CURVE_POINTS = 60
 AXES = {"value": VALUE_GRID, "rate": RATE_CURVE}
-DEFECT_METRICS = ("pixel_auroc", "aupro_0.3", "image_auroc", "recall_deployable")
+DEFECT_METRICS = ("pixel_auroc", "aupro_0.3", "image_auroc", "image_recall_deployable", "recall_deployable")
+#: The metrics by which methods are held against each other, beside the main ones.
+WINS_TOO = ("image_recall_deployable", "recall_deployable")
 #: What happens at a threshold: name (of the evaluation, with ``_oracle`` or ``_deployable`` behind it), heading, meaning.
 DECISIONS = [
     {"name": name, "title": title, "about": about}
@@ -78,8 +82,9 @@ def write_page(results: Results, sentences: Sequence[str], published: Sequence[s
     published : sequence of str
         Published methods whose numbers stand below the run's.
     """
-    script, style = ((HERE / f"page.{kind}").read_text(encoding="utf-8") for kind in ("js", "css"))
-    content = json.dumps(_clean(page_data(results, published)), ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    script = "".join(path.read_text(encoding="utf-8") for path in sorted(HERE.glob("page.*.js")))
+    style = (HERE / "page.css").read_text(encoding="utf-8")
+    shown = page_data(results, published)
     own = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style)]
     info = results.run.info
     size = f"{counted(len(results.variants), 'method')}, {counted(len(results.categories), 'category', 'categories')}"
@@ -93,7 +98,8 @@ def write_page(results: Results, sentences: Sequence[str], published: Sequence[s
         command=html.escape(info.command),
         style=style,
         script=script,
-        data=content,
+        static=without_scripts(shown),
+        data=_json(shown).replace("<", "\\u003c"),
     )
     return write_file((folder or results.run.path) / PAGE, page)
 
@@ -101,15 +107,15 @@ def write_page(results: Results, sentences: Sequence[str], published: Sequence[s
 def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]:
     """Return all that the page's script shows, ready for JSON."""
     everything = list(range(len(results.categories)))
-    room = min(CATEGORY_BYTES, ALL_BYTES // max(1, len(everything)))
     several = [("", everything)] if len(everything) != 1 else []
     summary = [name for name in results.metrics if name in SUMMARY]
     beside_them = {name: beside(results, name, published) for name in summary}
-    return {
+    shown = {
         "variants": results.titles,
         "scaled": [variant in results.scaled for variant in results.variants],
         "colours": COLOURS,
-        "heat": _heat(),
+        "heat": _colours("magma", 64),
+        "diverging": _colours("RdYlBu_r", 65),
         "axes": {name: grid for name, grid in AXES.items()} | {name: GRIDS[name] for name in ("roc", "pro", "precision")},
         "metrics": [{"name": n, "title": metric(n).title, "definition": metric(n).definition} for n in summary],
         "decisions": DECISIONS,
@@ -133,14 +139,20 @@ def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]
             *dict.fromkeys(note for columns in beside_them.values() for note in sources(columns)),
         ],
         "images": _of_images(results.run.info.data),
+        "defect_metrics": [{"name": n, "title": metric(n).title} for n in DEFECT_METRICS],
+        "wins": _wins(results),
         "ranks": _ranks(results),
         "costs": _costs(results),
-        "categories": [_category(results, c, room) for c in everything],
+        "categories": [_category(results, c) for c in everything],
         "cells": _provenance(results),
         "good": GOOD,
         "partial": results.allow_partial,
         "seeds": results.seeds,
     }
+    left = DATA_BYTES - len(_json(shown).encode())
+    for name, category in zip(results.categories, shown["categories"], strict=True):
+        category["images"] = _images(results, results.shown(name)[1], min(CATEGORY_BYTES, left // len(everything)))
+    return shown
 
 
 def _of_images(report: DataReport | None) -> dict[str, Any] | None:
@@ -164,6 +176,10 @@ def _of_images(report: DataReport | None) -> dict[str, Any] | None:
     return {"tables": shown, "findings": findings, "notes": of_counts, "said": report.note.text if report.note else ""}
 
 
+def _json(value: Any) -> str:
+    return json.dumps(_clean(value), ensure_ascii=False, separators=(",", ":"))
+
+
 def _clean(value: Any) -> Any:
     """Return a value as plain JSON: arrays as lists, numbers with what digits they need, null for what is not finite."""
     if isinstance(value, Mapping):
@@ -179,9 +195,9 @@ def _clean(value: Any) -> Any:
     return value
 
 
-def _heat() -> list[str]:
-    """Return the colours of maps, from low to high."""
-    return [matplotlib.colors.to_hex(colour) for colour in matplotlib.colormaps["magma"](np.linspace(0, 1, 64))]
+def _colours(name: str, number: int) -> list[str]:
+    """Return the colours of a scale, from low to high."""
+    return [matplotlib.colors.to_hex(colour) for colour in matplotlib.colormaps[name](np.linspace(0, 1, number))]
 
 
 def _numbers(numbers: Sequence[Number]) -> list[dict[str, Any]]:
@@ -206,6 +222,21 @@ def _published(beside_them: dict[str, dict[str, dict[str, Published]]], categori
     ]
 
 
+def _wins(results: Results) -> list[dict[str, Any]]:
+    """Return the comparisons by metric and place; the ends of differences in tenths of a percent, null where undefined."""
+    names = [name for name in (*MAIN, *WINS_TOO) if name in results.metrics or name in WINS_TOO]
+    return [
+        {
+            "name": of.metric,
+            "title": metric(of.metric).title,
+            "by_defect": metric(of.metric).by_defect,
+            "outcomes": of.outcomes,
+            "differences": np.round(1000 * of.differences).reshape(len(of.places), -1),
+        }
+        for of in wins(results, names)
+    ]
+
+
 def _ranks(results: Results) -> list[dict[str, Any]]:
     """Return the average ranks over categories of each variant by metric, null for those that lack a category."""
     views = []
@@ -227,7 +258,7 @@ def _costs(results: Results) -> list[dict[str, Any]]:
     return views
 
 
-def _category(results: Results, number: int, room: int) -> dict[str, Any]:
+def _category(results: Results, number: int) -> dict[str, Any]:
     name = results.categories[number]
     view: dict[str, Any] = {"name": one_line(name), "defects": _defects(results, number), "cells": [], "images": [], "curves": {}}
     for curve, block in results.curves.items():
@@ -235,9 +266,9 @@ def _category(results: Results, number: int, room: int) -> dict[str, Any]:
         view["curves"][curve] = [np.round(b.mean(axis=0), 4) if np.isfinite(b).all() else None for b in seeds]
     seed, cells = results.shown(name)
     if any(cells.values()):
-        view["seed"] = seed
-        view["cells"] = [_cell(cell) if cell else None for cell in cells.values()]
-        view["images"] = _images(results, cells, room)
+        items = next(cell.record.items for cell in cells.values() if cell)
+        view |= {"seed": seed, "names": [one_line(n) for n, _ in items], "defectOf": [one_line(d) for _, d in items]}
+        view["cells"] = [_cell(cell, items) if cell else None for cell in cells.values()]
     return view
 
 
@@ -253,10 +284,10 @@ def _defects(results: Results, number: int) -> list[dict[str, Any]]:
     ]
 
 
-def _cell(cell: CellResult) -> dict[str, Any]:
-    """Return a cell's counts at the kept thresholds of both axes, its own thresholds and its training curve."""
+def _cell(cell: CellResult, items: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """Return a cell's counts at the kept thresholds of both axes, its own thresholds, image scores and training curve."""
     record = cell.record
-    view: dict[str, Any] = {"axes": {}, "marks": {}, "training": _thinned(record.training_curve)}
+    view: dict[str, Any] = {"axes": {}, "marks": {}, "training": _thinned(record.training_curve), "scores": _scores(cell, items)}
     with opened(cell) as arrays:
         if "positives" not in arrays:
             return view
@@ -285,6 +316,27 @@ def _cell(cell: CellResult) -> dict[str, Any]:
     return view
 
 
+def _scores(cell: CellResult, items: Sequence[Sequence[str]]) -> dict[str, Any] | None:
+    """Return a cell's image scores; None where it has none of these images.
+
+    Scores and image thresholds are ranks among `levels`, so that which images reach which threshold is exact whatever the digits.
+    """
+    with opened(cell) as arrays:
+        if "score" not in arrays or len(arrays["score"]) != len(items) or cell.record.items != items:
+            return None
+        scores = arrays["score"].astype(np.float64)
+        held_out = arrays["held_out_score"].astype(np.float64) if "held_out_score" in arrays else np.empty(0)
+    own = {which: cell.value(f"image_threshold_{which}") for which in ("deployable", "oracle")}
+    own = {which: threshold for which, threshold in own.items() if math.isfinite(threshold)}
+    levels = np.unique(np.concatenate([scores, [*own.values()]]))
+    return {
+        "levels": levels,
+        "rank": np.searchsorted(levels, scores),
+        "marks": {which: np.searchsorted(levels, threshold) for which, threshold in own.items()},
+        "held_out": [float(f"{score:.5g}") for score in held_out],
+    }
+
+
 def _thinned(curve: Sequence[Sequence[float]]) -> list[list[float]]:
     """Return about `CURVE_POINTS` points of a training curve, each the mean of its neighbours."""
     if not curve:
@@ -298,10 +350,10 @@ def _thinned(curve: Sequence[Sequence[float]]) -> list[list[float]]:
 
 def _images(results: Results, cells: Mapping[str, CellResult | None], room: int) -> list[dict[str, Any]]:
     """Return test images with the maps of all variants: examples and worst cases first, then what fits into the room."""
-    record = next(cell.record for cell in cells.values() if cell)
-    path, items = results.run.store.previews(record.content), record.items
-    if not path.is_file():
+    record = next((cell.record for cell in cells.values() if cell), None)
+    if record is None or not (path := results.run.store.previews(record.content)).is_file():
         return []
+    items = record.items
     columns = [Column.read(title, cell) for title, cell in zip(results.titles, cells.values(), strict=True)]
     thresholds = [_thresholds(cell) for cell in cells.values()]
     order = [*(chosen := choose(items, columns)), *_interleaved(items, chosen)]
@@ -352,6 +404,7 @@ def _picture(
     ]
     mask = Image.fromarray(previews[f"mask/{i}"]).resize(size, Image.Resampling.BOX).point(lambda v: 255 * (v > 127))
     return {
+        "index": i,
         "name": one_line(item[0]),
         "defect": one_line(item[1]),
         "iou": [float(c.iou[i]) if i < len(c.iou) else math.nan for c in columns],
