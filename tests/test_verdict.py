@@ -9,7 +9,7 @@ import pytest
 
 from anoseg_bench.report import verdict as verdict_module
 from anoseg_bench.report.results import Results
-from anoseg_bench.report.verdict import DECISIONS, decision_table, outcomes, verdict, verdict_text, verdicts
+from anoseg_bench.report.verdict import DECISIONS, decision_table, outcomes, verdict, verdict_text, verdicts_of
 from anoseg_bench.store.cells import Run
 from anoseg_bench.store.records import RunRecord
 from tests.helpers import store
@@ -80,4 +80,4 @@ def test_asked_and_got_as_a_table(run):
     of = {(line.group, line.cells[0].text): [cell.text for cell in line.cells] for line in table.lines}
     assert of["wood", "strong"][1].startswith("100.0 (63.1–100.0)") and of["wood", "strong"][3] == "yes"
     assert of["nut", "alarming"][2].endswith(" > asked") and of["nut", "alarming"][3] == "no"
-    assert len(verdicts(results)) == 2 and all(len(pair) == 2 for pair in verdicts(results))
+    assert [given.decision for given in verdicts_of(results, 1)] == [IMAGES, PIXELS]

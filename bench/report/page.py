@@ -35,7 +35,7 @@ from anoseg_bench.report.plots import COLOURS
 from anoseg_bench.report.published import beside, mean_text, sources
 from anoseg_bench.report.published_values import Published
 from anoseg_bench.report.results import Number, Results
-from anoseg_bench.report.static import without_scripts
+from anoseg_bench.report.static import decisions_table, protocol_list, verdict_cards, without_scripts
 from anoseg_bench.report.tables import MAIN, SUMMARY
 from anoseg_bench.report.wins import wins
 from anoseg_bench.store.cells import CellResult
@@ -93,11 +93,12 @@ def write_page(results: Results, sentences: Sequence[str], published: Sequence[s
         policy=f"default-src 'none'; img-src data: blob:; script-src 'sha256-{own[0]}'; style-src 'sha256-{own[1]}'",
         title=html.escape(title),
         setup=html.escape(notes.setup(results)),
-        protocol=html.escape(notes.protocol(results)),
         sentences="\n".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences),
-        command=html.escape(info.command),
         style=style,
         script=script,
+        verdicts=verdict_cards(results),
+        asked=decisions_table(results),
+        protocol_list=protocol_list(results),
         static=without_scripts(shown),
         data=_json(shown).replace("<", "\\u003c"),
     )
@@ -110,7 +111,7 @@ def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]
     several = [("", everything)] if len(everything) != 1 else []
     summary = [name for name in results.metrics if name in SUMMARY]
     beside_them = {name: beside(results, name, published) for name in summary}
-    shown = {
+    shown: dict[str, Any] = {
         "variants": results.titles,
         "scaled": [variant in results.scaled for variant in results.variants],
         "colours": COLOURS,

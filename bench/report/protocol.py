@@ -39,6 +39,8 @@ def _comparable(results: Results) -> str:
     if not note or not note.comparable:
         return "not known: the split is this dataset's own"
     reasons = []
+    if info.synthetic:
+        return one_line(note.comparable)
     if info.profile and info.profile != "full":
         reasons.append(f"profile {info.profile} trains for a look only")
     if info.excluded:

@@ -1,4 +1,4 @@
-"""What the page of a run shows where no script runs: the main tables, and one picture of each category."""
+"""What the page of a run shows without its script: verdicts and protocol; where no script runs, main tables and pictures, too."""
 
 from __future__ import annotations
 
@@ -12,12 +12,54 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from anoseg_bench.formatting import percent
+from anoseg_bench.formatting import one_line, percent
 from anoseg_bench.metrics import VALUE_GRID
+from anoseg_bench.report.protocol import protocol_lines
 from anoseg_bench.report.render import DASH
+from anoseg_bench.report.results import Results
+from anoseg_bench.report.verdict import Verdict, decision_table, verdict_text, verdicts_of
 
 #: Longest side of a picture, px, the gap between two, and their quality.
 SIDE, GAP, QUALITY = 96, 4, 70
+
+
+def verdict_cards(results: Results) -> str:
+    """Return what to deploy in each category as HTML, a card for each."""
+    return "\n".join(
+        f'<article class="verdict" data-category="{c}"><h3>{html.escape(one_line(name))}</h3>'
+        + "".join(_decision(results, given) for given in verdicts_of(results, c))
+        + "</article>"
+        for c, name in enumerate(results.categories)
+    )
+
+
+def _decision(results: Results, given: Verdict) -> str:
+    fit = given.is_fit
+    badge = f'<span class="badge {"fit" if fit else "unfit"}">{"fit for use" if fit else "not fit for use"}</span>'
+    text = html.escape(verdict_text(results, given).removeprefix("Not fit for use, as ").removeprefix("No decision: "))
+    return f"<p><strong>{html.escape(given.decision.title)}</strong> {badge}<br>{text[:1].upper() + text[1:]}</p>"
+
+
+def decisions_table(results: Results) -> str:
+    """Return what thresholds were asked for and what they did as HTML, with its notes."""
+    table = decision_table(results, "decisions")
+    lines, group = [], ""
+    for line in table.lines:
+        if line.group != group:
+            group = line.group
+            lines.append(f'<tr><th scope="rowgroup" colspan="{len(table.header)}">{html.escape(group)}</th></tr>')
+        first, *rest = (html.escape(cell.text) for cell in line.cells)
+        lines.append(f'<tr><th scope="row">{first}</th>{"".join(f"<td>{text}</td>" for text in rest)}</tr>')
+    head = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in table.header)
+    body = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    region = f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(table.title, quote=True)}">{body}</div>'
+    return f'{region}<p class="note">{html.escape(table.notes[0])}</p>'
+
+
+def protocol_list(results: Results) -> str:
+    """Return the protocol of a run as HTML."""
+    lines = (f"<dt>{html.escape(heading)}</dt><dd>{html.escape(text)}</dd>" for heading, text in protocol_lines(results))
+    return f"<dl>{''.join(lines)}</dl>"
 
 
 def without_scripts(shown: Mapping[str, Any]) -> str:

@@ -201,9 +201,9 @@ def verdict(results: Results, category: int, decision: Decision) -> Verdict:
     return Verdict(name, decision, shown[0], second, apart)
 
 
-def verdicts(results: Results) -> list[tuple[Verdict, ...]]:
-    """Return the verdicts of each category, one for each of `DECISIONS`."""
-    return [tuple(verdict(results, c, decision) for decision in DECISIONS) for c in range(len(results.categories))]
+def verdicts_of(results: Results, category: int) -> tuple[Verdict, ...]:
+    """Return the verdicts of a category, one for each of `DECISIONS`."""
+    return tuple(verdict(results, category, decision) for decision in DECISIONS)
 
 
 def share_text(number: Number, digits: int = 1) -> str:
