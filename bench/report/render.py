@@ -184,14 +184,12 @@ def _of_width(table: Table) -> list[Table]:
 
 def _widths(table: Table) -> list[int]:
     """Return about how many characters wide each column is, with what stands between columns."""
-    return [
-        max(
-            len(text)
-            for text in [*_broken(head), *(t for line in table.lines for t in (line.cells[i].text, line.cells[i].beneath[2:]))]
-        )
-        + 2
-        for i, head in enumerate(table.header)
-    ]
+
+    def texts(i: int, head: str) -> list[str]:
+        beneath = [line.cells[i].beneath[2:] for line in table.lines]  # smaller letters
+        return [*_broken(head), *(line.cells[i].text for line in table.lines), *beneath]
+
+    return [max(map(len, texts(i, head))) + 2 for i, head in enumerate(table.header)]
 
 
 def _of_height(table: Table) -> list[Table]:
