@@ -39,9 +39,11 @@ def test_the_protocol_tells_all_that_makes_numbers_comparable(tmp_path: Path):
     assert lines["Images of wood"] == "20 held out for thresholds, 8 good and 8 defective to test"
     assert "profile quick" in lines["How"] and "seed 0" in lines["How"] and lines["Again"] == "bench --seeds 0"
     assert "arXiv 2110.03396" in lines["To cite"] and "Bergmann" in lines["To cite"]
-    info.data = None
+    assert "Pictures" not in lines
+    info.data, info.pictures = None, False
     lines = dict(protocol_lines(Results(run)))
     assert lines["Licence"].startswith("not told") and lines["Beside published numbers"].startswith("not known")
+    assert lines["Pictures"] == "none: the run was packed without them"
 
 
 def test_a_note_beside_the_data_says_the_licence_first(tmp_path: Path):

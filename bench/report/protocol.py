@@ -27,6 +27,8 @@ def protocol_lines(results: Results) -> list[tuple[str, str]]:
     lines.append(("How", notes.setup(results).removeprefix("Setup: ")))
     lines.append(("Numbers", notes.protocol(results).removeprefix("Protocol: ")))
     lines.append(("Again", one_line(info.command)))
+    if not info.pictures:
+        lines.append(("Pictures", "none: the run was packed without them"))
     citations = [CITE, CITE_ANOSEG if "anoseg" in methods else "", one_line(note.citation) if note and not info.synthetic else ""]
     lines.append(("To cite", "; ".join(filter(None, citations))))
     return lines
