@@ -181,7 +181,7 @@ function hourly({ parts, share, miss, alarm }, [r, rLow, rHigh], [f, fLow, fHigh
     recall: [r, rLow, rHigh], fpr: [f, fLow, fHigh],
     misses: [defective * (1 - r), ...ends(() => defective * (1 - rHigh), () => defective * (1 - rLow))],
     alarms: [good * f, ...ends(() => good * fLow, () => good * fHigh)],
-    precision: [precision(r, f), ...ends(() => precision(rLow, fHigh), () => precision(rHigh, fLow))],
+    precision: [precision(r, f), ...(precision(r, f) === null ? [null, null] : ends(() => precision(rLow, fHigh), () => precision(rHigh, fLow)))],
     cost: [cost, ...ends(() => cost - joined(rHigh - r, f - fLow), () => cost + joined(r - rLow, fHigh - f))],
   };
 }

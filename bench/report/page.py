@@ -110,7 +110,7 @@ def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]
     several = [("", everything)] if len(everything) != 1 else []
     summary = [name for name in results.metrics if name in SUMMARY]
     beside_them = {name: beside(results, name, published) for name in summary}
-    shown = {
+    shown: dict[str, Any] = {
         "variants": results.titles,
         "scaled": [variant in results.scaled for variant in results.variants],
         "colours": COLOURS,
