@@ -590,6 +590,7 @@ def expected_hour(parts: float, share: float, miss: float, alarm: float, rates: 
     up = np.sqrt((miss * bad * (r - r0)) ** 2 + (alarm * good * (f1 - f)) ** 2)
     with np.errstate(invalid="ignore"):
         precision = np.array([share * a / (share * a + (1 - share) * b) for a, b in ((r, f), (r0, f1), (r1, f0))])
+    precision += 0 * precision[0]  # undefined as a whole where nothing is rejected
     return {
         "misses": bad * (1 - np.array([r, r1, r0])),
         "alarms": good * np.array([f, f0, f1]),

@@ -106,7 +106,7 @@ function asLatex({ headings, rows, foot }, title) {
   const head = headings.map((h) => escapeTex(h.title)).join(" & ");
   return [
     "% needs \\usepackage{booktabs,graphicx}", "\\begin{table}", "\\centering", `\\caption{${escapeTex(title)}: ${escapeTex(over()?.category || "all categories")}}`,
-    "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%", `\\begin{tabular}{l${"r".repeat(headings.length - 1)}}`, "\\toprule", `${head} \\\\`, "\\midrule",
+    "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%", `\\begin{tabular}{l${"r".repeat(Math.max(0, headings.length - 1))}}`, "\\toprule", `${head} \\\\`, "\\midrule",
     ...rows.map(line), ...(foot.length ? ["\\midrule", ...foot.map(line)] : []), "\\bottomrule", "\\end{tabular}}", "\\end{table}", "",
   ].join("\n");
 }

@@ -14,7 +14,7 @@ const TICKS = {
   logit: () => [0, 0.01, 0.03, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 0.99, 1],
 };
 /* Lines over an axis. series: [{v, xs, ys}]; marks: [{v, x, y, shape, title}]. Values are read by pointer or arrow keys. */
-function chart(place, { title, xlabel, ylabel, series, marks = [], scale: kind = "linear", x: [left, right], y: [low, high], height = 300, points = false, steps = false, yform = (y) => rounded(y, 1) }) {
+function chart(place, { title, xlabel, ylabel, series, marks = [], scale: kind = "linear", x: [left, right], y: [low, high], height = 300, points = false, yform = (y) => rounded(y, 1) }) {
   place.replaceChildren();
   const figure = add(place, "figure");
   add(figure, "figcaption", {}, title);
@@ -47,7 +47,7 @@ function chart(place, { title, xlabel, ylabel, series, marks = [], scale: kind =
     if (points) {
       for (const p of at) if (p) { drawMark(svg, ...p, "circle", v, data.variants[v]); names.push({ x: p[0], y: p[1] + 4, text: data.variants[v] }); }
     } else {
-      const to = (p, i) => (i && at[i - 1] ? (steps ? `V${p[1].toFixed(1)}H${p[0].toFixed(1)}` : `L${p[0].toFixed(1)} ${p[1].toFixed(1)}`) : `M${p[0].toFixed(1)} ${p[1].toFixed(1)}`);
+      const to = (p, i) => `${i && at[i - 1] ? "L" : "M"}${p[0].toFixed(1)} ${p[1].toFixed(1)}`;
       add(svg, "path", { d: at.map((p, i) => (p ? to(p, i) : "")).join(""), fill: "none", stroke: colour(v), "stroke-width": thin ? 1 : 2, "stroke-dasharray": dash(v), "data-variant": v });
     }
   }

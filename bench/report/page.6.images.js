@@ -15,7 +15,7 @@ function countsOf(category, v) {
   if (!scores) return null;
   if (!counted.has(scores)) {
     const tp = new Array(scores.levels.length + 1).fill(0), fp = [...tp];
-    scores.rank.forEach((rank, i) => { (category.defectOf[i] === data.good ? fp : tp)[rank]++; });
+    scores.rank.forEach((rank, i) => { (category.kinds[i] === data.good ? fp : tp)[rank]++; });
     for (let k = tp.length - 2; k >= 0; k--) { tp[k] += tp[k + 1]; fp[k] += fp[k + 1]; }
     counted.set(scores, { scores, tp, fp, defective: tp[0], normal: fp[0], levels: scores.levels });
   }
@@ -34,7 +34,7 @@ function imagePoint(counts) {
   const [which] = Object.keys(marks);
   return which ? [marks[which], which] : [Math.floor(counts.levels.length / 2), ""];
 }
-const groupsOf = (category) => [...new Set(category.defectOf)].sort((a, b) => (a === data.good) - (b === data.good));
+const groupsOf = (category) => [...new Set(category.kinds)].sort((a, b) => (a === data.good) - (b === data.good));
 
 sections.set("detection", () => {
   const category = single(), with_ = shown().filter((v) => category && countsOf(category, v));
@@ -56,7 +56,7 @@ sections.set("detection", () => {
   const curve = ({ tp, fp, defective, normal }) => ({ xs: [...fp].reverse().map((n) => (normal ? n / normal : null)), ys: [...tp].reverse().map((n) => (defective ? (100 * n) / defective : null)) });
   const marks = Object.entries(counts.scores.marks).map(([which, k]) => ({ v, shape: which, x: counts.fp[k] / counts.normal, y: (100 * counts.tp[k]) / counts.defective, title: `${data.variants[v]}, ${which} threshold` }));
   if (counts.defective && counts.normal) {
-    chart($("detection-roc"), { title: "ROC of images", xlabel: "false alarms (share of normal images)", ylabel: "detection rate (%)", x: [0, 1], y: [0, 100], height: 280, steps: true, marks, series: with_.map((w) => ({ v: w, thin: w !== v, ...curve(countsOf(category, w)) })) });
+    chart($("detection-roc"), { title: "ROC of images", xlabel: "false alarms (share of normal images)", ylabel: "detection rate (%)", x: [0, 1], y: [0, 100], height: 280, marks, series: with_.map((w) => ({ v: w, thin: w !== v, ...curve(countsOf(category, w)) })) });
     legend($("detection-roc"), with_);
     add($("detection-roc").querySelector("svg.chart"), "circle", { id: "detection-point", r: 6, fill: "none", stroke: "var(--text)", "stroke-width": 2 });
   }
@@ -66,13 +66,13 @@ sections.set("detection", () => {
 /* One row of bars for each kind of images, over the score; which are above the threshold is shown by colour. */
 const shape = { bars: [], line: null, X: null };
 function histogram(category, v, counts) {
-  const place = $("detection-histogram"), bins = 40, row = 30, left = 130, right = 8, levels = counts.levels.filter(known), held = counts.scores.held_out.filter(known);
+  const place = $("detection-histogram"), bins = 40, row = 30, left = 130, right = 8, levels = counts.levels.filter(known), held = counts.scores.held_out.filter(([x]) => known(x));
   const figure = add(place, "figure");
   add(figure, "figcaption", {}, `Image scores of ${data.variants[v]} on ${category.name}`);
-  const [low, high] = [Math.min(...levels, ...held), Math.max(...levels, ...held)], width = Math.min(Math.max(place.clientWidth || 480, 300), 700);
+  const ends = [...levels, ...held.map(([x]) => x)], [low, high] = [Math.min(...ends), Math.max(...ends)], width = Math.min(Math.max(place.clientWidth || 480, 300), 700);
   const inner = width - left - right, X = (x) => left + ((x - low) / (high - low || 1)) * inner;
-  const rows = groupsOf(category).map((name) => [name === data.good ? "normal" : name, name !== data.good, counts.scores.rank.filter((_, i) => category.defectOf[i] === name).map((rank) => [counts.levels[rank], rank])]);
-  if (held.length) rows.push(["held-out", false, held.map((x) => [x, null])]);
+  const rows = groupsOf(category).map((name) => [name === data.good ? "normal" : name, name !== data.good, counts.scores.rank.filter((_, i) => category.kinds[i] === name).map((rank) => [counts.levels[rank], rank])]);
+  if (held.length) rows.push(["held-out", false, held]);
   const height = rows.length * row + 40;
   const svg = add(figure, "svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `Histograms of the image scores: ${rows.map(([name, , all]) => `${all.length} ${name}`).join(", ")}` });
   shape.bars = [];
@@ -82,14 +82,14 @@ function histogram(category, v, counts) {
       if (!known(x)) continue;
       const bin = Math.min(bins - 1, Math.floor(((x - low) / (high - low || 1)) * bins));
       if (!tally.has(bin)) tally.set(bin, []);
-      tally.get(bin).push(rank ?? x);
+      tally.get(bin).push(rank);
     }
     const most = Math.max(1, ...[...tally.values()].map((of) => of.length));
     add(svg, "line", { class: "raster", x1: left, x2: width - right, y1: bottom, y2: bottom });
     for (const [bin, of] of tally) {
       const x = left + (bin / bins) * inner, full = (of.length / most) * (row - 4), w = inner / bins - 1;
       const rect = (part) => add(svg, "rect", { x, width: w, y: bottom - full, height: full, class: part });
-      shape.bars.push({ below: rect(`bar below ${defective ? "missed" : "quiet"}`), above: rect(`bar above ${defective ? "hit" : "wrong"}`), of, held: r >= groupsOf(category).length, bottom, full });
+      shape.bars.push({ below: rect(`bar below ${defective ? "missed" : "quiet"}`), above: rect(`bar above ${defective ? "hit" : "wrong"}`), of, bottom, full });
     }
     const label = add(svg, "text", { x: left - 8, y: bottom - 8, "text-anchor": "end" }, `${name.length > 14 ? `${name.slice(0, 13)}…` : name} (${all.length})`);
     add(label, "title", {}, `${name} (${all.length})`);
@@ -115,7 +115,7 @@ function detect() {
   const x = k < levels.length ? levels[k] : null;
   for (const name of ["x1", "x2"]) shape.line.setAttribute(name, known(x) ? shape.X(x) : shape.X(levels.at(-1)) + 5);
   for (const bar of shape.bars) {
-    const share = bar.of.filter((rank) => (bar.held ? known(x) && rank >= x : rank >= k)).length / bar.of.length, above = share * bar.full;
+    const share = bar.of.filter((rank) => rank >= k).length / bar.of.length, above = share * bar.full;
     bar.above.setAttribute("height", above);
     bar.above.setAttribute("y", bar.bottom - above);
     bar.below.setAttribute("height", bar.full - above);
@@ -133,13 +133,13 @@ function detect() {
   ]);
   const reached = counts.scores.rank.map((rank) => rank >= k);
   table($("detection-table"), [{ title: "images" }, { title: "number" }, { title: "called defective" }, { title: "share (%)" }], groupsOf(category).map((name) => {
-    const members = reached.filter((_, i) => category.defectOf[i] === name), hits = members.filter(Boolean).length;
+    const members = reached.filter((_, i) => category.kinds[i] === name), hits = members.filter(Boolean).length;
     return [plain(name === data.good ? "normal" : name), count(members.length, "images"), count(hits, "called"), number(hits / members.length, "share", percent, ...wilson(hits, members.length))];
   }));
   const order = (up) => (a, b) => (up ? 1 : -1) * (counts.scores.rank[a] - counts.scores.rank[b]);
   const all = [...reached.keys()];
-  thumbs("missed", category, all.filter((i) => category.defectOf[i] !== data.good && !reached[i]).sort(order(true)), counts, v);
-  thumbs("called", category, all.filter((i) => category.defectOf[i] === data.good && reached[i]).sort(order(false)), counts, v);
+  thumbs("missed", category, all.filter((i) => category.kinds[i] !== data.good && !reached[i]).sort(order(true)), counts, v);
+  thumbs("called", category, all.filter((i) => category.kinds[i] === data.good && reached[i]).sort(order(false)), counts, v);
   keepAddress();
 }
 /* Images by picture where the page has one, else by name; the worst first. */
@@ -181,7 +181,7 @@ function hourly({ parts, share, miss, alarm }, [r, rLow, rHigh], [f, fLow, fHigh
     recall: [r, rLow, rHigh], fpr: [f, fLow, fHigh],
     misses: [defective * (1 - r), ...ends(() => defective * (1 - rHigh), () => defective * (1 - rLow))],
     alarms: [good * f, ...ends(() => good * fLow, () => good * fHigh)],
-    precision: [precision(r, f), ...ends(() => precision(rLow, fHigh), () => precision(rHigh, fLow))],
+    precision: [precision(r, f), ...(precision(r, f) === null ? [null, null] : ends(() => precision(rLow, fHigh), () => precision(rHigh, fLow)))],
     cost: [cost, ...ends(() => cost - joined(rHigh - r, f - fLow), () => cost + joined(r - rLow, fHigh - f))],
   };
 }

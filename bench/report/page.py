@@ -268,7 +268,7 @@ def _category(results: Results, number: int) -> dict[str, Any]:
     seed, cells = results.shown(name)
     if any(cells.values()):
         items = next(cell.record.items for cell in cells.values() if cell)
-        view |= {"seed": seed, "names": [one_line(n) for n, _ in items], "defectOf": [one_line(d) for _, d in items]}
+        view |= {"seed": seed, "names": [one_line(n) for n, _ in items], "kinds": [one_line(d) for _, d in items]}
         view["cells"] = [_cell(cell, items) if cell else None for cell in cells.values()]
     return view
 
@@ -320,7 +320,8 @@ def _cell(cell: CellResult, items: Sequence[Sequence[str]]) -> dict[str, Any]:
 def _scores(cell: CellResult, items: Sequence[Sequence[str]]) -> dict[str, Any] | None:
     """Return a cell's image scores; None where it has none of these images.
 
-    Scores and image thresholds are ranks among `levels`, so that which images reach which threshold is exact whatever the digits.
+    Scores and image thresholds are ranks among `levels`, so that which images reach which threshold is exact whatever the digits;
+    those of held-out images are the rank of the highest level that they reach, behind their own value.
     """
     with opened(cell) as arrays:
         if "score" not in arrays or len(arrays["score"]) != len(items) or cell.record.items != items:
@@ -334,7 +335,7 @@ def _scores(cell: CellResult, items: Sequence[Sequence[str]]) -> dict[str, Any] 
         "levels": levels,
         "rank": np.searchsorted(levels, scores),
         "marks": {which: np.searchsorted(levels, threshold) for which, threshold in own.items()},
-        "held_out": [float(f"{score:.5g}") for score in held_out],
+        "held_out": [[float(f"{s:.5g}"), k - 1] for s, k in zip(held_out, np.searchsorted(levels, held_out, "right"), strict=True)],
     }
 
 
