@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anoseg_bench.metrics import evaluate
-from anoseg_bench.metrics.bootstrap import Choices, resampled, resampled_defect
+from anoseg_bench.metrics.bootstrap import Choices, resampled, resampled_defects
 from anoseg_bench.metrics.spro import SaturatedParts, saturated, saturated_part
 
 KINDS = ["good", "good", "logical", "logical", "structural", "structural"]
@@ -173,7 +173,7 @@ def test_resamples_are_those_of_evaluate_on_the_images_drawn():
     found = resampled(per_image, weights, none, False, kinds)["spro_0.05"]
     np.testing.assert_allclose(found, [whole.values["spro_0.05"], again.values["spro_0.05"]], atol=0.005)
     oracle = {"threshold_oracle": np.nan, "image_threshold_oracle": np.nan}
-    of_a = resampled_defect(per_image, weights, np.array(kinds) == "a", oracle, none)["spro_0.05"]
+    of_a = resampled_defects(per_image, weights, {"a": np.array(kinds) == "a"}, oracle, none)["a"]["spro_0.05"]
     np.testing.assert_allclose(of_a, [e.defects["a"]["spro_0.05"] for e in (whole, again)], atol=0.005)
     assert np.isnan(resampled(per_image, weights, none, False)["spro_0.05"]).all()
 

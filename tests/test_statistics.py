@@ -12,7 +12,7 @@ from scipy import stats
 
 from anoseg_bench.formatting import percent
 from anoseg_bench.metrics import confidence, evaluate
-from anoseg_bench.metrics.bootstrap import Choices, choices, draw, resampled, resampled_defect, strata_of
+from anoseg_bench.metrics.bootstrap import Choices, choices, draw, resampled, resampled_defects, strata_of
 from anoseg_bench.metrics.catalogue import names_resampled
 from anoseg_bench.metrics.thresholds import image_threshold, pixel_threshold
 from anoseg_bench.report.compare import comparison_table, needed_categories, rank_figure
@@ -55,7 +55,7 @@ def test_a_resample_has_the_numbers_of_its_images():
     weights = whole_numbers(strata_of(kinds, whole.per_image["positives"]), 12, rng)
     chosen = fixed(whole, len(weights))
     samples = resampled(arrays_of(whole), weights, chosen, True, kinds)
-    of_a = resampled_defect(arrays_of(whole), weights, np.array(kinds) == "a", whole.values, chosen)
+    of_a = resampled_defects(arrays_of(whole), weights, {"a": np.array(kinds) == "a"}, whole.values, chosen)["a"]
     assert set(samples) == set(names_resampled()) and set(of_a) == set(names_resampled(by_defect=True))
     for b, row in enumerate(weights):
         chosen = np.repeat(np.arange(len(maps)), row.astype(int))

@@ -143,21 +143,21 @@ def resampled(
     return out
 
 
-def resampled_defect(
+def resampled_defects(
     per_image: Mapping[str, np.ndarray],
     weights: np.ndarray,
-    members: np.ndarray,
+    members: Mapping[str, np.ndarray],
     oracle: Mapping[str, float],
     chosen: Choices,
-) -> dict[str, np.ndarray]:
-    """Return the numbers of one defect type on resamples, against all normal pixels or images of the category.
+) -> dict[str, dict[str, np.ndarray]]:
+    """Return the numbers of each defect type on resamples, against all normal pixels or images of the category.
 
     Parameters
     ----------
     per_image, weights
         As in `resampled`.
-    members : numpy.ndarray
-        bool, (M,): the images of that type.
+    members : mapping of str to numpy.ndarray
+        By defect type, bool, (M,): its images.
     oracle : mapping of str to float
         ``threshold_oracle`` and ``image_threshold_oracle`` of the category, taken as given; NaN where undefined.
     chosen : Choices
@@ -165,41 +165,45 @@ def resampled_defect(
 
     Returns
     -------
-    dict of str to numpy.ndarray
-        float64, (B,), NaN where undefined.
+    dict of str to dict of str to numpy.ndarray
+        By defect type and number, float64, (B,), NaN where undefined.
     """
-    out = {name: np.full(len(weights), np.nan) for name in catalogue.names_resampled(by_defect=True)}
-    mine, normal = weights[:, members], per_image["positives"] == 0
-    scores = per_image["score"].astype(np.float64)
-    if members.any() and normal.any():
-        of_both = np.concatenate([mine, weights[:, normal]], axis=1)
-        both = np.concatenate([scores[members], scores[normal]])
-        none = np.full(len(weights), np.nan)
-        out["image_auroc"] = _of_images(both, np.arange(len(both)) < members.sum(), of_both, none)["image_auroc"]
+    names = catalogue.names_resampled(by_defect=True)
+    found = {defect: {name: np.full(len(weights), np.nan) for name in names} for defect in members}
+    own_of = {defect: own for defect, own in members.items() if own.any()}
+    normal, scores = per_image["positives"] == 0, per_image["score"].astype(np.float64)
     of_images = {"oracle": np.full(len(weights), oracle["image_threshold_oracle"]), "deployable": chosen.image}
-    for which, thresholds in of_images.items():
-        if members.any() and np.isfinite(thresholds).all():
-            out[f"image_recall_{which}"] = _reaching(scores[members], mine, thresholds) / mine.sum(axis=1)
+    for defect, own in own_of.items():
+        out, mine = found[defect], weights[:, own]
+        if normal.any():
+            out["image_auroc"] = _auroc_of_images(scores[own], scores[normal], mine, weights[:, normal])
+        for which, thresholds in of_images.items():
+            if np.isfinite(thresholds).all():
+                out[f"image_recall_{which}"] = _reaching(scores[own], mine, thresholds) / mine.sum(axis=1)
     axes = [axis for axis in ("value", "rate") if f"thresholds_{axis}" in per_image]
-    if not members.any() or not axes:
-        return out
+    if not axes:
+        return found
     levels = np.concatenate([per_image[f"thresholds_{axis}"] for axis in axes])
     order = np.argsort(-levels, kind="stable")
-    positives, negatives = mine @ per_image["positives"][members], weights @ per_image["negatives"]
-    hits = (mine @ np.concatenate([per_image[f"tp_{axis}"][members] for axis in axes], axis=1))[:, order]
-    alarms = (weights @ np.concatenate([per_image[f"fp_{axis}"] for axis in axes], axis=1))[:, order]
-    out["pixel_auroc"] = np.trapezoid(_whole(hits / positives[:, None]), _whole(alarms / negatives[:, None]), axis=1)
-    if np.isfinite(oracle["threshold_oracle"]):
-        out["recall_oracle"] = _at(hits, levels[order], oracle["threshold_oracle"]) / positives
-    if chosen.pixel is not None:
-        out["recall_deployable"] = _pick(mine @ per_image["tp_held_out"][members], chosen.pixel) / positives
-    if "rate" in axes:
-        overlap = mine @ per_image["overlap_rate"][members].astype(np.float64) / (mine @ per_image["regions"][members])[:, None]
-        x = weights @ per_image["fp_rate"] / negatives[:, None]
-        out["aupro_0.3"] = _limited_areas(x, overlap, 0.3)
-    if "saturated_rate" in per_image:
-        out["spro_0.05"] = _spro(per_image, weights, members)
-    return out
+    tp, fp = (np.concatenate([per_image[f"{what}_{axis}"] for axis in axes], axis=1)[:, order] for what in ("tp", "fp"))
+    negatives = (weights @ per_image["negatives"])[:, None]
+    rates = _whole(weights @ fp / negatives)
+    shown_rates = weights @ per_image["fp_rate"] / negatives if "rate" in axes else None
+    for defect, own in own_of.items():
+        out, mine = found[defect], weights[:, own]
+        positives = mine @ per_image["positives"][own]
+        hits = mine @ tp[own]
+        out["pixel_auroc"] = np.trapezoid(_whole(hits / positives[:, None]), rates, axis=1)
+        if np.isfinite(oracle["threshold_oracle"]):
+            out["recall_oracle"] = _at(hits, levels[order], oracle["threshold_oracle"]) / positives
+        if chosen.pixel is not None:
+            out["recall_deployable"] = _pick(mine @ per_image["tp_held_out"][own], chosen.pixel) / positives
+        if shown_rates is not None:
+            overlap = mine @ per_image["overlap_rate"][own].astype(np.float64) / (mine @ per_image["regions"][own])[:, None]
+            out["aupro_0.3"] = _limited_areas(shown_rates, overlap, 0.3)
+        if "saturated_rate" in per_image:
+            out["spro_0.05"] = _spro(per_image, weights, own)
+    return found
 
 
 def _spro(per_image: Mapping[str, np.ndarray], weights: np.ndarray, members: np.ndarray) -> np.ndarray:
@@ -230,13 +234,18 @@ def _reaching(scores: np.ndarray, weights: np.ndarray, thresholds: np.ndarray) -
     return (weights * (scores >= thresholds[:, None])).sum(axis=1)
 
 
+def _auroc_of_images(high: np.ndarray, low: np.ndarray, of_high: np.ndarray, of_low: np.ndarray) -> np.ndarray:
+    """Return the AUROC of scores of defective (m,) and of normal images (n,), resampled by weights (B, m) and (B, n): (B,)."""
+    above = high[:, None] - low
+    wins = (above > 0) + 0.5 * (above == 0)
+    return np.vecdot(of_high @ wins, of_low) / (of_high.sum(axis=1) * of_low.sum(axis=1))
+
+
 def _of_images(scores: np.ndarray, defective: np.ndarray, weights: np.ndarray, thresholds: np.ndarray) -> dict[str, np.ndarray]:
     """Return the numbers of images: weighted forms of those of `anoseg_bench.metrics.suite`."""
     abnormal, normal = weights[:, defective], weights[:, ~defective]
-    above = scores[defective, None] - scores[~defective]
-    wins = (above > 0) + 0.5 * (above == 0)
     positives, negatives = abnormal.sum(axis=1), normal.sum(axis=1)
-    out = {"image_auroc": np.einsum("bi,bi->b", abnormal @ wins, normal) / (positives * negatives)}
+    out = {"image_auroc": _auroc_of_images(scores[defective], scores[~defective], abnormal, normal)}
     order = np.argsort(-scores, kind="stable")
     last = np.append(np.diff(scores[order]) != 0, True)  # of images that tie, the counts behind the last
     tp, fp = (np.cumsum(weights[:, order] * of[order], axis=1)[:, last] for of in (defective, ~defective))

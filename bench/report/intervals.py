@@ -17,11 +17,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from anoseg_bench.metrics import confidence
-from anoseg_bench.metrics.bootstrap import Choices, choices, draw, resampled, resampled_defect, strata_of
+from anoseg_bench.metrics.bootstrap import Choices, choices, draw, resampled, resampled_defects, strata_of
 from anoseg_bench.metrics.catalogue import names_resampled
 from anoseg_bench.metrics.confidence import Draws
 from anoseg_bench.report.frame import RunCells, opened
@@ -132,7 +133,8 @@ class Sample:
         return choices(arrays, cell.value("image_threshold_deployable"), weights)
 
 
-Resampled = dict[str, np.ndarray]
+#: The layers (3, B) of numbers, by name, or by defect type and name.
+Resampled = dict[Any, np.ndarray]
 
 
 class Intervals:
@@ -149,7 +151,7 @@ class Intervals:
     def __init__(self, results: RunCells, resamples: int = RESAMPLES) -> None:
         self.results, self.resamples = results, resamples
         self._samples: dict[str, Sample] = {}  # one for a category, but where methods had other images
-        self._defects: dict[tuple[int, str], dict[str, np.ndarray]] = {}
+        self._defects: dict[int, dict[str, dict[str, np.ndarray]]] = {}
 
     def _sample(self, cell: CellResult, category: str) -> Sample:
         key = f"{category} {cell.record.content}"
@@ -173,7 +175,7 @@ class Intervals:
             averaged.append({key: sum(often[s] * per_seed[s][key] for s in range(seeds)) for key in per_seed[0]})
         return averaged
 
-    def _stacked(self, averaged: list[Resampled], names: Sequence[str]) -> dict[str, np.ndarray]:
+    def _stacked(self, averaged: list[Resampled], names: Sequence[Any]) -> dict[Any, np.ndarray]:
         """Return the layers of each number, (V, 3, B)."""
         none = np.full((len(LAYERS), self.resamples), np.nan)
         return {name: np.stack([of.get(name, none) for of in averaged]) for name in names}
@@ -185,13 +187,15 @@ class Intervals:
         none = np.empty((len(self.results.variants), 0, len(LAYERS), self.resamples))
         return {name: np.stack([column[name] for column in columns], axis=1) if columns else none for name in names_resampled()}
 
-    def _of_defect(self, category: int, defect: str) -> dict[str, np.ndarray]:
-        """Return the layers of the numbers of one defect type, (V, 3, B) by name."""
-        key = (category, defect)
-        if key not in self._defects:
-            one = functools.partial(_of_defect, defect=defect)
-            self._defects[key] = self._stacked(self._average(category, one), names_resampled(by_defect=True))
-        return self._defects[key]
+    def _of_defects(self, category: int) -> dict[str, dict[str, np.ndarray]]:
+        """Return the layers of the numbers of each defect type of a category, (V, 3, B) by type and name."""
+        if category not in self._defects:
+            defects = list(self.results.defects(self.results.categories[category]))
+            averaged = self._average(category, functools.partial(_of_defects, defects=defects))
+            names = names_resampled(by_defect=True)
+            stacked = self._stacked(averaged, [(defect, name) for defect in defects for name in names])
+            self._defects[category] = {defect: {name: stacked[defect, name] for name in names} for defect in defects}
+        return self._defects[category]
 
     def of(self, name: str, categories: Sequence[int], defect: str = "") -> Resamples | None:
         """Return the intervals of a number of all variants, the mean over some categories; None where none are made.
@@ -202,7 +206,7 @@ class Intervals:
             A defect type, of one category.
         """
         if defect:
-            samples = self._of_defect(categories[0], defect)
+            samples = self._of_defects(categories[0]).get(defect, {})
             return Resamples(*np.moveaxis(samples[name], 1, 0)) if name in samples else None
         if name not in names_resampled():
             return None
@@ -234,23 +238,22 @@ def _of_cell(cell: CellResult, sample: Sample) -> Resampled:
     }
 
 
-def _of_defect(cell: CellResult, sample: Sample, defect: str) -> Resampled:
-    """Return the layers of the numbers of a defect type of a cell, (3, B)."""
-    arrays, own = _arrays(cell), cell.record.defects.get(defect, {})
-    if not arrays or not own:
+def _of_defects(cell: CellResult, sample: Sample, defects: Sequence[str]) -> Resampled:
+    """Return the layers of the numbers of the defect types of a cell, (3, B) by type and name."""
+    arrays = _arrays(cell)
+    if not arrays:
         return {}
-    members = np.array([d == defect for _, d in cell.record.items]) & (arrays["positives"] > 0)
-    names = [f"{prefix}threshold_oracle" for prefix in ("", "image_")]
+    kinds, defective = np.array([d for _, d in cell.record.items]), arrays["positives"] > 0
+    members = {defect: (kinds == defect) & defective for defect in defects}
+    oracle = {name: cell.value(name) for name in ("threshold_oracle", "image_threshold_oracle")}
     chosen = sample.choices(cell, arrays)
-    values = resampled_defect(arrays, sample.weights, members, {name: cell.value(name) for name in names}, chosen)
-    return {
-        name: _layers(
-            values[name],
-            own.get(name, math.nan),
-            _draws(name, values[name], own.get(name, math.nan), arrays, sample, chosen, members),
-        )
-        for name in names_resampled(by_defect=True)
-    }
+    found = resampled_defects(arrays, sample.weights, members, oracle, chosen)
+    layers: Resampled = {}
+    for defect, own in members.items():
+        for name, values in found[defect].items():
+            exact = cell.record.defects.get(defect, {}).get(name, math.nan)
+            layers[defect, name] = _layers(values, exact, _draws(name, values, exact, arrays, sample, chosen, own))
+    return layers
 
 
 def _draws(
