@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is imported: one core each, as threads that wait for others spin
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -18,6 +19,9 @@ from tests.helpers import Command, make_category
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a background job ignores Ctrl-C, and so would the commands it starts
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+settings.register_profile("any machine", deadline=None)  # how long an example takes says nothing on a busy one
+settings.load_profile("any machine")
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 
