@@ -54,11 +54,11 @@ def _leader(results: Results, name: str, members: list[int]) -> int | None:
 
 
 def _failures(results: Results, leader: int, members: list[int]) -> list[str]:
-    """Return a sentence for each deployable threshold of the leader that misses nearly all, or alarms far above what was asked."""
+    """Return a sentence for each deployable threshold of the leader that is not fit for use, the first of them."""
     failed: list[tuple[str, Outcome]] = []
     for decision in DECISIONS:
         for c in members:
-            mine = [o for o in outcomes(results, c, decision) if o.variant == leader and o.fails]
+            mine = [o for o in outcomes(results, c, decision) if o.variant == leader and o.faults]
             failed += [(one_line(results.categories[c]), outcome) for outcome in mine]
     sentences = [
         f"Not fit for use: the {outcome.decision.of} threshold of {_quoted(results, leader)} on {category}: "

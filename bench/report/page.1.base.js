@@ -157,6 +157,6 @@ async function breathe() {
   breathed = performance.now();
 }
 function nameCategory() {
-  for (const card of document.querySelectorAll(".verdict")) card.hidden = chosen() !== null && Number(card.dataset.category) !== chosen();
+  for (const card of document.querySelectorAll("[data-category]")) card.hidden = chosen() !== null && Number(card.dataset.category) !== chosen();
   for (const place of document.querySelectorAll(".of")) place.textContent = chosen() === null ? (place.dataset.all && categoryNames.length > 1 ? place.dataset.all : categoryNames[0] ?? "") : categoryNames[chosen()];
 }

@@ -43,15 +43,18 @@ def _decision(results: Results, given: Verdict) -> str:
 def decisions_table(results: Results) -> str:
     """Return what thresholds were asked for and what they did as HTML, with its notes."""
     table = decision_table(results, "decisions")
-    lines, group = [], ""
+    lines, group, number = [], "", -1
     for line in table.lines:
         if line.group != group:
-            group = line.group
-            lines.append(f'<tr><th scope="rowgroup" colspan="{len(table.header)}">{html.escape(group)}</th></tr>')
+            group, number = line.group, number + 1
+            heading = f'<th scope="rowgroup" colspan="{len(table.header)}">{html.escape(group)}</th>'
+            lines.append(f'<tr data-category="{number}">{heading}</tr>')
         first, *rest = (html.escape(cell.text) for cell in line.cells)
-        lines.append(f'<tr><th scope="row">{first}</th>{"".join(f"<td>{text}</td>" for text in rest)}</tr>')
+        lines.append(
+            f'<tr data-category="{number}"><th scope="row">{first}</th>{"".join(f"<td>{text}</td>" for text in rest)}</tr>'
+        )
     head = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in table.header)
-    body = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    body = f'<table id="asked"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
     region = f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(table.title, quote=True)}">{body}</div>'
     return f'{region}<p class="note">{html.escape(table.notes[0])}</p>'
 

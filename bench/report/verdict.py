@@ -110,11 +110,6 @@ class Outcome:
         return (self.alarms.low > self.decision.asked) - (self.alarms.high < self.decision.asked)
 
     @property
-    def fails(self) -> bool:
-        """Whether it misses nearly all, or raises far more alarms than asked, surely."""
-        return self.found.mean <= NEARLY_NONE or self._is_far
-
-    @property
     def _is_far(self) -> bool:
         return self.missed_asked > 0 and self.alarms.mean >= FAR * self.decision.asked
 
@@ -212,13 +207,19 @@ def share_text(number: Number, digits: int = 1) -> str:
     return f"{percent(number.mean, digits)} %{ends}"
 
 
-def outcome_text(results: Results, outcome: Outcome) -> str:
-    """Return what a threshold does, in words."""
+def outcome_text(results: Results, outcome: Outcome, category: str) -> str:
+    """Return what a threshold does in a category, in words."""
     decision = outcome.decision
+    defective, normal = decision.defective, decision.normal
+    if decision.of == "image":
+        defective, normal = (
+            f"the {number} {what}"
+            for number, what in zip(results.tested(category), ("defective images", "normal images"), strict=True)
+        )
     relation = {1: ", above what was asked", -1: ", below what was asked", 0: ""}[outcome.missed_asked]
     return (
-        f"finds {share_text(outcome.found)} of {decision.defective} and takes {share_text(outcome.alarms, decision.digits)} of "
-        f"{decision.normal} for defective (asked: at most {percent(decision.asked, decision.digits)} %{relation})"
+        f"finds {share_text(outcome.found)} of {defective} and takes {share_text(outcome.alarms, decision.digits)} of "
+        f"{normal} for defective (asked: at most {percent(decision.asked, decision.digits)} %{relation})"
     )
 
 
@@ -228,7 +229,7 @@ def verdict_text(results: Results, given: Verdict) -> str:
         return f"No decision: {given.reason}."
     name = results.titles[given.best.variant]
     head = "" if given.is_fit else f"Not fit for use, as {' and '.join(given.best.faults)}; the best of them: "
-    text = f"{head}'{name}' at {given.best.threshold:.6g} {outcome_text(results, given.best)}."
+    text = f"{head}'{name}' at {given.best.threshold:.6g} {outcome_text(results, given.best, given.category)}."
     if given.second is None:
         return text
     other = results.titles[given.second.variant]

@@ -3,7 +3,7 @@
     python -m tests.tools.coverage            # about ten minutes on one core; --trials 100 for a look
 
 Images have effects of their own: how bright their normal pixels are for the method, how far defects stand out, how large they are
-(lognormal). The truth is that of 400,000 images. Rates are of fixed thresholds, and of deployable ones with their choice.
+(lognormal). The truth is that of 200,000 images. Rates are of fixed thresholds, and of deployable ones with their choice.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def numbers(arrays: dict[str, np.ndarray], weights: np.ndarray) -> dict[str, np.
 def truths(detector: tuple[float, float, float], share: float, rng: np.random.Generator) -> dict[str, float]:
     """Return the numbers of very many images."""
     sums: dict[str, list[float]] = {}
-    for _ in range(50):
+    for _ in range(25):
         some = sample(4000, 4000, detector, rng)
         weights = np.concatenate([np.full(4000, share), np.full(4000, 1 - share)])[None]
         for name, value in numbers(some, weights).items():
