@@ -232,7 +232,7 @@ def _wins(results: Results) -> list[dict[str, Any]]:
             "title": metric(of.metric).title,
             "by_defect": metric(of.metric).by_defect,
             "outcomes": of.outcomes,
-            "differences": np.round(1000 * of.differences).reshape(len(of.places), -1),
+            "differences": np.round(1000 * of.differences).reshape(len(of.places), 2 * of.differences.shape[1]),
         }
         for of in wins(results, names)
     ]
