@@ -194,7 +194,7 @@ def test_what_is_no_packed_run_is_refused(ran):
     Path("elsewhere/flipped.zip").write_bytes(flipped)
     with ZipFile("elsewhere/other.zip", "w") as archive:
         archive.writestr("readme.txt", "x")
-    for name in ("../evil", "/tmp/evil", "cells/../../evil/x", "cells\\..\\evil", "cells/a/./x", "tables/a/b.md", "cells/loose"):
+    for name in ("../evil", "/evil", "cells/../../evil/x", "cells\\..\\evil", "cells/a/./x", "tables/a/b.md", "cells/loose"):
         changed(whole, Path("elsewhere/slip.zip"), lambda c, name=name: c | {name: b"x"})
         for command in (("report",), ("status",), ("predict", "--method", "a", "--category", "b", "x.png", "--out", "o", "--run")):
             assert "is refused" in refused(ran, *command, "elsewhere/slip.zip", left="."), name

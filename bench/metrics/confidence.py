@@ -6,7 +6,7 @@ interval their quantiles. For discrete data there are two distributions, one for
 
 * rates of images: Clopper and Pearson (1934), exact;
 * AUROC of images: the union of Newcombe's and DeLong's intervals (`anoseg_bench.metrics.separation`);
-* all others: the bootstrap's spread on the scale of the logit with a quantile of Student's t (`spread`).
+* all others: the bootstrap's spread on the scale of the logit with a quantile of Student's t (`of_resamples`).
 """
 
 from __future__ import annotations
@@ -25,18 +25,6 @@ from anoseg_bench.metrics.separation import ends_of_auroc
 WIDEST_LOGIT = 1.5
 #: Levels, as quantiles of the normal distribution, at which the interval of an AUROC is computed; between, it is interpolated.
 _QUANTILES = np.unique(np.append(np.linspace(0, 3.75, 16), stats.norm.ppf(0.975)))
-
-
-def rate_interval(hits: np.ndarray | int, number: np.ndarray | int, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Return the exact interval of a rate, `hits` of `number` (Clopper and Pearson 1934).
-
-    Examples
-    --------
-    >>> [round(float(end), 3) for end in rate_interval(0, 20)]
-    [0.0, 0.168]
-    """
-    tail = (1 - level) / 2
-    return _rate_end(hits, number, tail, False), _rate_end(hits, number, 1 - tail, True)
 
 
 def _rate_end(hits: np.ndarray | int, number: np.ndarray | int, share: np.ndarray | float, upper: bool) -> np.ndarray:
@@ -69,7 +57,10 @@ def shares(number: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def of_rate(hits: np.ndarray, number: np.ndarray, quantiles: np.ndarray) -> Draws:
-    """Return draws of a rate; `hits` may vary with what else is resampled, as the threshold: (B,) each."""
+    """Return draws of a rate, `hits` of `number`, which may vary with what else is resampled, as the threshold: (B,) each.
+
+    Their quantiles are the ends of the exact interval (Clopper and Pearson 1934).
+    """
     return Draws(_rate_end(hits, number, quantiles, False), _rate_end(hits, number, quantiles, True))
 
 
@@ -90,11 +81,10 @@ def of_resamples(
     On the scale :math:`g` of the logit, with the standard deviation :math:`s` of the resamples, around the number
     :math:`\hat\theta`, the draws are :math:`g^{-1}(g(\hat\theta) + s\,t_\nu)`. The degrees of freedom are those of the estimated
     variance: with the influence :math:`u_i` of each image, its covariance with the number over the resamples (infinitesimal
-    jackknife, Efron 2014),
-    the variance of stratum :math:`h` is :math:`V_h = \sum u_i^2`, its own uncertain by the kurtosis :math:`\kappa_h` of
-    :math:`u_i`, and :math:`\nu = 2 (\sum V_h)^2 / \sum V_h^2 (\kappa_h / n_h + 2 / (n_h - 1))`, no more than the number of images
-    that count (Kish 1965) less one where large ones count more. Where the resamples reach 0 or 1, or lie too far apart, the scale
-    is the arc sine of the square root.
+    jackknife, Efron 2014), the variance of stratum :math:`h` is :math:`V_h = \sum u_i^2`, itself uncertain by the kurtosis
+    :math:`\kappa_h` of :math:`u_i`, and :math:`\nu = 2 (\sum V_h)^2 / \sum V_h^2 (\kappa_h / n_h + 2 / (n_h - 1))`, no more than
+    the number of images that count (Kish 1965) less one where large ones count more. Where the resamples reach 0 or 1, or lie too
+    far apart, the scale is the arc sine of the square root.
 
     Parameters
     ----------

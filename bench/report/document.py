@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from anoseg_bench.formatting import counted, one_line
+from anoseg_bench.report import notes
 from anoseg_bench.report.protocol import protocol_lines
 from anoseg_bench.report.render import Table, typeset
 from anoseg_bench.report.results import Results
@@ -61,6 +62,7 @@ def document(results: Results, sections: Mapping[str, Sequence[Table]], sentence
     size = [counted(len(results.variants), "method"), counted(len(results.categories), "category", "categories")]
     seeds = f"{'seed' if len(results.seeds) == 1 else 'seeds'} {', '.join(map(str, results.seeds))}"
     of = [*size, seeds, *([f"profile {info.profile}"] if info.profile else []), f"commit {_commit(results)}"]
+    in_protocol = (notes.protocol(results), notes.setup(results))
     body = [
         r"\begin{document}",
         rf"\title{{Anomaly segmentation on {typeset(one_line(info.dataset))}}}",
@@ -71,7 +73,7 @@ def document(results: Results, sections: Mapping[str, Sequence[Table]], sentence
         r"\section{Findings}",
         *_items(sentences),
         r"\section{How to read the tables}",
-        *_items([*reading, *shared_notes(tables, reading)]),
+        *_items([*reading, *(note for note in shared_notes(tables, reading) if note not in in_protocol)]),
         r"\section{Protocol}",
         *_items([f"{heading}: {text}" for heading, text in protocol_lines(results)]),
     ]

@@ -95,7 +95,7 @@ function histogram(category, v, counts) {
     add(label, "title", {}, `${name} (${all.length})`);
   });
   for (const [x, anchor] of [[low, "start"], [high, "end"]]) add(svg, "text", { x: X(x), y: height - 24, "text-anchor": anchor }, short(x));
-  add(svg, "text", { x: left + inner / 2, y: height - 6, "text-anchor": "middle" }, "image score; right of the line: rejected");
+  add(svg, "text", { x: left + inner / 2, y: height - 6, "text-anchor": "middle" }, "image score; coloured: rejected (a bar at the line may hold both)");
   shape.line = add(svg, "line", { class: "cursor strong", y1: 0, y2: rows.length * row, x1: -9, x2: -9 });
   shape.X = X;
 }

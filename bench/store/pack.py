@@ -182,7 +182,7 @@ def _opened(path: Path) -> Iterator[tuple[ZipFile, Run]]:
             if wrong := [name for name in names if not _is_inside(name)] or (names if len(set(names)) < len(names) else []):
                 raise UsageError(f"'{path}' is refused: `pack` writes no such file name, or not twice: {wrong[0]!r}.")
             yield archive, Run.read(path, archive.read(MANIFEST))
-    except (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:  # the last two: odd or locked entries
         raise UsageError(
             f"Expected a run that `pack` wrote in '{path}', but it is no zip, or not whole ({error}); copy or pack it again."
         ) from error
