@@ -108,9 +108,7 @@ class DistanceConfig(BackboneConfig):
     """Configuration of a method whose map is the distance of feature maps from those of normal images."""
 
     #: How it differs from its published form.
-    DIFFERS: ClassVar[str] = (
-        "another backbone (there WideResNet-50), another image size, no crop, 10 % of the training images held out"
-    )
+    DIFFERS: ClassVar[str] = "another backbone (there WideResNet-50), another image size, no crop"
 
     strides: tuple[int, ...] = Field((8, 16), min_length=1, description="of the feature maps used, finest first")
     smoothing: float = Field(4.0, ge=0, description="sigma of the map's Gaussian smoothing, in pixels at 256 px")

@@ -86,7 +86,11 @@ def test_a_reproduction_is_set_against_what_was_published(run):
     ours = 100 * results.numbers("pixel_auroc", [0])[0].mean
     assert float(line.cells[1].text) == there
     assert math.isclose(float(line.cells[3].text), ours - there, abs_tol=0.051)
-    assert any("Known differences of ae_ssim" in note for note in table.notes)
+    note = next(note for note in table.notes if "Known differences of ae_ssim" in note)
+    assert note.endswith(", 10 % of the training images held out.")
+    run.info.holdout = 0.25
+    changed = reproduction_table(Results(run))
+    assert changed is not None and any(note.endswith(", 25 % of the training images held out.") for note in changed.notes)
 
 
 def test_a_report_on_mvtec_ad_shows_a_few_and_others_on_request(bench, widget):

@@ -74,6 +74,7 @@ def reproduction_table(results: Results) -> Table | None:
     """Return published, ours and the difference, for methods that follow a published one; None where there are none."""
     lines: list[Line] = []
     notes: dict[str, None] = {}
+    held_out = f", {100 * share:.3g} % of the training images held out" if (share := results.run.info.holdout) else ""
     for v, variant in enumerate(results.variants):
         method = next(row.method for row in results.run.rows if row.variant == variant)
         entry = METHODS[method] if method in METHODS.names() else None
@@ -93,7 +94,8 @@ def reproduction_table(results: Results) -> Table | None:
                     TableCell(DASH if math.isnan(gap) else f"{gap:+.1f}"),
                 ]
                 lines.append(Line(row, f"{results.titles[v]} after {name}, {metric(wanted).title}"))
-                notes[f"{name}: published in {one_line(there.source)}. Known differences of {one_line(variant)}: {differs}."] = None
+                known = f"Known differences of {one_line(variant)}: {differs}{held_out}."
+                notes[f"{name}: published in {one_line(there.source)}. {known}"] = None
     if not lines:
         return None
     header = ["category", "published", "ours", "difference"]

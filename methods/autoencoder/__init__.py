@@ -40,7 +40,7 @@ class AutoencoderConfig(TrainedConfig):
         return f"{self.epochs} epochs (published: {PUBLISHED_EPOCHS})" if self.epochs < PUBLISHED_EPOCHS else None
 
 
-DIFFERS = "no augmentation of the training images, another image size, 10 % of them held out"
+DIFFERS = "no augmentation of the training images, another image size"
 
 METHODS.register(
     "ae_recon",

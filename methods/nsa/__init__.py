@@ -60,7 +60,7 @@ METHODS.register(
     published=(
         "NSA logistic",
         "its settings by category are rules here; 64,000 training images in every category instead of 320 or 560 passes; "
-        "whole images instead of crops, 10 % of the training images held out, "
-        "a U-Net and descent as for anoseg, instead of a ResNet-18 without connections and Adam; batches of 32",
+        "whole images instead of crops, a U-Net and descent as for anoseg "
+        "instead of a ResNet-18 without connections and Adam; batches of 32",
     ),
 )
