@@ -537,6 +537,26 @@ def wilson(k: int, n: int) -> tuple[float, float]:
     return proportion_confint(k, n, method="wilson")
 
 
+@pytest.mark.parametrize("axis", ["score", "order"])
+def test_bars_of_the_histogram_break_at_the_threshold(apart: Opened, exact: Results, axis: str):
+    scores, _, _ = scores_of(exact, "fair")
+    apart.choose("#detection-method", label="fair")
+    apart.tab.select_option("#detection-axis", axis)
+    thresholds = np.unique(scores)
+    for step in (0, 4, len(thresholds) - 2):
+        apart.tab.eval_on_selector(
+            "#detection-slider", "(s, v) => { s.value = v; s.dispatchEvent(new Event('input')); }", str(step)
+        )
+        line = float(apart.tab.get_attribute("#detection-histogram .cursor", "x1") or "nan")
+        bars = apart.tab.eval_on_selector_all(
+            "#detection-histogram .bar",
+            "n => n.map(b => [b.classList.contains('above'), ...['x', 'width', 'height'].map(k => +b.getAttribute(k))])",
+        )
+        drawn = [(above, x, x + width) for above, x, width, height in bars if width * height > 0]
+        assert all(end <= line + 2.01 for above, _, end in drawn if not above)
+        assert all(start >= line - 2.01 for above, start, _ in drawn if above) and any(above for above, *_ in drawn)
+
+
 def test_the_image_explorer_is_exact_at_every_threshold(apart: Opened, exact: Results):
     scores, defective, cell = scores_of(exact, "fair")
     apart.choose("#detection-method", label="fair")

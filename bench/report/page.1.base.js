@@ -158,5 +158,5 @@ async function breathe() {
 }
 function nameCategory() {
   for (const card of document.querySelectorAll("[data-category]")) card.hidden = chosen() !== null && Number(card.dataset.category) !== chosen();
-  for (const place of document.querySelectorAll(".of")) place.textContent = chosen() === null ? (place.dataset.all && categoryNames.length > 1 ? place.dataset.all : categoryNames[0] ?? "") : categoryNames[chosen()];
+  for (const place of document.querySelectorAll(".of")) place.textContent = chosen() === null ? (categoryNames.length === 1 ? categoryNames[0] : place.dataset.all ?? `${categoryNames[0] ?? ""}: one category at a time, choose it above`) : categoryNames[chosen()];
 }

@@ -64,12 +64,12 @@ sections.set("detection", () => {
   detect();
 });
 /* One row of bars for each kind of images, over the score; which are above the threshold is shown by colour. */
-const shape = { bars: [], line: null, X: null };
+const shape = { bars: [], line: null, X: null, row: 30 };
 function histogram(category, v, counts) {
-  const place = $("detection-histogram"), bins = 40, row = 30, left = 130, right = 8, levels = counts.levels.filter(known), held = counts.scores.held_out.filter(([x]) => known(x));
+  const place = $("detection-histogram"), even = $("detection-axis").value === "order", bins = Math.min(40, even ? counts.levels.length : 40), { row } = shape, left = 130, right = 8, levels = counts.levels.filter(known), held = counts.scores.held_out.filter(([x]) => known(x));
   const figure = add(place, "figure");
   add(figure, "figcaption", {}, `Image scores of ${data.variants[v]} on ${category.name}`);
-  const ends = [...levels, ...held.map(([x]) => x)], [low, high] = [Math.min(...ends), Math.max(...ends)], width = Math.min(Math.max(place.clientWidth || 480, 300), 700);
+  const at = ([x, rank]) => (even ? rank : x), ends = [...levels, ...held.map(([x]) => x)], [low, high] = even ? [0, counts.levels.length] : [Math.min(...ends), Math.max(...ends)], width = Math.min(Math.max(place.clientWidth || 480, 300), 700);
   const inner = width - left - right, X = (x) => left + ((x - low) / (high - low || 1)) * inner;
   const rows = groupsOf(category).map((name) => [name === data.good ? "normal" : name, name !== data.good, counts.scores.rank.filter((_, i) => category.kinds[i] === name).map((rank) => [counts.levels[rank], rank])]);
   if (held.length) rows.push(["held-out", false, held]);
@@ -78,26 +78,25 @@ function histogram(category, v, counts) {
   shape.bars = [];
   rows.forEach(([name, defective, all], r) => {
     const bottom = (r + 1) * row, tally = new Map();
-    for (const [x, rank] of all) {
-      if (!known(x)) continue;
-      const bin = Math.min(bins - 1, Math.floor(((x - low) / (high - low || 1)) * bins));
+    for (const one of all) {
+      if (!known(one[0])) continue;
+      const bin = Math.min(bins - 1, Math.max(0, Math.floor(((at(one) - low) / (high - low || 1)) * bins))); // in order, held-out scores may lie below all
       if (!tally.has(bin)) tally.set(bin, []);
-      tally.get(bin).push(rank);
+      tally.get(bin).push(one[1]);
     }
     const most = Math.max(1, ...[...tally.values()].map((of) => of.length));
     add(svg, "line", { class: "raster", x1: left, x2: width - right, y1: bottom, y2: bottom });
     for (const [bin, of] of tally) {
-      const x = left + (bin / bins) * inner, full = (of.length / most) * (row - 4), w = inner / bins - 1;
-      const rect = (part) => add(svg, "rect", { x, width: w, y: bottom - full, height: full, class: part });
-      shape.bars.push({ below: rect(`bar below ${defective ? "missed" : "quiet"}`), above: rect(`bar above ${defective ? "hit" : "wrong"}`), of, bottom, full });
+      const rect = (part) => add(svg, "rect", { class: part });
+      shape.bars.push({ below: rect(`bar below ${defective ? "missed" : "quiet"}`), above: rect(`bar above ${defective ? "hit" : "wrong"}`), of, bottom, most, x: left + (bin / bins) * inner, width: inner / bins - 1 });
     }
     const label = add(svg, "text", { x: left - 8, y: bottom - 8, "text-anchor": "end" }, `${name.length > 14 ? `${name.slice(0, 13)}…` : name} (${all.length})`);
     add(label, "title", {}, `${name} (${all.length})`);
   });
-  for (const [x, anchor] of [[low, "start"], [high, "end"]]) add(svg, "text", { x: X(x), y: height - 24, "text-anchor": anchor }, short(x));
-  add(svg, "text", { x: left + inner / 2, y: height - 6, "text-anchor": "middle" }, "image score; coloured: rejected (a bar at the line may hold both)");
+  for (const [x, anchor] of [[low, "start"], [high, "end"]]) add(svg, "text", { x: X(x), y: height - 24, "text-anchor": anchor }, short(even ? (x ? levels.at(-1) : levels[0]) : x));
+  add(svg, "text", { x: left + inner / 2, y: height - 6, "text-anchor": "middle" }, `${even ? "image scores in order, each with the same room" : "image score"}; coloured: rejected`);
   shape.line = add(svg, "line", { class: "cursor strong", y1: 0, y2: rows.length * row, x1: -9, x2: -9 });
-  shape.X = X;
+  shape.X = (x, k) => X(even ? k : x);
 }
 function moveImage(to) {
   places.image = String(to);
@@ -113,12 +112,15 @@ function detect() {
   $("detection-text").textContent = `Image threshold ${words}: detection rate ${rate(tp[k], defective)}, false alarms ${rate(fp[k], normal)}`;
   for (const button of $("detection-goto").children) button.setAttribute("aria-pressed", button.dataset.which === which);
   const x = k < levels.length ? levels[k] : null;
-  for (const name of ["x1", "x2"]) shape.line.setAttribute(name, known(x) ? shape.X(x) : shape.X(levels.at(-1)) + 5);
-  for (const bar of shape.bars) {
-    const share = bar.of.filter((rank) => rank >= k).length / bar.of.length, above = share * bar.full;
-    bar.above.setAttribute("height", above);
-    bar.above.setAttribute("y", bar.bottom - above);
-    bar.below.setAttribute("height", bar.full - above);
+  const cut = known(x) ? shape.X(x, k) : shape.X(levels.at(-1), k) + 5;
+  for (const name of ["x1", "x2"]) shape.line.setAttribute(name, cut);
+  for (const { below, above, of, bottom, most, x: from, width } of shape.bars) { // one that the line crosses is broken there
+    const reached = of.filter((rank) => rank >= k).length, to = from + width;
+    const middle = Math.min(Math.max(cut, from + (reached < of.length)), to - (reached > 0));
+    for (const [part, number, start, end] of [[below, of.length - reached, from, middle], [above, reached, middle, to]]) {
+      const height = (number / most) * (shape.row - 4);
+      for (const [name, value] of Object.entries({ x: start, width: Math.max(0, end - start), y: bottom - height, height })) part.setAttribute(name, value);
+    }
   }
   const point = $("detection-point"), svg = point?.ownerSVGElement;
   if (point) {
@@ -209,19 +211,21 @@ function cheapest(inputs, counts) {
   return { k, ...hourly(inputs, [tp / counts.defective, ...wilson(tp, counts.defective)], [fp / counts.normal, ...wilson(fp, counts.normal)]) };
 }
 sections.set("calculator", () => {
-  const inputs = calculatorInputs(), headings = [{ title: "method" }, ...HOURLY.map(([, title]) => ({ title }))];
-  const line = (first, of) => [first, ...HOURLY.map(([name, , form]) => number(of[name][0], name, form, of[name][1], of[name][2]))];
+  const inputs = calculatorInputs(), category = chosen() === null && categoryNames.length > 1 ? null : single(), apiece = category !== null;
+  const hourlies = HOURLY.map(([, title]) => ({ title })), headings = [{ title: "method" }, ...(apiece ? [{ title: "image threshold" }] : []), ...hourlies];
+  const line = (first, of) => [...first, ...HOURLY.map(([name, , form]) => number(of[name][0], name, form, of[name][1], of[name][2]))];
   if (inputs.wrong) {
     table($("calc-table"), headings, []);
     table($("cheapest-table"), headings, []);
     return void ($("calc-text").textContent = inputs.wrong);
   }
-  const { image_recall: recalls, image_fpr: alarms } = over().decisions.deployable, whole = ({ n, total, mean }) => n === total && known(mean);
+  const { image_recall: recalls, image_fpr: alarms, image_threshold } = over().decisions.deployable, whole = ({ n, total, mean }) => n === total && known(mean);
   const usable = shown().filter((v) => whole(recalls[v]) && whole(alarms[v])), ends = (n) => [n.mean, n.low, n.high];
   const own = new Map(usable.map((v) => [v, hourly(inputs, ends(recalls[v]), ends(alarms[v]))]));
   const floors = [["call everything defective", hourly(inputs, [1, null, null], [1, null, null])], ["call nothing defective", hourly(inputs, [0, null, null], [0, null, null])]];
-  const sort = ["cost per hour", "ascending"];
-  table($("calc-table"), headings, usable.map((v) => line(named(v), own.get(v))), { sort, foot: floors.map(([name, of]) => line(plain(`floor: ${name}`), of)) });
+  const sort = ["cost per hour", "ascending"], at = image_threshold && numberCells(image_threshold, "threshold", { form: exactly, ranked: false });
+  const first = (cell, threshold) => (apiece ? [cell, threshold] : [cell]);
+  table($("calc-table"), headings, usable.map((v) => line(first(named(v), at?.[v] ?? plain("–")), own.get(v))), { sort, foot: floors.map(([name, of]) => line(first(plain(`floor: ${name}`), plain("")), of)) });
   const [floorName, floor] = floors.reduce((a, b) => (b[1].cost[0] < a[1].cost[0] ? b : a));
   const best = usable.length ? usable.reduce((a, b) => (own.get(b).cost[0] < own.get(a).cost[0] ? b : a)) : null;
   const missing = shown().length - usable.length, lacking = missing ? ` ${missing} of the shown methods ${missing > 1 ? "have" : "has"} no deployable image threshold here.` : "";
@@ -231,17 +235,18 @@ sections.set("calculator", () => {
     const against = !known(low) ? "how sure that is, is not known" : high < floor.cost[0] ? "measurably more" : low > floor.cost[0] ? "measurably less" : "which cannot be told from it";
     $("calc-text").textContent = `Cheapest at its deployable threshold: ${data.variants[best]}, ${short(cost)}${interval} per hour; to ${floorName} costs ${short(floor.cost[0])}, ${against}.${lacking}`;
   }
-  const category = chosen() === null && categoryNames.length > 1 ? null : single();
   const with_ = shown().filter((v) => { const counts = category && countsOf(category, v); return counts && counts.defective && counts.normal; });
   const found = with_.map((v) => [v, cheapest(inputs, countsOf(category, v))]);
   const winner = found.length ? found.reduce((a, b) => (b[1].cost[0] < a[1].cost[0] ? b : a))[0] : null;
   const rows = found.map(([v, of]) => {
-    const counts = countsOf(category, v), cells = line(named(v), of);
+    const counts = countsOf(category, v), text = levelText(counts, of.k);
+    const threshold = { text, value: counts.levels[of.k] ?? null, name: "threshold", draw: (td) => add(td, "button", { type: "button", class: "link", title: "look at it under Images", onclick: () => lookAt(v, counts, of.k) }, text) };
+    const cells = line([named(v), threshold], of);
     cells.at(-1).best = v === winner;
-    return [cells[0], { text: levelText(counts, of.k), value: counts.levels[of.k] ?? null, name: "threshold", draw: (td) => add(td, "button", { type: "button", class: "link", title: "look at it under Images", onclick: () => lookAt(v, counts, of.k) }, levelText(counts, of.k)) }, ...cells.slice(1)];
+    return cells;
   });
   $("cheapest").hidden = category === null;
-  table($("cheapest-table"), [headings[0], { title: "image threshold (oracle)" }, ...headings.slice(1)], rows, { sort });
+  table($("cheapest-table"), [headings[0], { title: "image threshold, cheapest here" }, ...hourlies], rows, { sort });
   $("calc-note").textContent = category === null ? "Choose a category for the cheapest thresholds: each category has its own." : data.seeds.length > 1 ? `Means over seeds at the deployable thresholds; the cheapest thresholds are those of seed ${category.seed}.` : "";
 });
 function lookAt(v, counts, k) {

@@ -51,7 +51,7 @@ function start() {
   options($("wins-metric"), data.wins.map((w) => w.title));
   methodBoxes();
   fillControls();
-  keep("decisions-threshold", "cost-quality", "cost-axis", "defects-metric", "wins-metric", "wins-places", "wins-a", "wins-b", "value-scale", "explorer-number", "gallery-defect", "gallery-method", "gallery-line", "gallery-show", "detection-method", "calc-parts", "calc-share", "calc-miss", "calc-alarm");
+  keep("decisions-threshold", "cost-quality", "cost-axis", "defects-metric", "wins-metric", "wins-places", "wins-a", "wins-b", "value-scale", "explorer-number", "gallery-defect", "gallery-method", "gallery-line", "gallery-show", "detection-method", "detection-axis", "calc-parts", "calc-share", "calc-miss", "calc-alarm");
   readAddress();
   showChoice();
   const listen = (ids, act, on = "change") => ids.forEach((id) => $(id).addEventListener(on, act));
@@ -61,6 +61,7 @@ function start() {
   listen(["defects-metric"], () => redraw("defects"));
   listen(["wins-metric", "wins-places", "wins-a", "wins-b"], () => redraw("wins"));
   listen(["detection-method"], () => { if (!["deployable", "oracle"].includes(places.image)) places.image = "deployable"; redraw("detection"); });
+  listen(["detection-axis"], () => redraw("detection"));
   listen(["detection-slider"], () => { const counts = countsOf(single(), Number($("detection-method").value)), k = Number($("detection-slider").value); moveImage(k < counts.levels.length ? counts.levels[k] : "none"); }, "input");
   listen(["calc-parts", "calc-share", "calc-miss", "calc-alarm"], () => redraw("calculator"), "input");
   document.querySelectorAll("input[name=axis]").forEach((radio) => radio.addEventListener("change", () => { if (/^\d+$/.test(places.pixel)) places.pixel = ""; redraw("thresholds"); }));
