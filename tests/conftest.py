@@ -62,6 +62,13 @@ def without_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr("anoseg_bench.report.plots.write_plots", lambda results, folder: [])
 
 
+@pytest.fixture(autouse=True)
+def few_resamples(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let intervals be made of few resamples, as most tests write reports and do not look at their intervals."""
+    if request.node.get_closest_marker("intervals") is None:
+        monkeypatch.setattr("anoseg_bench.report.intervals.RESAMPLES", 50)
+
+
 @pytest.fixture
 def bench(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """The command, run in an empty folder so that results land there."""

@@ -8,6 +8,7 @@ import pytest
 from anoseg_bench.metrics import catalogue, evaluate
 from anoseg_bench.metrics.catalogue import CATALOGUE, Metric, as_markdown, names_resampled
 from anoseg_bench.report.compose import write_report
+from anoseg_bench.report.results import Results
 from anoseg_bench.store.cells import Run
 from anoseg_bench.store.records import RunRecord
 from tests.helpers import ROOT, halves, images, store
@@ -30,7 +31,7 @@ def test_a_metric_added_in_one_place_is_in_numbers_intervals_tables_and_docs(add
     run = Run(tmp_path / "results" / "run", RunRecord(profile="full", dataset="d", holdout=0.1, seeds=[0]))
     for variant, skill in {"good": 2.0, "bad": 0.2}.items():
         store(run, variant, "wood", skill)
-    write_report(run)
+    write_report(Results(run))
     value = run.rows[0].result.value(added)
     assert 0 < value < 1
     intervals = (run.path / "intervals.csv").read_text().splitlines()

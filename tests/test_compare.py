@@ -21,6 +21,8 @@ from anoseg_bench.store.cells import Run
 from anoseg_bench.store.records import RunRecord
 from tests.helpers import store
 
+pytestmark = pytest.mark.intervals
+
 CELLS = {("a", "nut"): 2.0, ("a", "bolt"): 2.0, ("b", "nut"): 1.0, ("b", "bolt"): 1.0}
 
 

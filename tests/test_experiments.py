@@ -77,7 +77,7 @@ def test_every_experiment_has_an_answer(name, in_order):
     results = in_order(name, dict.fromkeys(labels, 0.5))
     said = experiment_report(results)
     assert said and said.table.name == f"experiment_{name}" and said.figure
-    files = {path.name for path in write_report(results.run)}
+    files = {path.name for path in write_report(results)}
     assert {f"experiment_{name}.{kind}" for kind in ("tex", "md", "csv", "pdf", "png")} <= files
 
 
@@ -115,6 +115,7 @@ def test_experiments_run_end_to_end_and_share_their_cells(bench, widget):
         "--set=ae_recon.image_size=64",
         "--set=gradcam.steps=2",
         "--set=gradcam.image_size=64",
+        "--set=gradcam.backbone=test_resnet",
     ]
     data = ["--dataset", "mvtec_layout", "--data-root", widget, "--profile", "demo"]
     assert bench(*data, *small, "--experiment", "detection", "--holdout", "0.4") == 0, bench.err

@@ -31,6 +31,8 @@ from anoseg_bench.store.records import RunRecord
 from run_bench import main
 from tests.helpers import make_category, save, store
 
+pytestmark = pytest.mark.intervals
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 #: A name that a browser would run if it were taken as HTML.
 EVIL = "<img src=x onerror=document.title='hacked'>"

@@ -20,6 +20,8 @@ from anoseg_bench.store.cells import Run
 from anoseg_bench.store.records import RunRecord
 from tests.helpers import LATEX, compiled, store
 
+pytestmark = pytest.mark.intervals
+
 SKILLS = {"good": 2.0, "like good": 1.95, "bad_one": 0.3}
 ONE = PaperChoice(("pixel_auroc",))
 

@@ -95,13 +95,13 @@ def test_an_undefined_value_is_a_dash_with_its_reason(run: Run) -> None:
     assert shown(table)["wood"] == ["50.0", "–"]
     assert "Undefined (–): b: the map is no probability." in table.notes
     assert any("scaled on the test set" in note and note.endswith(": b.") for note in table.notes)
-    assert "–" in console_table(run)
+    assert "–" in console_table(Results(run))
 
 
 @pytest.mark.figures
 def test_a_metric_without_any_value_is_dashes_with_the_reason(run: Run) -> None:
     add(run, "a", "wood", 0.5, values={"iou_0.5": None})
-    names = {path.name for path in write_report(run)}
+    names = {path.name for path in write_report(Results(run))}
     assert "bars_pixel_auroc.png" in names and "bars_iou_0.5.png" not in names
     table = (run.path / "tables" / "iou_0.5.md").read_text()
     assert "| wood" in table and "–" in table and "Undefined" in table
@@ -197,7 +197,7 @@ def test_file_names_are_unique_where_case_does_not_count() -> None:
 def test_results_in_long_form(run: Run) -> None:
     add(run, "a", NASTY, 0.123456789012345, values={"iou_0.5": None})
     add(run, "b", NASTY, None)
-    write_report(run)
+    write_report(Results(run))
     frame = pd.read_csv(run.path / "results.csv").set_index(["variant", "metric"])["value"]
     assert frame["a", "pixel_auroc"] == 0.123456789012345
     assert math.isnan(frame["a", "iou_0.5"]) and math.isnan(frame["b", "pixel_auroc"])
@@ -214,7 +214,7 @@ def test_latex_compiles_with_any_name(run: Run) -> None:
             add(run, variant, category, 0.5)
     add(run, "b_c", "other", None)
     run.rows[-1].error = "no such file: /" + "a_long_folder/" * 12
-    tables = next(path for path in write_report(run) if path.name == "all.tex").parent
+    tables = next(path for path in write_report(Results(run)) if path.name == "all.tex").parent
     log = compiled(tables / "all.tex")
     assert "Overfull" not in log and (tables / "all.pdf").stat().st_size > 10_000
 
@@ -230,7 +230,7 @@ def test_figures_and_galleries_are_drawn(run: Run) -> None:
         add(run, variant, "wood", 0.5 if variant == "a" else 0.9)
         add(run, variant, NASTY, 0.7)
     add_previews(run)
-    files = {str(path.relative_to(run.path)) for path in write_report(run)}
+    files = {str(path.relative_to(run.path)) for path in write_report(Results(run))}
     drawn = {"plots/iou_mean", "plots/iou_wood", "plots/roc", "plots/pro", "plots/precision", "plots/bars_pixel_auroc"}
     assert {f"{name}.{kind}" for name in drawn for kind in ("png", "pdf")} | {"maps/gallery_wood.png"} <= files
     for name in files:
@@ -298,7 +298,7 @@ def test_files_of_an_earlier_report_go_and_others_stay(run: Run) -> None:
         path = run.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x")
-    files = write_report(run)
+    files = write_report(Results(run))
     left = {str(p.relative_to(run.path)) for p in run.path.rglob("*") if p.is_file()} - {
         str(p.relative_to(run.path)) for p in files
     }
@@ -309,11 +309,11 @@ def test_files_of_an_earlier_report_go_and_others_stay(run: Run) -> None:
 def test_a_run_whose_cells_all_failed_still_has_a_report(run: Run) -> None:
     add(run, "a", "wood", None)
     add(run, "b", "wood", None)
-    assert "summary.md" in {path.name for path in write_report(run)}
+    assert "summary.md" in {path.name for path in write_report(Results(run))}
     assert "Failed: a, b: out of memory" in (run.path / "tables" / "summary.md").read_text(encoding="utf-8").replace("\\", "")
-    assert "Failed: a, b" in console_table(run)
+    assert "Failed: a, b" in console_table(Results(run))
     empty = Run(run.path.with_name("empty"))
-    assert write_report(empty) and console_table(empty)
+    assert write_report(Results(empty)) and console_table(Results(empty))
 
 
 @pytest.mark.figures
@@ -325,7 +325,7 @@ def test_degenerate_cells_are_reported_all_the_same(run: Run) -> None:
     add(run, "bare", "wood", 0.5, without=["iou", "roc", "pro", "fpr", "map/2", "thresholds_value"], values=dict.fromkeys(tabled()))
     add(run, "one defect only", "nut", 0.5, items=ITEMS[:2], defects={}, arrays={"iou_oracle": np.full(2, np.nan)})
     add_previews(run)
-    names = {path.name for path in write_report(run)}
+    names = {path.name for path in write_report(Results(run))}
     assert {"gallery_wood.png", "iou_wood.png"} <= names
     assert Column.read("constant", run.rows[0].result).high == 3
     assert Column.read("infinite", run.rows[1].result).high == pytest.approx(0.9, abs=1e-3)
@@ -338,6 +338,6 @@ def test_a_report_needs_nothing_but_the_folder(run: Run) -> None:
     add(run, "a", "wood", 0.5)
     run.save()
     shutil.rmtree(run.store.previews("same").parent, ignore_errors=True)
-    names = {path.name for path in write_report(Run.load(run.path))}
+    names = {path.name for path in write_report(Results(Run.load(run.path)))}
     assert "summary.csv" in names and not any(name.startswith("gallery") for name in names)
     assert json.loads((run.path / "run.json").read_text(encoding="utf-8"))["cells"][0]["status"] == "done"

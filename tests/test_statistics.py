@@ -25,6 +25,8 @@ from anoseg_bench.store.cells import Row, Run
 from anoseg_bench.store.records import RunRecord
 from tests.helpers import halves, images, store
 
+pytestmark = pytest.mark.intervals
+
 
 def arrays_of(evaluation) -> dict[str, np.ndarray]:
     return evaluation.per_image | evaluation.curves

@@ -14,6 +14,8 @@ from anoseg_bench.store.cells import Run
 from anoseg_bench.store.records import RunRecord
 from tests.helpers import store
 
+pytestmark = pytest.mark.intervals
+
 IMAGES, PIXELS = DECISIONS
 
 

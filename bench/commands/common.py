@@ -120,9 +120,11 @@ def finish(current: Run, arguments: argparse.Namespace, out: Console, anew: bool
         return name_missing(current, out)
     if anew or not cache.is_current():
         from anoseg_bench.report.compose import console_table, write_report
+        from anoseg_bench.report.results import Results
 
-        text = console_table(current, allow_partial=arguments.allow_partial)
-        cache.keep(write_report(current, **options), text)
+        results = Results(current, options.pop("allow_partial"))
+        text = console_table(results)
+        cache.keep(write_report(results, **options), text)
     out.result()
     out.result(cache.text)
     out.result()

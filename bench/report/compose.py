@@ -26,7 +26,6 @@ from anoseg_bench.report.published_values import USUAL
 from anoseg_bench.report.render import Table, console, escape_markdown
 from anoseg_bench.report.results import Results, intervals_frame
 from anoseg_bench.report.verdict import decision_table
-from anoseg_bench.store.cells import Run
 from anoseg_bench.store.files import put_in_place, staged, write_file
 
 __all__ = ["console_table", "write_report"]
@@ -68,9 +67,7 @@ def all_tables(
     return [table for section in table_sections(results, published, experiment, paper).values() for table in section]
 
 
-def write_report(
-    run: Run, *, allow_partial: bool = False, published: Sequence[str] = USUAL, paper: PaperChoice = USUAL_PAPER
-) -> list[Path]:
+def write_report(results: Results, *, published: Sequence[str] = USUAL, paper: PaperChoice = USUAL_PAPER) -> list[Path]:
     """Write all tables, figures, galleries and the page of a run into its folder; files of an earlier report go.
 
     They are written aside and put in place together: stopped before that, the earlier report is whole; killed within it, the note
@@ -78,10 +75,8 @@ def write_report(
 
     Parameters
     ----------
-    run : Run
-        The run; failed cells are shown as missing.
-    allow_partial : bool
-        Whether means over some of the cells asked for are shown, marked with n/N.
+    results : Results
+        Of the run; failed cells are shown as missing.
     published : sequence of str
         Published methods whose numbers stand beside the run's, in sections of their own.
     paper : PaperChoice
@@ -92,8 +87,9 @@ def write_report(
     list of Path
         The files written, tables first.
     """
+    run = results.run
     with staged(run.path, "report") as folder:
-        files = [run.path / file.relative_to(folder) for file in _write(Results(run, allow_partial), folder, published, paper)]
+        files = [run.path / file.relative_to(folder) for file in _write(results, folder, published, paper)]
         earlier = files_of_report(run.path)
         note, page, *rest = (run.path / name for name in (NOTE, PAGE, *FRAMES))
         put_in_place(folder, run.path, [note, page, *rest, *sorted(earlier - set(files))])
@@ -136,9 +132,9 @@ def _write(results: Results, folder: Path, published: Sequence[str], paper: Pape
     return [*files, write_page(results, sentences, published, folder)]
 
 
-def console_table(run: Run, *, allow_partial: bool = False) -> str:
+def console_table(results: Results) -> str:
     """Return the summary as plain text for the terminal, with pixel AUROC / IoU-max per category where it fits."""
-    results, room = Results(run, allow_partial), shutil.get_terminal_size((120, 24)).columns
+    room = shutil.get_terminal_size((120, 24)).columns
 
     def fits(text: str) -> bool:
         return max(map(len, text.split("\n"))) <= room

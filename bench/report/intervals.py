@@ -144,12 +144,10 @@ class Intervals:
     ----------
     results : RunCells
         The run's cells.
-    resamples : int
-        How many.
     """
 
-    def __init__(self, results: RunCells, resamples: int = RESAMPLES) -> None:
-        self.results, self.resamples = results, resamples
+    def __init__(self, results: RunCells) -> None:
+        self.results, self.resamples = results, RESAMPLES
         self._samples: dict[str, Sample] = {}  # one for a category, but where methods had other images
         self._defects: dict[int, dict[str, dict[str, np.ndarray]]] = {}
 

@@ -76,6 +76,10 @@ class Results(RunCells):
         """How sure the numbers are."""
         return Intervals(self)
 
+    @cached_property
+    def _numbers(self) -> dict[tuple[str, tuple[int, ...], str], list[Number]]:
+        return {}
+
     def numbers(self, name: str, categories: Sequence[int], defect: str = "") -> list[Number]:
         """Return a number of each variant, the mean over some categories and all seeds, with interval and ties.
 
@@ -84,8 +88,12 @@ class Results(RunCells):
         name : str
             Of the evaluation's values or, for a `defect` type (of one category), of its numbers.
         """
-        members = list(categories)
+        key = (name, tuple(categories), defect)
+        if key not in self._numbers:
+            self._numbers[key] = self._made(name, list(categories), defect)
+        return self._numbers[key]
 
+    def _made(self, name: str, members: list[int], defect: str) -> list[Number]:
         def read(result: CellResult) -> float:
             return result.record.defects.get(defect, {}).get(name, math.nan) if defect else result.value(name)
 
