@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from anoseg_bench import api, compare_runs, load_run
 from anoseg_bench.errors import UsageError
 from anoseg_bench.metrics.catalogue import CATALOGUE
 from anoseg_bench.report.changes import Change, RunComparison
-from anoseg_bench.report.intervals import Intervals
 from anoseg_bench.store.cells import Run
 from anoseg_bench.store.records import RunRecord
 from tests.helpers import store
@@ -42,7 +40,7 @@ def make(path: Path, cells=CELLS, seeds=(0,)) -> Path:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """A tenth of the resamples, and no two runs compared twice."""
-    monkeypatch.setattr("anoseg_bench.report.results.Intervals", partial(Intervals, resamples=200))
+    monkeypatch.setattr("anoseg_bench.report.intervals.RESAMPLES", 200)
     compare = api.compare_results
 
     def once(old, new, metrics):
