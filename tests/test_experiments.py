@@ -73,7 +73,8 @@ def test_the_papers_parts_are_the_last_step_without_ours():
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_has_an_answer(name, in_order):
-    labels = [variant.label for variant in parse_methods(EXPERIMENTS[name].methods, "quick", {})]
+    experiment = EXPERIMENTS[name]
+    labels = [variant.label for variant in parse_methods(experiment.methods, "quick", {}, levels=experiment.levels)]
     results = in_order(name, dict.fromkeys(labels, 0.5))
     said = experiment_report(results)
     assert said and said.table.name == f"experiment_{name}" and said.figure
