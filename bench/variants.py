@@ -303,7 +303,7 @@ def parse_methods(
             name = str(label or (f"{method}[{changes}]" if own else method))
             for title, level in (levels or {"": {}}).items():
                 config, conditions = configured(method, profile, given | dict(level), common)
-                variant = Variant(method, f"{name}, {title}" if title else name, config, conditions)
+                variant = Variant(method, f"{name} at {title}" if title else name, config, conditions)
                 if variant in variants:
                     continue
                 if any(v.label == variant.label for v in variants):

@@ -121,7 +121,7 @@ def test_a_method_with_a_key_of_the_harness_is_refused(bench, tmp_path):
 def test_levels_cross_all_variants_those_of_one_stand_together():
     levels = EXPERIMENTS["few"].levels
     variants = parse_methods("random,pixel_stats[image_size=64]", "quick", {}, levels=levels)
-    assert [v.label for v in variants[:2]] == ["random, 5 %", "random, 10 %"] and len(variants) == 2 * len(levels)
+    assert [v.label for v in variants[:2]] == ["random at 5 %", "random at 10 %"] and len(variants) == 2 * len(levels)
     assert {v.config.image_size for v in variants[len(levels) :]} == {64}
     assert variants[len(levels) - 1].conditions == UNCHANGED  # all images: the cell that other runs have
 
@@ -384,21 +384,21 @@ def plenty(tmp_path):
     return tmp_path / "plenty"
 
 
-@pytest.mark.parametrize("name", ["few", "noisy", "resolution"])
-def test_experiments_run_end_to_end(bench, plenty, name):
+@pytest.mark.parametrize(("name", "seeds"), [("few", "0,1"), ("noisy", "0,1"), ("resolution", "0")])
+def test_experiments_run_end_to_end(bench, plenty, name, seeds):
     arguments = ["--dataset", "mvtec_layout", "--data-root", plenty, "--profile", "demo", "--workers", "0", "--holdout", "0.3"]
-    more = ["--experiment", name, "--methods", "pixel_stats", "--seeds", "0,1", "--out", "r", "--shard", "1/1"]  # without a report
+    more = ["--experiment", name, "--methods", "pixel_stats", "--seeds", seeds, "--out", "r", "--shard", "1/1"]  # without a report
     assert bench(*arguments, *more) == 0, bench.err
     levels = list(EXPERIMENTS[name].levels)
     results = load_run(bench.folder / "r")
-    assert results.variants == [f"pixel_stats, {level}" for level in levels]
+    assert results.variants == [f"pixel_stats at {level}" for level in levels]
     said = experiment_report(results)
-    assert said and said.figure and [line.group for line in said.table.lines] == levels
+    assert said and said.figure and [line.cells[1].text for line in said.table.lines] == levels
     assert all(len(line.cells) == len(said.table.header) for line in said.table.lines)
     of = {heading: [line.cells[i].text for line in said.table.lines] for i, heading in enumerate(said.table.header)}
     assert set(of["method"]) == {"pixel_stats"} and all("–" in text for text in of["Pixel AUROC"])  # with intervals
     records = [json.loads(path.read_text()) for path in (bench.folder / ".cells").glob("pixel_stats-*/cell.json")]
-    assert len(records) == 2 * len(levels)
+    assert len(records) == len(seeds.split(",")) * len(levels)
     if name == "few":
         assert of["images"] == ["1", "1", "3", "6", "13"]
     if name == "noisy":

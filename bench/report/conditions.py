@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 
 from anoseg_bench.errors import DataError
 from anoseg_bench.experiments import EXPERIMENTS
@@ -79,7 +80,7 @@ SHOWN = {
     ),
     "noisy": Shown(
         "Defective images among those taken for normal",
-        "share of the images taken for normal that are defective",
+        "share of defective images",
         ("pixel_auroc", "iou_deployable", "image_auroc"),
         {"taken for normal": _taken_for_normal, "of them defective": _contaminated},
         "Taken for normal: learned from and held out. Defective images are drawn from the test by the seed, the same share of each "
@@ -89,7 +90,7 @@ SHOWN = {
     ),
     "resolution": Shown(
         "Image size",
-        "side of the square that images are resized to",
+        "image size (px)",
         ("aupro_0.3", "iou_max", "image_auroc"),
         {},
         "Image size: what images are resized to before a method sees them; maps are evaluated at the images' own size. Ms per "
@@ -105,13 +106,13 @@ def by_level(results: Results) -> tuple[Table, Figure]:
     shown, levels = SHOWN[name], list(EXPERIMENTS[name].levels)
     variants = [results.variants[i : i + len(levels)] for i in range(0, len(results.variants), len(levels))]
     if any(
-        [variant.endswith(f", {level}") for variant, level in zip(of, levels, strict=False)] != [True] * len(levels)
+        [variant.endswith(f" at {level}") for variant, level in zip(of, levels, strict=False)] != [True] * len(levels)
         for of in variants
     ):
         raise DataError(
             f"The run '{results.run.path}' has other levels of '{name}' than this version ({', '.join(levels)}); run it again."
         )
-    methods = [one_line(of[0].removesuffix(f", {levels[0]}")) + MARK * bool(results.pretrained & set(of)) for of in variants]
+    methods = [one_line(of[0].removesuffix(f" at {levels[0]}")) + MARK * bool(results.pretrained & set(of)) for of in variants]
     return _table(results, f"experiment_{name}", shown, levels, methods), _figure(results, shown, levels, methods)
 
 
@@ -133,8 +134,11 @@ def _table(results: Results, name: str, shown: Shown, levels: Sequence[str], met
                 ties = own.ties([n.mean if n.complete else math.nan for n in at_level])
             columns.append(cells([replace(n, tie=k in ties) for k, n in enumerate(at_level)], results.allow_partial))
         columns += [[TableCell(_mean_text(cube[v])) for v in members] for cube in costs.values()]
-        lines += [Line([TableCell(method), *(c[k] for c in columns)], level) for k, method in enumerate(methods)]
-    header = ["method", *counts, *(metric(m).title for m in METRICS), *costs]
+        lines += [
+            Line([TableCell(method), TableCell(level), *(c[k] for c in columns)], rule=k == 0 < i)
+            for k, method in enumerate(methods)
+        ]
+    header = ["method", "level", *counts, *(metric(m).title for m in METRICS), *costs]
     title = f"{shown.title}, on {dataset_of(results)}: means over {len(everything)} categories (%)"
     title = title if len(everything) > 1 else f"{shown.title}, on {results.categories[0]} of {dataset_of(results)} (%)"
     own_notes = [shown.note, "Bold: the best at its level."]
@@ -166,8 +170,8 @@ def _figure(results: Results, shown: Shown, levels: Sequence[str], methods: Sequ
     draws = "; bars: range over seeds" if len(results.seeds) > 1 else ""
     figure.suptitle(title_of(results, f"{shown.title}, mean over categories{draws}"))
     handles: list[Any] = []
-    axes = figure.subplots(rows, -(-len(panels) // rows), squeeze=False).flat
-    for ax, (title, cube) in zip(axes, panels.items(), strict=True):
+    axes = figure.subplots(rows, -(-len(panels) // rows), squeeze=False)
+    for ax, (title, cube) in zip(axes.flat, panels.items(), strict=True):
         drawn = _panel(ax, cube.reshape(len(methods), len(levels), *cube.shape[1:]))
         handles = handles or drawn
         ax.set_ylabel(title)
@@ -175,10 +179,13 @@ def _figure(results: Results, shown: Shown, levels: Sequence[str], methods: Sequ
         ax.set_xlim(-0.3, len(levels) - 0.7)
         if title in _COSTS:
             ax.set_yscale("log")
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.yaxis.set_minor_locator(NullLocator())
             ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         ax.grid(color="0.9")
         ax.set_axisbelow(True)
-    figure.supxlabel(shown.axis, fontsize=8)
+    for ax in axes[-1]:
+        ax.set_xlabel(shown.axis)
     legend(figure, handles, methods)
     return figure
 
