@@ -263,7 +263,7 @@ def test_small_images_go_on_mirrored():
     assert crop.shape == (32, 32, 3) and (crop[:, :4] == image[:, [0, 1, 1, 0]]).all()
 
 
-@pytest.mark.parametrize("in_memory", [1, 2**28])
+@pytest.mark.parametrize("in_memory", [1, 2**27])
 def test_maps_wait_in_memory_or_in_a_file(monkeypatch, in_memory):
     monkeypatch.setattr(tiles, "IN_MEMORY", in_memory)
     tiling, shapes, rng = Tiling(64, 8), [(100, 90), (30, 200), (64, 64)], np.random.default_rng(0)

@@ -119,8 +119,9 @@ class _Predictor:
         others: dict[str, list[torch.Tensor]] = {}
         for start in range(0, len(items), at_once):
             originals = [item.load_image() for item in items[start : start + at_once]]
-            tiles = [[resize(tile, config.image_size) for tile in self.tiling.crops(image)] for image in originals]
-            numbers, batch = [*map(len, tiles)], torch.stack([tile for own in tiles for tile in own])
+            batch = torch.stack([resize(tile, config.image_size) for image in originals for tile in self.tiling.crops(image)])
+            sizes = [(image.shape[0], image.shape[1]) for image in originals]
+            numbers = [len(self.tiling.corners(size)) for size in sizes]
             began, used = time.perf_counter(), time.process_time()
             prediction = self.method.predict(batch)
             self.seconds += time.perf_counter() - began
@@ -130,9 +131,9 @@ class _Predictor:
             scores.append(largest(of_map["map_max"] if prediction.scores is None else prediction.scores, numbers))
             for name, values in (of_map | prediction.other_scores).items():
                 others.setdefault(name, []).append(largest(values, numbers))
-            shapes += [(image.shape[0], image.shape[1]) for image in originals]
-            for own, shape in zip(prediction.maps.split(numbers), shapes[-len(originals) :], strict=True):
-                maps.add(own.numpy(), shape)
+            for own, size in zip(prediction.maps.split(numbers), sizes, strict=True):
+                maps.add(own.numpy(), size)
+            shapes += sizes
             self.images, self.tiles = self.images + len(numbers), self.tiles + sum(numbers)
             progress(len(maps), len(items))
         together = torch.cat(scores).numpy() if scores else np.empty(0, np.float32)

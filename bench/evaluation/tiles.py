@@ -20,7 +20,7 @@ from anoseg_bench.evaluation.maps import to_original
 #: Tiles that are learned from, at most, but one of each image at least.
 TRAINING_TILES = 2000
 #: Bytes of maps that wait in memory for their evaluation; more of them wait in a file.
-IN_MEMORY = 2**28
+IN_MEMORY = 2**27
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ class Tiling:
             return image
         top, left = corner
         part = image[top : top + self.side, left : left + self.side]
+        if part.shape[:2] == (self.side, self.side):
+            return part
         missing = [(0, self.side - length) for length in part.shape[:2]]
         return np.pad(part, [*missing, (0, 0)], mode="symmetric")
 
