@@ -33,6 +33,7 @@ from anoseg_bench.report.experiments import experiment_report
 from anoseg_bench.report.gallery import read_columns
 from anoseg_bench.store.cells import Store
 from anoseg_bench.store.records import CellRecord
+from anoseg_bench.testing import BrokenError, MethodCase, check_class
 from anoseg_bench.variants import Variant, parse_methods
 from tests.helpers import cells, make_category, usage_error
 
@@ -116,6 +117,13 @@ def test_a_method_with_a_key_of_the_harness_is_refused(bench, tmp_path):
         "class Own(Random):\n    class Config(MethodConfig):\n        noise: float = 0.1\n"
     )
     assert "has a key 'noise', which the harness has" in usage_error(bench, "--methods", f"{tmp_path / 'own.py'}:Own")
+
+    class Own(Brightness):
+        class Config(MethodConfig):
+            tile: int = 3
+
+    with pytest.raises(BrokenError, match="no key of `Config` that the harness has for all methods, but tile is one"):
+        check_class(MethodCase(Own))
 
 
 def test_levels_cross_all_variants_those_of_one_stand_together():

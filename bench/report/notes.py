@@ -102,11 +102,12 @@ def conditions(results: Results) -> list[str]:
     entries = _by_reason([(in_words(r.conditions), row) for row, r in done if r.conditions], [row for row, _ in done])
     drawn = [r.findings["tiles"] for _, r in done if "tiles" in r.findings]
     some = [tiles for tiles in drawn if tiles["drawn"] < tiles["of"]]
-    bound = [f"{_range([t['drawn'] for t in some])} of {_range([t['of'] for t in some])} tiles learned from"] if some else []
+    bound = [f"{span([t['drawn'] for t in some])} of {span([t['of'] for t in some])} tiles learned from"] if some else []
     return [f"Conditions: {'; '.join([*entries, *bound])}."] if entries else []
 
 
-def _range(numbers: Sequence[int]) -> str:
+def span(numbers: Sequence[int]) -> str:
+    """Return numbers as text: one, or the least to the largest."""
     low, high = min(numbers), max(numbers)
     return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 

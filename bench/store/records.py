@@ -120,7 +120,7 @@ class Made(Record):
     pretrained : str or None
         Which weights, trained on other images, the method rests on.
     content : str
-        Hash of the category's images and masks.
+        Hash of the category's images and masks, and of the names of those tested where some are left out.
     source : str or None
         Hash of the method's code.
     findings : dict
