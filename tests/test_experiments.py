@@ -80,6 +80,9 @@ def test_every_experiment_has_an_answer(name, in_order):
     assert said and said.table.name == f"experiment_{name}" and said.figure
     files = {path.name for path in write_report(results.run)}
     assert {f"experiment_{name}.{kind}" for kind in ("tex", "md", "csv", "pdf", "png")} <= files
+    page = (results.run.path / "report.html").read_text(encoding="utf-8")
+    assert page.count('<h2 id="experiment">') == page.count('href="#experiment"') == page.count('src="data:image/png;base64,') == 1
+    assert said.table.title.replace("&", "&amp;") in page
 
 
 def test_gains_are_against_the_row_above(in_order):

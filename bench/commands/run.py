@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tile",
         type=int,
         metavar="PX",
-        help="square tiles of images, of so many of their pixels: learned from, and their maps joined; [tile=0]: not of this one",
+        help="cut images into squares of so many of their px, learn from these, join their maps ([tile=0]: not for this variant)",
     )
     parser.add_argument("--overlap", type=int, metavar="PX", help="what neighbouring tiles share (default: an eighth of a tile)")
     add_note(parser)

@@ -72,7 +72,9 @@ DECISIONS = [
 AT_MARK = ("iou", "f1", "precision", "recall", "fpr")
 
 
-def write_page(results: Results, sentences: Sequence[str], published: Sequence[str] = (), folder: Path | None = None) -> Path:
+def write_page(
+    results: Results, sentences: Sequence[str], published: Sequence[str] = (), folder: Path | None = None, experiment: str = ""
+) -> Path:
     """Write the page of a run into its folder, or into another one, and return its path.
 
     Parameters
@@ -81,6 +83,8 @@ def write_page(results: Results, sentences: Sequence[str], published: Sequence[s
         What the run says in words.
     published : sequence of str
         Published methods whose numbers stand below the run's.
+    experiment : str
+        The section of the run's experiment, as HTML.
     """
     script = "".join(path.read_text(encoding="utf-8") for path in sorted(HERE.glob("page.*.js")))
     style = (HERE / "page.css").read_text(encoding="utf-8")
@@ -99,6 +103,8 @@ def write_page(results: Results, sentences: Sequence[str], published: Sequence[s
         verdicts=verdict_cards(results),
         asked=decisions_table(results),
         protocol_list=protocol_list(results),
+        experiment=experiment,
+        experiment_link='<a href="#experiment">Experiment</a> ' if experiment else "",
         static=without_scripts(shown),
         data=_json(shown).replace("<", "\\u003c"),
     )
