@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from anoseg_bench.errors import UsageError
 from anoseg_bench.registry import nearest
@@ -19,10 +20,13 @@ class Experiment:
         The question.
     methods : str
         The variants as typed after ``--methods``; `anoseg_bench.report.experiments` has its table and figure.
+    levels : mapping of str to mapping
+        Settings that each variant is crossed with, by their titles; then others than `methods` may be given.
     """
 
     summary: str
     methods: str
+    levels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 #: What the rules of AnoSeg's recipe give way to where they are off: the same for every category.
@@ -63,6 +67,11 @@ def at_step(step: int, label: str) -> str:
     return f"anoseg[{''.join(f'{switch},' for switch in off)}label={label.replace(',', ' and')}]"
 
 
+#: Methods for what is asked of each alike.
+PEERS = "anoseg,anoseg_pretrained,patchcore,padim"
+#: The largest share of contaminated images: as many are taken out of the test at every level, so that all have the same test.
+MOST_NOISE = 0.1
+
 EXPERIMENTS = {
     "ablation": Experiment(
         "how much does each part contribute?", ",".join(at_step(step, name) for step, (name, _) in enumerate(ABLATION))
@@ -81,6 +90,19 @@ EXPERIMENTS = {
     ),
     "pretraining": Experiment("from scratch or pretrained?", "anoseg,anoseg_pretrained,patchcore,padim"),
     "robustness": Experiment("over which thresholds does the IoU stay high?", "anoseg,ae_recon,ae_ssim,gradcam,pixel_stats,random"),
+    "few": Experiment(
+        "how many training images does it take?",
+        PEERS,
+        {f"{100 * share:.0f} %": {"train_share": share} for share in (0.05, 0.1, 0.25, 0.5, 1.0)},
+    ),
+    "noisy": Experiment(
+        "what do unnoticed defective training images do?",
+        PEERS,
+        {f"{100 * share:.0f} % noise": {"noise": share, "set_aside": MOST_NOISE} for share in (0.0, 0.02, 0.05, MOST_NOISE)},
+    ),
+    "resolution": Experiment(
+        "which image size is worth its cost?", PEERS, {f"{size} px": {"image_size": size} for size in (64, 128, 256, 512)}
+    ),
 }
 
 

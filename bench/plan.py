@@ -86,6 +86,8 @@ class Cell:
             "holdout": self.holdout,
             "device": self.device,
         }
+        if conditions := self.variant.conditions.changed:  # without any, the key is what it was before there were conditions
+            trained["conditions"] = conditions
         if origin := METHODS[self.variant.method].origin:
             trained["origin"] = origin
         return trained
@@ -195,6 +197,8 @@ class Plan:
         config: str | Path | None = None,
         settings: Sequence[str] | Mapping[str, Mapping[str, Any]] = (),
         holdout: float = 0.1,
+        tile: int | None = None,
+        overlap: int | None = None,
         device: str = "auto",
         out: str | Path | None = None,
         save_maps: bool = False,
@@ -219,7 +223,7 @@ class Plan:
         methods : str or sequence of str
             Names, wildcards, ``file.py:Class``, each with ``[key=value,...]`` at will; None for `DEFAULT_METHODS`.
         experiment : str or None
-            A question of the paper, in place of `methods`.
+            A question of the paper, in place of `methods`, or crossed with them where it has levels.
         category : str or sequence of str
             Names, or ``"all"``.
         seeds : str, int or sequence of int
@@ -228,6 +232,8 @@ class Plan:
             A YAML file of settings.
         settings : sequence of str, or mapping
             ``"method.key=value"``, or ``{method: {key: value}}``; they override those of `config`.
+        tile, overlap : int or None
+            Conditions of all variants that have no ``tile`` of their own, see `anoseg_bench.conditions`.
         device : str
             ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
         out : path or None
@@ -244,11 +250,12 @@ class Plan:
         UsageError
             If something is unknown, missing or out of its range: one line that says what, and what to do.
         """
-        if experiment and methods is not None:
-            raise UsageError("Expected methods or an experiment, but got both; leave one out.")
-        if experiment:
-            methods = find_experiment(experiment).methods
-        methods = DEFAULT_METHODS if methods is None else methods
+        asked = find_experiment(experiment) if experiment else None
+        if asked and methods is not None and not asked.levels:
+            raise UsageError(f"Expected methods or the experiment '{experiment}', but got both; leave one out.")
+        methods = (asked.methods if asked else DEFAULT_METHODS) if methods is None else methods
+        if overlap is not None and not tile:
+            raise UsageError("--overlap is what tiles share; give --tile, too.")
         choose_profile(profile)
         _check_resources(holdout, workers, threads, timeout, memory, heartbeat)
         parsed_seeds, parsed_shard = parse_seeds(seeds), None if shard is None else parse_shard(shard)
@@ -257,7 +264,8 @@ class Plan:
         match_methods(methods)  # a class of a file has a name from here on, for settings
         known = read_settings(Path(config) if config else None, settings, name, METHODS)
         adapter = open_dataset(name, data_root, known)
-        variants = parse_methods(methods, profile, known)
+        common = {key: value for key, value in (("tile", tile), ("overlap", overlap)) if value is not None}
+        variants = parse_methods(methods, profile, known, common, asked.levels if asked else {})
         notes = tuple(
             f"the settings of {unused} have no effect, as --methods does not name it"
             for unused in unused_settings(known, name, variants, profile)

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from anoseg_bench.conditions import Conditions
 from anoseg_bench.datasets import DATASETS
 from anoseg_bench.datasets.base import Category, Dataset, Item
 from anoseg_bench.errors import MethodError
@@ -201,6 +202,8 @@ def check_class(case: MethodCase) -> None:
     missing = sorted(getattr(case.method, "__abstractmethods__", ()))
     expect(not missing, "all abstract methods to be written", f"{', '.join(missing)} are missing")
     expect(issubclass(case.method.Config, MethodConfig), "`Config` to be a subclass of MethodConfig", "it is none")
+    taken = sorted(set(case.method.Config.model_fields) & set(Conditions.model_fields))
+    expect(not taken, "no key of `Config` that the harness has for all methods", f"{', '.join(taken)} is one")
 
 
 def check_shape_and_range(case: MethodCase) -> None:

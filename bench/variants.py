@@ -7,7 +7,7 @@ import hashlib
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from anoseg_bench import methods
+from anoseg_bench.conditions import UNCHANGED, Conditions
 from anoseg_bench.errors import UsageError
 from anoseg_bench.methods import METHODS
 from anoseg_bench.plugins import somebodys_code
@@ -30,11 +31,12 @@ Settings = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Variant:
-    """A method with a configuration, under the name that tables show."""
+    """A method with a configuration, and what the harness does otherwise for it, under the name that tables show."""
 
     method: str
     label: str
     config: MethodConfig
+    conditions: Conditions = UNCHANGED
 
 
 def source_hash(method: str) -> str:
@@ -177,8 +179,8 @@ def _assignment(text: str) -> tuple[str, str, Any, str]:
     return match[1], match[2], parse_value(match[3], f"--set {text}"), "by --set"
 
 
-def validated(make: Any, name: str, config: type[BaseModel], overrides: dict[str, Any]) -> Any:
-    """Return ``make(overrides)``, with pydantic's complaints as one line.
+def validated(make: Any, name: str, config: type[BaseModel], overrides: dict[str, Any], also: Iterable[str] = ()) -> Any:
+    """Return ``make(overrides)``, with pydantic's complaints as one line; keys `also` known elsewhere are among those it suggests.
 
     Raises
     ------
@@ -187,7 +189,7 @@ def validated(make: Any, name: str, config: type[BaseModel], overrides: dict[str
     """
     for key, value in overrides.items():
         if key not in config.model_fields:
-            raise UsageError(f"Unknown key '{name}.{key}'. {nearest(key, config.model_fields)}")
+            raise UsageError(f"Unknown key '{name}.{key}'. {nearest(key, [*config.model_fields, *also])}")
         kind = config.model_fields[key].annotation
         if isinstance(value, bool) and bool not in (kind, *get_args(kind)):
             raise UsageError(f"Wrong value for '{name}.{key}': Input should not be true or false, but got {value}.")
@@ -230,12 +232,48 @@ def unused_settings(settings: Settings, dataset: str, variants: Sequence[Variant
     """Return the methods whose settings no variant uses, sorted; UsageError if one of these settings is wrong."""
     unused = sorted(set(settings) - {variant.method for variant in variants} - {dataset})
     for method in unused:
-        config = METHODS[method].load_config()
-        validated(functools.partial(config.of_profile, profile), method, config, settings[method])
+        configured(method, profile, settings[method])
     return unused
 
 
-def parse_methods(methods: str | Sequence[str], profile: str, settings: Settings) -> list[Variant]:
+def configured(
+    method: str, profile: str, given: Mapping[str, Any], common: Mapping[str, Any] = {}
+) -> tuple[MethodConfig, Conditions]:
+    """Return the configuration of a method, and what the harness does otherwise for it.
+
+    Parameters
+    ----------
+    given : mapping
+        Keys of either.
+    common : mapping
+        Conditions of all variants; of tiles none where `given` has a ``tile`` of its own.
+
+    Raises
+    ------
+    UsageError
+        If a key is unknown, a value wrong, or the method has a key that is the harness's.
+    """
+    config, own = METHODS[method].load_config(), Conditions.model_fields
+    if both := sorted(set(own) & set(config.model_fields)):
+        raise UsageError(
+            f"'{method}' has a key '{both[0]}', which the harness has for all methods; rename it in its configuration."
+        )
+    ours = {key: value for key, value in given.items() if key in own}
+    ours = (common if "tile" not in ours else {}) | ours  # type: ignore[operator]
+    rest = {key: value for key, value in given.items() if key not in own}
+    return (
+        validated(functools.partial(config.of_profile, profile), method, config, rest, own),
+        validated(lambda of: Conditions(**of), method, Conditions, ours),
+    )
+
+
+def parse_methods(
+    methods: str | Sequence[str],
+    profile: str,
+    settings: Settings,
+    common: Mapping[str, Any] = {},
+    levels: Mapping[str, Mapping[str, Any]] = {},
+) -> list[Variant]:
     """Turn ``--methods`` into variants.
 
     Parameters
@@ -243,26 +281,34 @@ def parse_methods(methods: str | Sequence[str], profile: str, settings: Settings
     methods : str or sequence of str
         Names, aliases, wildcards, ``module:Attribute`` or ``file.py:Attribute``, separated by commas; each may be
         followed by ``[key=value,...]``, with ``label=...`` for its name in tables.
+    common : mapping
+        Conditions of all variants, see `configured`.
+    levels : mapping of str to mapping
+        Settings that each of them is crossed with, by what is added to its label: the levels of a variant stand together.
 
     Raises
     ------
     UsageError
-        If a name or a key is unknown, a value wrong, or two variants share a label.
+        If a name or a key is unknown, a value wrong, two variants share a label, or one has a key that the levels vary.
     """
     variants: list[Variant] = []
+    varied = {key for level in levels.values() for key in level}
     for names, own in match_methods(methods):
         label = own.pop("label", None)
         for method in names:
-            config_class = METHODS[method].load_config()
-            overrides = settings.get(method, {}) | own
-            config = validated(lambda o, c=config_class: c.of_profile(profile, o), method, config_class, overrides)
+            given = settings.get(method, {}) | own
+            if both := sorted(varied & set(given)):
+                raise UsageError(f"'{method}.{both[0]}' is what the experiment varies; leave it out.")
             changes = ",".join(f"{k}={str(v).lower() if isinstance(v, bool) else v}" for k, v in own.items())
-            variant = Variant(method, str(label or (f"{method}[{changes}]" if own else method)), config)
-            if variant in variants:
-                continue
-            if any(v.label == variant.label for v in variants):
-                raise UsageError(f"Two variants are called '{variant.label}'; tell them apart with [...,label=NAME].")
-            variants.append(variant)
+            name = str(label or (f"{method}[{changes}]" if own else method))
+            for title, level in (levels or {"": {}}).items():
+                config, conditions = configured(method, profile, given | dict(level), common)
+                variant = Variant(method, f"{name} at {title}" if title else name, config, conditions)
+                if variant in variants:
+                    continue
+                if any(v.label == variant.label for v in variants):
+                    raise UsageError(f"Two variants are called '{variant.label}'; tell them apart with [...,label=NAME].")
+                variants.append(variant)
     return variants
 
 

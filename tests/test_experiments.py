@@ -73,12 +73,16 @@ def test_the_papers_parts_are_the_last_step_without_ours():
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_has_an_answer(name, in_order):
-    labels = [variant.label for variant in parse_methods(EXPERIMENTS[name].methods, "quick", {})]
+    experiment = EXPERIMENTS[name]
+    labels = [variant.label for variant in parse_methods(experiment.methods, "quick", {}, levels=experiment.levels)]
     results = in_order(name, dict.fromkeys(labels, 0.5))
     said = experiment_report(results)
     assert said and said.table.name == f"experiment_{name}" and said.figure
     files = {path.name for path in write_report(results)}
     assert {f"experiment_{name}.{kind}" for kind in ("tex", "md", "csv", "pdf", "png")} <= files
+    page = (results.run.path / "report.html").read_text(encoding="utf-8")
+    assert page.count('<h2 id="experiment">') == page.count('href="#experiment"') == page.count('src="data:image/png;base64,') == 1
+    assert said.table.title.replace("&", "&amp;") in page
 
 
 def test_gains_are_against_the_row_above(in_order):

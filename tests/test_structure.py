@@ -10,7 +10,18 @@ import pytest
 from tests.helpers import ROOT
 
 PLUGINS = {"registry", "plugins", "errors"}
-PLANNING = {"plan", "settings", "variants", "validation", "options", "experiments", "datasets", "methods", "store"} | PLUGINS
+PLANNING = {
+    "plan",
+    "conditions",
+    "settings",
+    "variants",
+    "validation",
+    "options",
+    "experiments",
+    "datasets",
+    "methods",
+    "store",
+} | PLUGINS
 #: Each folder, or the modules at the top, and what it may import beside itself.
 ALLOWED = {
     "metrics": set(),
@@ -19,15 +30,16 @@ ALLOWED = {
     "datasets": {"errors", "registry"},
     "evaluation": {"metrics", "store", "console", "formatting", *PLANNING},
     "execution": {"evaluation", "store", "console", "streams", "formatting", *PLANNING},
-    "report": {"metrics", "store", "methods", "datasets", "registry", "errors", "formatting", "experiments"},
+    "report": {"conditions", "metrics", "store", "methods", "datasets", "registry", "errors", "formatting", "experiments"},
     "errors": set(),
+    "conditions": set(),
     "formatting": set(),
     "options": set(),
     "plugins": {"errors"},
     "registry": {"errors", "plugins"},
     "experiments": {"errors", "registry"},
     "settings": {"errors"},
-    "variants": {"methods", "settings", *PLUGINS},
+    "variants": {"conditions", "methods", "settings", *PLUGINS},
     "validation": {"datasets", "options", "variants", "store", *PLUGINS},
     "plan": PLANNING | {"metrics"},
     "streams": set(),

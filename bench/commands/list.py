@@ -1,4 +1,4 @@
-"""`list`: methods, datasets, the categories found, experiments, profiles."""
+"""`list`: methods, datasets, conditions, the categories found, experiments, profiles."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Print methods, datasets, the categories found, and profiles."""
+    from anoseg_bench.conditions import Conditions
     from anoseg_bench.datasets import DATASETS
     from anoseg_bench.errors import BenchError
     from anoseg_bench.experiments import EXPERIMENTS
@@ -34,6 +35,9 @@ def main(arguments: argparse.Namespace) -> int:
             aliases = f" (also: {', '.join(entry.aliases)})" if entry.aliases else ""
             out.result(f"  {name:<14}{entry.summary}{aliases}")
         out.result(f"  more: file.py:Class or module:Class on the command line, entry points of the group '{registry.group}'")
+    out.result("Conditions of a variant, in its brackets beside its method's settings:")
+    for condition, about in Conditions.model_fields.items():
+        out.result(f"  {condition:<14}{about.description}")
     name = DATASETS.one(arguments.dataset)
     dataset = open_dataset(name, arguments.data_root, read_settings(arguments.config, arguments.set, name, METHODS))
     out.result(f"Categories of {name}{f' in {dataset.root}' if dataset.root else ''}:")

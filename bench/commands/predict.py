@@ -33,6 +33,7 @@ def main(arguments: argparse.Namespace) -> int:
         load_method,
         predict_images,
         reading_of,
+        tiling_of,
         write_predictions,
     )
     from anoseg_bench.formatting import counted, some
@@ -54,7 +55,7 @@ def main(arguments: argparse.Namespace) -> int:
     method, result = load_method(run, row, choose_device(arguments.device))
     if is_stale(row.method, result.record.source):
         out.error(f"note: the code of {row.variant} has changed since it was trained; its maps may not fit the thresholds")
-    predicted, problems = predict_images(method, files, reading_of(result))
+    predicted, problems = predict_images(method, files, reading_of(result), tiling_of(result))
     for problem in problems:
         out.error(f"error: {problem}")
     if predicted:

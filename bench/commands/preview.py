@@ -36,12 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Write a gallery of the synthetic anomalies that a method learns from, for each category."""
-    import torch
-
     from anoseg_bench.datasets import DATASETS
     from anoseg_bench.errors import UsageError
-    from anoseg_bench.evaluation.cell import resize
+    from anoseg_bench.evaluation.cell import training_images
     from anoseg_bench.evaluation.inspection import check_used, leave_out
+    from anoseg_bench.evaluation.tiles import Tiling
     from anoseg_bench.methods import METHODS
     from anoseg_bench.report.frame import FileNames
     from anoseg_bench.report.gallery import write_examples
@@ -67,10 +66,10 @@ def main(arguments: argparse.Namespace) -> int:
         leave_out(dataset.load(category), arguments.exclude) for category in choose_categories(dataset, arguments.category)
     ]
     check_used(arguments.exclude, [pattern for _, excluded in inspected for pattern in excluded.values()])
-    names = FileNames()
+    names, tiling = FileNames(), Tiling.of(variant.conditions.changed)
     with working_at(folder, arguments.command_line, tell=out.error):
         for category, items in [(category.name, category.train) for category, _ in inspected]:
-            images = torch.stack([resize(item.load_image(), variant.config.image_size) for item in items])
+            images, _ = training_images(items, tiling, variant.config.image_size, arguments.seed)
             method = METHODS[variant.method].load()(variant.config, seed=arguments.seed, device="cpu")
             made = method.examples(images, arguments.number)
             path = folder / f"{names(category)}.png"

@@ -29,22 +29,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     for add in (add_data, add_verbosity, add_report, add_images):
         add(parser)
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument(
+    parser.add_argument(
         "--methods",
         help="names, wildcards (ae_*), file.py:Class, variants 'anoseg[coord=false,label=no-coord]', separated by commas "
         "(default: anoseg, the autoencoders, gradcam and the floors)",
     )
-    what.add_argument(
+    crossed = ", ".join(name for name, experiment in EXPERIMENTS.items() if experiment.levels)
+    parser.add_argument(
         "--experiment",
         metavar="NAME",
-        help=f"a question of the paper, with variants, table and figure: {', '.join(EXPERIMENTS)}",
+        help=f"a question, with variants, table and figure: {', '.join(EXPERIMENTS)} ({crossed}: also of --methods)",
     )
     parser.add_argument("--seeds", default="0", help="separated by commas (default: 0)")
     parser.add_argument("--profile", default="quick", help="demo, quick (default) or full; see `list`")
     parser.add_argument(
         "--holdout", type=float, default=0.1, help="share of the training images held out for thresholds (default: 0.1)"
     )
+    parser.add_argument(
+        "--tile",
+        type=int,
+        metavar="PX",
+        help="cut images into squares of so many of their px, learn from these, join their maps ([tile=0]: not for this variant)",
+    )
+    parser.add_argument("--overlap", type=int, metavar="PX", help="what neighbouring tiles share (default: an eighth of a tile)")
     add_note(parser)
     _add_how(parser.add_argument_group("how it runs"))
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
@@ -95,6 +102,8 @@ def main(arguments: argparse.Namespace) -> int:
         config=arguments.config,
         settings=arguments.set,
         holdout=arguments.holdout,
+        tile=arguments.tile,
+        overlap=arguments.overlap,
         device=arguments.device,
         out=arguments.out,
         save_maps=arguments.save_maps,

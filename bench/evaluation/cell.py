@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from PIL import Image
 from anoseg_bench.datasets.base import Category, Item
 from anoseg_bench.errors import DataError
 from anoseg_bench.evaluation.cost import images_per_second, model_mib, multiply_adds, peak_memory
-from anoseg_bench.evaluation.holdout import hold_out
-from anoseg_bench.evaluation.maps import Predicted, Stream, map_name, read_map, to_original, write_maps
+from anoseg_bench.evaluation.holdout import Division, divide
+from anoseg_bench.evaluation.maps import Predicted, Stream, map_name, read_map, write_maps
+from anoseg_bench.evaluation.tiles import TileMaps, Tiling, draw_corners
 from anoseg_bench.methods import METHODS
 from anoseg_bench.methods.base import Method
 from anoseg_bench.metrics import evaluate
@@ -59,6 +61,22 @@ def scores_of_maps(maps: torch.Tensor) -> dict[str, torch.Tensor]:
     return {"map_max": flat.amax(1), "map_top": flat.topk(max(1, round(TOP * flat.shape[1])), dim=1).values.mean(1)}
 
 
+def training_images(items: Sequence[Item], tiling: Tiling, size: int, seed: int) -> tuple[torch.Tensor, int]:
+    """Return images to learn from, uint8 (N, 3, size, size), or tiles of them, and how many there were to draw from."""
+    rng, parts, number = np.random.default_rng(seed), [], 0
+    for item in items:
+        image = item.load_image()
+        corners = tiling.corners((image.shape[0], image.shape[1]))
+        number += len(corners)
+        parts += [resize(tiling.crop(image, corner), size) for corner in draw_corners(corners, len(items), rng)]
+    return torch.stack(parts), number
+
+
+def largest(values: torch.Tensor, numbers: Sequence[int]) -> torch.Tensor:
+    """Return the largest of the values of the tiles of each image, of which there are so many."""
+    return torch.stack([part.amax() for part in values.split(list(numbers))])
+
+
 @dataclass(frozen=True)
 class Keep:
     """How a cell is written.
@@ -82,37 +100,50 @@ class Keep:
 
 
 class _Predictor:
-    """Predicts items one batch at a time; keeps the maps as the method returned them, and the time of the method alone."""
+    """Predicts items one batch at a time; keeps the maps as the method returned them, and the time of the method alone.
 
-    def __init__(self, method: Method) -> None:
-        self.method = method
+    In tiles, a batch is those of one image, whose scores are the largest of its tiles'.
+    """
+
+    def __init__(self, method: Method, tiling: Tiling) -> None:
+        self.method, self.tiling = method, tiling
         self.seconds = self.cpu_seconds = 0.0
-        self.sample = torch.empty(0)  # some of the images
+        self.sample = torch.empty(0)  # some of the images, or the tiles of one
+        self.images = self.tiles = 0
 
     def __call__(self, items: list[Item], progress: Callable[[int, int], None]) -> Predicted:
         config = self.method.config
-        maps: list[np.ndarray] = []
+        maps, at_once = TileMaps(self.tiling), 1 if self.tiling.side else config.batch_size
         shapes: list[tuple[int, int]] = []
         scores: list[torch.Tensor] = []
         others: dict[str, list[torch.Tensor]] = {}
-        for start in range(0, len(items), config.batch_size):
-            originals = [item.load_image() for item in items[start : start + config.batch_size]]
-            batch = torch.stack([resize(image, config.image_size) for image in originals])
+        for start in range(0, len(items), at_once):
+            originals = [item.load_image() for item in items[start : start + at_once]]
+            batch = torch.stack([resize(tile, config.image_size) for image in originals for tile in self.tiling.crops(image)])
+            sizes = [(image.shape[0], image.shape[1]) for image in originals]
+            numbers = [len(self.tiling.corners(size)) for size in sizes]
             began, used = time.perf_counter(), time.process_time()
             prediction = self.method.predict(batch)
             self.seconds += time.perf_counter() - began
             self.cpu_seconds += time.process_time() - used
             self.sample = batch if len(batch) > len(self.sample) else self.sample
             of_map = scores_of_maps(prediction.maps)
-            scores.append(of_map["map_max"] if prediction.scores is None else prediction.scores)
+            scores.append(largest(of_map["map_max"] if prediction.scores is None else prediction.scores, numbers))
             for name, values in (of_map | prediction.other_scores).items():
-                others.setdefault(name, []).append(values)
-            maps += list(prediction.maps.numpy())
-            shapes += [(image.shape[0], image.shape[1]) for image in originals]
+                others.setdefault(name, []).append(largest(values, numbers))
+            for own, size in zip(prediction.maps.split(numbers), sizes, strict=True):
+                maps.add(own.numpy(), size)
+            shapes += sizes
+            self.images, self.tiles = self.images + len(numbers), self.tiles + sum(numbers)
             progress(len(maps), len(items))
         together = torch.cat(scores).numpy() if scores else np.empty(0, np.float32)
         gathered = {name: torch.cat(values).numpy() for name, values in others.items()}
-        return Predicted(items, shapes, Stream(lambda i: to_original(maps[i], shapes[i]), len(maps)), together, gathered)
+        return Predicted(items, shapes, Stream(maps.whole, len(maps)), together, gathered)
+
+    @property
+    def tiles_per_image(self) -> float:
+        """The mean over all images so far."""
+        return self.tiles / max(1, self.images)
 
 
 def run_cell(
@@ -140,7 +171,9 @@ def run_cell(
         If the cell's claim was lost.
     """
     config, origin = cell.variant.config, provenance(cell.device)
-    train, held_out = hold_out(category, cell.holdout, cell.seed)
+    conditions = cell.variant.conditions
+    tiling = Tiling(conditions.tile, conditions.overlap)
+    division = divide(category, conditions, cell.holdout, cell.seed)
     method: Method = METHODS[cell.variant.method].load()(config, seed=cell.seed, device=cell.device)
     curve: list[tuple[int, float]] = []
 
@@ -149,49 +182,58 @@ def run_cell(
             curve.append((step, loss))
         progress("train", step, steps, loss)
 
-    images = torch.stack([resize(item.load_image(), config.image_size) for item in train])
+    images, available = training_images(division.train, tiling, config.image_size, cell.seed)
     began, used = time.perf_counter(), time.process_time()
     with peak_memory(cell.device) as training_peak:
         method.fit(images, training)
     train_seconds, train_cpu = time.perf_counter() - began, time.process_time() - used
 
-    predict = _Predictor(method)
+    predict = _Predictor(method, tiling)
     with peak_memory(cell.device) as prediction_peak:
-        unseen, test = _predict_both(predict, held_out, category, progress)
+        unseen, test = _predict_both(predict, division, progress)
+    tiles = predict.tiles_per_image
     made = Made(
         identity=cell.identity,
         method=cell.variant.method,
         config=config.model_dump(mode="json"),
+        conditions=conditions.changed,
         deviations=config.deviations(),
         pretrained=config.pretrained(),
         dataset=cell.dataset,
         seed=cell.seed,
-        content=cell.content,
+        content=_tested_content(cell, division.category),
         source=source_hash(cell.variant.method),
         timing=Timing(
             train_s=train_seconds,
             train_cpu_s=train_cpu,
             predict_s=predict.seconds,
             predict_cpu_s=predict.cpu_seconds,
-            images_per_s_1=images_per_second(method, predict.sample, 1),
-            images_per_s_16=images_per_second(method, predict.sample, 16),
+            images_per_s_1=images_per_second(method, predict.sample, 1, tiles),
+            images_per_s_16=images_per_second(method, predict.sample, 16, tiles),
             parameters=method.parameters(),
-            multiply_adds=multiply_adds(method),
+            multiply_adds=round(tiles * multiply_adds(method)),
             model_mib=model_mib(method),
             train_peak_mib=training_peak.mib,
             predict_peak_mib=prediction_peak.mib,
         ),
         training_curve=curve[: -1 : max(1, len(curve) // CURVE_POINTS)] + curve[-1:],
-        findings=method.findings(),
+        findings=method.findings() | ({"tiles": {"drawn": len(images), "of": available}} if tiling.side else {}),
         provenance=origin.model_copy(update={"concurrency": concurrency()}),
-        images=ImageCounts(train=len(train)),
+        images=ImageCounts(train=len(division.train), contaminated=division.contaminated),
     )
-    write_cell(store, cell.key, category, made, test, unseen, method.probability, keep or Keep(), method)
+    write_cell(store, cell.key, division.category, made, test, unseen, method.probability, keep or Keep(), method)
 
 
-def _predict_both(predict: _Predictor, held_out: list[Item], category: Category, progress: Progress) -> tuple[Predicted, Predicted]:
-    unseen = predict(held_out, lambda done, total: progress("held-out", done, total, None))
-    return unseen, predict(category.test, lambda done, total: progress("predict", done, total, None))
+def _tested_content(cell: Cell, category: Category) -> str:
+    """Return what tells the images of a cell from those of others: the category's, and which are tested if some are left out."""
+    if not cell.variant.conditions.set_aside:
+        return cell.content
+    return hashlib.sha256("\n".join([cell.content, *(item.name for item in category.test)]).encode()).hexdigest()
+
+
+def _predict_both(predict: _Predictor, division: Division, progress: Progress) -> tuple[Predicted, Predicted]:
+    unseen = predict(division.held_out, lambda done, total: progress("held-out", done, total, None))
+    return unseen, predict(division.category.test, lambda done, total: progress("predict", done, total, None))
 
 
 def evaluate_again(cell: Cell, category: Category, store: Store, old: CellResult, progress: Progress, keep: Keep) -> bool:
@@ -202,7 +244,9 @@ def evaluate_again(cell: Cell, category: Category, store: Store, old: CellResult
     bool
         False where neither was kept.
     """
-    _, held_out = hold_out(category, cell.holdout, cell.seed)
+    conditions = cell.variant.conditions
+    division = divide(category, conditions, cell.holdout, cell.seed)
+    category = division.category
     cls = METHODS[cell.variant.method].load()
     method: Method | None = None
     folder = old.folder / "maps"
@@ -211,10 +255,10 @@ def evaluate_again(cell: Cell, category: Category, store: Store, old: CellResult
         method.load(old.folder / MODEL)
     if folder.is_dir():
         unseen, test = (
-            _stored(folder, old, items, name) for items, name in ((held_out, "held_out_score"), (category.test, "score"))
+            _stored(folder, old, items, name) for items, name in ((division.held_out, "held_out_score"), (category.test, "score"))
         )
     elif method is not None:
-        unseen, test = _predict_both(_Predictor(method), held_out, category, progress)
+        unseen, test = _predict_both(_Predictor(method, Tiling(conditions.tile, conditions.overlap)), division, progress)
     else:
         return False
     same = {name: getattr(old.record, name) for name in Made.model_fields}

@@ -57,21 +57,24 @@ def multiply_adds(method: Method) -> int:
     return counter.get_total_flops() // 2
 
 
-def images_per_second(method: Method, images: torch.Tensor, batch: int) -> float:
+def images_per_second(method: Method, images: torch.Tensor, batch: int, tiles: float = 1.0) -> float:
     """Return how many images a method predicts per second, so many at once, but never more than its own batch size allows.
 
     Parameters
     ----------
     images : torch.Tensor
-        uint8 (N, 3, S, S), taken again where the batch is larger.
+        uint8 (N, 3, S, S), taken again where the batch is larger; tiles of images, where an image has several.
+    tiles : float
+        How many an image has.
     """
-    images = images.repeat(-(-batch // len(images)), 1, 1, 1)[:batch]
+    number = min(round(batch * tiles), max(batch, method.config.batch_size))
+    images = images.repeat(-(-number // len(images)), 1, 1, 1)[:number]
     method.predict(images)
     calls, began = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - began) < MEASURED:
         method.predict(images)
         calls += 1
-    return calls * batch / elapsed
+    return calls * number / elapsed / tiles
 
 
 def model_mib(method: Method) -> float:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import matplotlib
 import numpy as np
+import torch
 from PIL import Image
 
 from anoseg_bench.datasets.images import PLAIN, Reading, list_images, read_image, walk
 from anoseg_bench.errors import BenchError, DataError, UsageError
 from anoseg_bench.evaluation.cell import resize, scores_of_maps
-from anoseg_bench.evaluation.maps import to_original, write_tiff
+from anoseg_bench.evaluation.maps import write_tiff
+from anoseg_bench.evaluation.tiles import TileMaps, Tiling
 from anoseg_bench.formatting import counted
 from anoseg_bench.methods import METHODS
 from anoseg_bench.methods.base import Method
@@ -41,6 +45,7 @@ COLUMNS = (
 TABLE, FOLDERS, STAGED = "predictions.csv", ("maps", "overlays"), "predict"
 #: How strongly a map covers its image in an overlay, and the colour of the outline (RGB), as in the galleries.
 OPACITY, OUTLINE = 0.45, (0, 229, 255)
+WHOLE = Tiling()
 
 
 def choose_row(run: Run, method: str, category: str, seed: int | None) -> Row:
@@ -118,12 +123,13 @@ def find_images(given: list[Path]) -> tuple[list[Path], list[Path]]:
 
 @dataclass(frozen=True)
 class PredictedImage:
-    """What a model says of one image: its map, float32 at the model's size, and its score."""
+    """What a model says of one image: its score, and its map by `read`, float32 at the image's size, in `low` to `high`."""
 
     path: Path
-    shape: tuple[int, int]
-    map: np.ndarray
     score: float
+    low: float
+    high: float
+    read: Callable[[], np.ndarray]
 
 
 def reading_of(result: CellResult) -> Reading:
@@ -132,18 +138,29 @@ def reading_of(result: CellResult) -> Reading:
     return Reading(low, high, result.record.page)
 
 
-def predict_images(method: Method, files: list[Path], reading: Reading = PLAIN) -> tuple[list[PredictedImage], list[str]]:
+def tiling_of(result: CellResult) -> Tiling:
+    """Return how images must be cut to be what the method of a cell was trained on."""
+    return Tiling.of(result.record.conditions)
+
+
+def predict_images(
+    method: Method, files: list[Path], reading: Reading = PLAIN, tiling: Tiling = WHOLE
+) -> tuple[list[PredictedImage], list[str]]:
     """Return what a method says of image files, one at a time, and why some could not be read."""
-    predicted, problems = [], []
+    predicted, problems, maps = [], [], TileMaps(tiling)
     for path in files:
         try:
             image = read_image(path, reading)
         except DataError as error:
             problems.append(str(error))
             continue
-        prediction = method.predict(resize(image, method.config.image_size)[None])
+        tiles = [resize(tile, method.config.image_size) for tile in tiling.crops(image)]
+        prediction = method.predict(torch.stack(tiles))
         scores = scores_of_maps(prediction.maps)["map_max"] if prediction.scores is None else prediction.scores
-        predicted.append(PredictedImage(path, (image.shape[0], image.shape[1]), prediction.maps[0].numpy(), float(scores[0])))
+        read = functools.partial(maps.whole, len(maps))
+        maps.add(prediction.maps.numpy(), (image.shape[0], image.shape[1]))
+        low, high = (float(end) for end in prediction.maps.aminmax())
+        predicted.append(PredictedImage(path, float(scores.max()), low, high, read))
     return predicted, problems
 
 
@@ -229,8 +246,8 @@ def write_predictions(
     pixel, image_level = result.value("threshold_deployable"), result.value("image_threshold_deployable")
     low, high = 0.0, 1.0
     if not method.probability and predicted:
-        low = min(float(d.map.min()) for d in predicted)
-        high = max([float(d.map.max()) for d in predicted] + [pixel] * math.isfinite(pixel))
+        low = min(d.low for d in predicted)
+        high = max([d.high for d in predicted] + [pixel] * math.isfinite(pixel))
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
@@ -242,7 +259,7 @@ def write_predictions(
             numbered = (f"{stem}-{i}" for i in itertools.count(2))
             name = next(n for n in itertools.chain([stem], numbered) if n.casefold() not in taken)
             taken.add(name.casefold())
-            map_ = to_original(d.map, d.shape)
+            map_ = d.read()
             write_tiff(aside / "maps" / f"{name}.tiff", map_)
             shown = Image.fromarray(overlay(read_image(d.path, reading_of(result)).astype(np.float32), map_, low, high, pixel))
             write_by(aside / "overlays" / f"{name}.png", lambda file, shown=shown: shown.save(file, "PNG"))  # type: ignore[misc]

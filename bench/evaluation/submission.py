@@ -16,8 +16,7 @@ from PIL import Image
 
 from anoseg_bench.datasets.images import list_images
 from anoseg_bench.errors import DataError, UsageError
-from anoseg_bench.evaluation.maps import to_original
-from anoseg_bench.evaluation.predict import choose_row, load_method, predict_images, reading_of
+from anoseg_bench.evaluation.predict import choose_row, load_method, predict_images, reading_of, tiling_of
 from anoseg_bench.store.cells import Run
 from anoseg_bench.store.files import write_by
 
@@ -77,12 +76,12 @@ def write_submission(run: Run, method: str, seed: int | None, root: Path, out: P
         if not all(found):
             raise DataError(f"Expected images in {' and '.join(PRIVATE)} of '{root / category}', but found none; unpack all of it.")
         files = [path for images in found for path in images]
-        predicted, problems = predict_images(model, files, reading_of(cell))
+        predicted, problems = predict_images(model, files, reading_of(cell), tiling_of(cell))
         if problems:
             raise DataError(problems[0])
-        peak = max(float(np.abs(one.map).max()) for one in predicted)
+        peak = max(max(-one.low, one.high) for one in predicted)
         for one in predicted:
-            map_, name = to_original(one.map, one.shape), one.path.relative_to(root)
+            map_, name = one.read(), one.path.relative_to(root)
             half = to_float16(map_, peak)
             write_by(out / CONTINUOUS / name.with_suffix(".tiff"), lambda file, half=half: tifffile.imwrite(file, half))  # type: ignore[misc]
             if decided:

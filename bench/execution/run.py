@@ -115,7 +115,7 @@ def shared_name(plan: Plan) -> str:
     """Return what the shards of a plan have in common, "" for a plan that is no shard."""
     if plan.shard is None:
         return ""
-    variants = [[v.method, v.label, in_order(v.config.model_dump())] for v in plan.variants]
+    variants = [[v.method, v.label, in_order(v.config.model_dump()), v.conditions.changed] for v in plan.variants]
     asked = [plan.dataset.label, plan.dataset.root, plan.categories, plan.seeds, plan.exclude, plan.holdout, plan.device]
     return hashlib.sha256(to_json([variants, asked]).encode()).hexdigest()
 

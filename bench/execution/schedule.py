@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
+from typing import Any
 
 from anoseg_bench.datasets import DATASETS
 from anoseg_bench.evaluation.inspection import Inspection
@@ -151,6 +152,7 @@ def job_of(plan: Plan, run: Run, row: Row, decision: Decision, threads: int) -> 
         method=METHODS[method].spec or method,
         label=cell.variant.label,
         config=cell.variant.config.model_dump(),
+        conditions=cell.variant.conditions.changed,
         dataset=entry.spec or entry.name,
         options=plan.dataset.config.model_dump(),
         root=str(plan.dataset.root.resolve()) if plan.dataset.root else None,
@@ -177,20 +179,22 @@ def modules_of(decisions: Sequence[Decision]) -> tuple[str, ...]:
     return tuple(sorted(target.partition(":")[0] for target in targets if isinstance(target, str) and ".py:" not in target))
 
 
+def _alike(trained: Mapping[str, Any]) -> str:
+    """Return what cells that should take as long as each other have in common."""
+    return repr([trained["method"], sorted(trained["config"].items()), trained["device"], trained.get("conditions")])
+
+
 def forecast(decisions: Sequence[Decision], store: Store, slots: int) -> str:
     """Return in words how long what is to run should take: the median of stored cells of the same configuration and device."""
-    known: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+    known: dict[str, list[float]] = defaultdict(list)
     for result in store.all():
         trained = result.record.identity.trained
         if result.record.timing and trained:
-            known[(trained["method"], str(sorted(trained["config"].items())), trained["device"])].append(
-                result.record.timing.train_s + result.record.timing.predict_s
-            )
+            known[_alike(trained)].append(result.record.timing.train_s + result.record.timing.predict_s)
     seconds, unknown = [], 0
     todo = [d.cell for d in decisions if d.action == "run" and d.cell]
     for cell in todo:
-        config = cell.trained["config"]
-        times = known.get((cell.variant.method, str(sorted(config.items())), cell.device))
+        times = known.get(_alike(cell.trained))
         if times:
             seconds.append(median(times))
         else:

@@ -7,11 +7,12 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from anoseg_bench.conditions import Conditions
 from anoseg_bench.datasets import DATASETS
 from anoseg_bench.errors import DataError, describe
 from anoseg_bench.evaluation.inspection import Inspection, inspect
@@ -39,6 +40,8 @@ class Job:
         As the registries know them, or ``/path/file.py:Class``.
     config, options : dict
         The configurations of method and dataset, complete.
+    conditions : dict
+        What the harness does otherwise for the variant.
     root : str or None
         The dataset's folder.
     exclude : tuple of str
@@ -80,6 +83,7 @@ class Job:
     keep_model: bool = False
     beat: float = BEAT
     stale: str = ""
+    conditions: dict[str, Any] = field(default_factory=dict)
 
     @property
     def watch(self) -> Watch:
@@ -120,7 +124,7 @@ def rebuild(job: Job) -> tuple[Cell, Inspection]:
         If the images are no longer those that were planned with.
     """
     name = method_name(job.method)
-    variant = Variant(name, job.label, METHODS[name].load_config()(**job.config))
+    variant = Variant(name, job.label, METHODS[name].load_config()(**job.config), Conditions(**job.conditions))
     cls = DATASETS[DATASETS.match(job.dataset)[0]].load()
     dataset = cls(Path(job.root) if job.root else None, cls.Config(**job.options))
     inspection = inspect(dataset, job.category, Path(job.store) / "content", list(job.exclude))

@@ -321,6 +321,7 @@ def _identity(record: CellRecord) -> dict[str, str]:
         "scored maps": record.identity.scored,
         "share held out": trained.get("holdout"),
         **{f"setting {name}": value for name, value in record.config.items()},
+        **{f"condition {name}": value for name, value in record.conditions.items()},
         "deviations": record.deviations,
         "commit": origin.revision,
         "commit of a later evaluation": record.evaluated and record.evaluated.revision,

@@ -25,6 +25,7 @@ from anoseg_bench.report.published import published_table, reproduction_table
 from anoseg_bench.report.published_values import USUAL
 from anoseg_bench.report.render import Table, console, escape_markdown
 from anoseg_bench.report.results import Results, intervals_frame
+from anoseg_bench.report.static import experiment_section
 from anoseg_bench.report.verdict import decision_table
 from anoseg_bench.store.files import put_in_place, staged, write_file
 
@@ -124,12 +125,15 @@ def _write(results: Results, folder: Path, published: Sequence[str], paper: Pape
         for name in tables.MAIN:
             if figure := rank_figure(results, name):
                 files += plots.save(figure, folder / "plots", f"ranks_{name}")
+        figure: Path | None = None
         if experiment and experiment.figure:
-            files += plots.save(experiment.figure, folder / "plots", experiment.table.name)
+            pdf, figure = plots.save(experiment.figure, folder / "plots", experiment.table.name)
+            files += [pdf, figure]
     names = FileNames()
     with matplotlib.rc_context({"text.parse_math": False}):  # names may hold dollar signs
         files += [path for c in results.categories for path in write_gallery(results, c, folder / "maps", names)]
-    return [*files, write_page(results, sentences, published, folder)]
+    section = experiment_section(experiment.table, figure) if experiment else ""
+    return [*files, write_page(results, sentences, published, folder, section)]
 
 
 def console_table(results: Results) -> str:

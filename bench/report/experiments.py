@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 from anoseg_bench.datasets.base import GOOD
 from anoseg_bench.formatting import one_line
 from anoseg_bench.metrics import metric
+from anoseg_bench.report.conditions import by_level
 from anoseg_bench.report.frame import opened
 from anoseg_bench.report.plots import (
     COLOURS,
@@ -304,6 +305,13 @@ def _robustness(results: Results) -> ExperimentReport:
     return ExperimentReport(table, iou_figure(results, everything, "mean over categories"))
 
 
+# --- levels of a condition ----------------------------------------------------------------------------------------------
+
+
+def _levels(results: Results) -> ExperimentReport:
+    return ExperimentReport(*by_level(results))
+
+
 _REPORTS = {
     "ablation": _ablation,
     "parts": _ablation,
@@ -311,4 +319,7 @@ _REPORTS = {
     "detection": _detection,
     "pretraining": _pretraining,
     "robustness": _robustness,
+    "few": _levels,
+    "noisy": _levels,
+    "resolution": _levels,
 }

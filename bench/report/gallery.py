@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +43,8 @@ class Column:
         The colour scale, one for the category.
     threshold : float
         The oracle threshold, NaN where undefined.
+    missing : str
+        Why there is no map.
     """
 
     variant: str
@@ -52,6 +54,7 @@ class Column:
     low: float = 0.0
     high: float = 1.0
     threshold: float = math.nan
+    missing: str = "failed"
 
     @classmethod
     def read(cls, variant: str, result: CellResult | None) -> Column:
@@ -71,6 +74,14 @@ class Column:
             column.high = max((float(v.max(initial=0)) for v in finite), default=1.0)
             column.high += column.high == column.low
         return column
+
+
+def read_columns(results: Results, cells: Iterable[CellResult | None], items: Sequence[tuple[str, str]]) -> list[Column]:
+    """Return the maps of a category's cells, one of each variant; of one that was tested on other images than `items` none."""
+    return [
+        Column(title, missing="other test images") if cell and cell.record.items != items else Column.read(title, cell)
+        for title, cell in zip(results.titles, cells, strict=True)
+    ]
 
 
 def choose(items: Sequence[Sequence[str]], columns: Sequence[Column]) -> dict[int, list[str]]:
@@ -119,7 +130,7 @@ def _place(ax: Axes, image: np.ndarray, x: float, y: float, **style) -> tuple[fl
 
 def _draw_map(ax: Axes, column: Column, i: int, x: float, y: float) -> None:
     if i not in column.maps:
-        text = "no map" if column.maps else "failed"
+        text = "no map" if column.maps else column.missing
         ax.text(x + PANEL / 2, y + PANEL / 2, text, ha="center", va="center", color="0.5", fontsize=8)
         return
     values = column.maps[i].astype(np.float32)
@@ -185,7 +196,7 @@ def write_gallery(results: Results, category: str, folder: Path, names: FileName
     record = next((result.record for result in cells.values() if result), None)
     if record is None or not (path := results.run.store.previews(record.content)).is_file():
         return []
-    columns = [Column.read(title, result) for title, result in zip(results.titles, cells.values(), strict=True)]
+    columns = read_columns(results, cells.values(), record.items)
     marks = f"; {MARK} on pretrained weights" if results.pretrained else ""
     title = f"{one_line(category)} of {one_line(record.dataset)}, seed {seed}{marks}"
     paths = []

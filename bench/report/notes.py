@@ -6,6 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from anoseg_bench.conditions import in_words
 from anoseg_bench.formatting import one_line
 from anoseg_bench.metrics import VERSION, metric
 from anoseg_bench.report.frame import MARK
@@ -93,6 +94,22 @@ def pretrained(results: Results) -> list[str]:
     cells = [(one_line(r.record.pretrained), row) for row, r in results.done if r.record.pretrained]
     entries = _by_reason(cells, [row for row, _ in results.done])
     return [f"{MARK} rests on weights trained on other images: {'; '.join(entries)}."] if entries else []
+
+
+def conditions(results: Results) -> list[str]:
+    """Return what the harness did otherwise for some variants, and whether not all tiles were learned from."""
+    done = [(row, result.record) for row, result in results.done]
+    entries = _by_reason([(in_words(r.conditions), row) for row, r in done if r.conditions], [row for row, _ in done])
+    drawn = [r.findings["tiles"] for _, r in done if "tiles" in r.findings]
+    some = [tiles for tiles in drawn if tiles["drawn"] < tiles["of"]]
+    bound = [f"{span([t['drawn'] for t in some])} of {span([t['of'] for t in some])} tiles learned from"] if some else []
+    return [f"Conditions: {'; '.join([*entries, *bound])}."] if entries else []
+
+
+def span(numbers: Sequence[int]) -> str:
+    """Return numbers as text: one, or the least to the largest."""
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def origin(results: Results) -> list[str]:

@@ -30,7 +30,7 @@ from anoseg_bench.report.cache import PAGE
 from anoseg_bench.report.compare import test_over_categories
 from anoseg_bench.report.data import data_tables, finding_line, said_of_data
 from anoseg_bench.report.frame import GRIDS, opened, timing_of
-from anoseg_bench.report.gallery import Column, choose
+from anoseg_bench.report.gallery import Column, choose, read_columns
 from anoseg_bench.report.plots import COLOURS
 from anoseg_bench.report.published import beside, mean_text, sources
 from anoseg_bench.report.published_values import Published
@@ -72,7 +72,9 @@ DECISIONS = [
 AT_MARK = ("iou", "f1", "precision", "recall", "fpr")
 
 
-def write_page(results: Results, sentences: Sequence[str], published: Sequence[str] = (), folder: Path | None = None) -> Path:
+def write_page(
+    results: Results, sentences: Sequence[str], published: Sequence[str] = (), folder: Path | None = None, experiment: str = ""
+) -> Path:
     """Write the page of a run into its folder, or into another one, and return its path.
 
     Parameters
@@ -81,6 +83,8 @@ def write_page(results: Results, sentences: Sequence[str], published: Sequence[s
         What the run says in words.
     published : sequence of str
         Published methods whose numbers stand below the run's.
+    experiment : str
+        The section of the run's experiment, as HTML.
     """
     script = "".join(path.read_text(encoding="utf-8") for path in sorted(HERE.glob("page.*.js")))
     style = (HERE / "page.css").read_text(encoding="utf-8")
@@ -99,6 +103,8 @@ def write_page(results: Results, sentences: Sequence[str], published: Sequence[s
         verdicts=verdict_cards(results),
         asked=decisions_table(results),
         protocol_list=protocol_list(results),
+        experiment=experiment,
+        experiment_link='<a href="#experiment">Experiment</a> ' if experiment else "",
         static=without_scripts(shown),
         data=_json(shown).replace("<", "\\u003c"),
     )
@@ -135,6 +141,7 @@ def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]
             *notes.origin(results),
             *notes.deviations(results),
             *notes.pretrained(results),
+            *notes.conditions(results),
             *notes.undefined(results, summary),
             *notes.failures(results),
             *dict.fromkeys(note for columns in beside_them.values() for note in sources(columns)),
@@ -356,7 +363,7 @@ def _images(results: Results, cells: Mapping[str, CellResult | None], room: int)
     if record is None or not (path := results.run.store.previews(record.content)).is_file():
         return []
     items = record.items
-    columns = [Column.read(title, cell) for title, cell in zip(results.titles, cells.values(), strict=True)]
+    columns = read_columns(results, cells.values(), items)
     thresholds = [_thresholds(cell) for cell in cells.values()]
     order = [*(chosen := choose(items, columns)), *_interleaved(items, chosen)]
     views: list[dict[str, Any]] = []
@@ -466,7 +473,7 @@ def _provenance(results: Results) -> list[dict[str, Any]]:
                 "train_s": timing_of(row.result, "train_s"),
                 "images": record.images.model_dump(),
                 "content": record.content,
-                "config": json.dumps(record.config, sort_keys=True),
+                "config": json.dumps(record.config | record.conditions, sort_keys=True),
                 "versions": ", ".join(f"{name} {version}" for name, version in record.provenance.versions.items()),
                 "maps": one_line(record.maps.folder if record.maps else ""),
             }

@@ -25,6 +25,7 @@ def protocol_lines(results: Results) -> list[tuple[str, str]]:
     lines.append(("Split", _split(results)))
     lines += [(f"Images of {one_line(c)}", _counts(results, c)) for c in results.categories]
     lines.append(("How", notes.setup(results).removeprefix("Setup: ")))
+    lines += [("Conditions", note.removeprefix("Conditions: ")) for note in notes.conditions(results)]
     lines.append(("Numbers", notes.protocol(results).removeprefix("Protocol: ")))
     lines.append(("Again", one_line(info.command)))
     if not info.pictures:
@@ -49,6 +50,8 @@ def _comparable(results: Results) -> str:
         reasons.append(f"{counted(len(info.excluded), 'image was', 'images were')} left out")
     if any(cell.record.images.held_out for _, cell in results.done):
         reasons.append("part of the normal training images is held out, which published methods train on")
+    if any(cell.record.conditions for _, cell in results.done):
+        reasons.append("some variants ran under conditions of their own")
     return one_line(note.comparable) + (f" (but here: {'; '.join(reasons)})" if reasons else "")
 
 
@@ -64,11 +67,13 @@ def _split(results: Results) -> str:
 
 
 def _counts(results: Results, category: str) -> str:
-    """Return how many images a category had in each part, as the first cell of it counted."""
-    counts = next((cell.record.images for row, cell in results.done if row.category == category), None)
-    if counts is None:
+    """Return how many images a category had in each part; from the least to the most where cells differ."""
+    counts = [cell.record.images for row, cell in results.done if row.category == category]
+    if not counts:
         return DASH
-    train = "" if counts.train is None else f"{counts.train} to train, "
-    return (
-        f"{train}{counts.held_out} held out for thresholds, {counts.test_good} good and {counts.test_defective} defective to test"
+    train = [of.train for of in counts if of.train is not None]
+    held_out, good, defective = (
+        notes.span(of) for of in zip(*((c.held_out, c.test_good, c.test_defective) for c in counts), strict=True)
     )
+    learned = f"{notes.span(train)} to train, " if train else ""
+    return f"{learned}{held_out} held out for thresholds, {good} good and {defective} defective to test"

@@ -7,6 +7,7 @@ import html
 import io
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 from anoseg_bench.formatting import one_line, percent
 from anoseg_bench.metrics import VALUE_GRID
 from anoseg_bench.report.protocol import protocol_lines
-from anoseg_bench.report.render import DASH
+from anoseg_bench.report.render import DASH, Table
 from anoseg_bench.report.results import Results
 from anoseg_bench.report.verdict import Verdict, decision_table, verdict_text, verdicts_of
 
@@ -59,6 +60,21 @@ def decisions_table(results: Results) -> str:
     return f'{region}<p class="note">{html.escape(table.notes[0])}</p>'
 
 
+def experiment_section(table: Table, figure: Path | None) -> str:
+    """Return an experiment as HTML: its figure, a PNG file, and its table with the note that is its own."""
+    title = html.escape(table.title, quote=True)
+    columns = {heading: [line.cells[i].text for line in table.lines] for i, heading in enumerate(table.header)}
+    first, *_ = table.header
+    names = columns.pop(first)
+    groups = [f"{line.group}: " * bool(line.group) for line in table.lines]
+    shown = _table(table.title, [group + name for group, name in zip(groups, names, strict=True)], columns, first)
+    source = f"data:image/png;base64,{base64.b64encode(figure.read_bytes()).decode()}" if figure else ""
+    picture = f'<img id="experiment-figure" src="{source}" alt="{title}; the numbers stand in the table below">' if figure else ""
+    region = shown.replace('class="scroll"', f'class="scroll" tabindex="0" role="region" aria-label="{title}"')
+    note = f'<p class="note">{html.escape(table.notes[0])}</p>' if table.notes else ""
+    return f'<section aria-labelledby="experiment"><h2 id="experiment">The experiment</h2>{picture}{region}{note}</section>'
+
+
 def protocol_list(results: Results) -> str:
     """Return the protocol of a run as HTML."""
     lines = (f"<dt>{html.escape(heading)}</dt><dd>{html.escape(text)}</dd>" for heading, text in protocol_lines(results))
@@ -89,13 +105,13 @@ def without_scripts(shown: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _table(title: str, names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> str:
+def _table(title: str, names: Sequence[str], columns: Mapping[str, Sequence[str]], first: str = "method") -> str:
     def row(first: str, rest: Sequence[str], kind: str, scope: str) -> str:
         cells = "".join(f"<{kind}>{html.escape(text)}</{kind}>" for text in rest)
         return f'<tr><th scope="{scope}">{html.escape(first)}</th>{cells}</tr>'
 
     lines = [row(name, [column[v] for column in columns.values()], "td", "row") for v, name in enumerate(names)]
-    head = row("method", list(columns), "th", "col")
+    head = row(first, list(columns), "th", "col")
     caption = f"<caption>{html.escape(title)}</caption>"
     return f'<div class="scroll"><table>{caption}<thead>{head}</thead><tbody>{"".join(lines)}</tbody></table></div>'
 

@@ -85,6 +85,7 @@ def table_notes(
         *notes.origin(results),
         *notes.deviations(results),
         *notes.pretrained(results),
+        *notes.conditions(results),
         *notes.undefined(results, undefined),
         *notes.failures(results),
     ]
@@ -144,6 +145,7 @@ def cost_table(results: Results) -> Table:
         "system does not tell.",
         notes.setup(results),
         *notes.pretrained(results),
+        *notes.conditions(results),
         *notes.failures(results),
     ]
     title = f"Cost on {dataset_of(results)}: means over {_count(results)}"

@@ -70,9 +70,10 @@ class Provenance(Record):
 
 
 class ImageCounts(Record):
-    """Numbers of images of each part."""
+    """Numbers of images of each part; `contaminated`: how many of those taken for normal, to train or held out, are defective."""
 
     train: int | None = None
+    contaminated: int = 0
     held_out: int = 0
     test_good: int = 0
     test_defective: int = 0
@@ -112,12 +113,14 @@ class Made(Record):
     ----------
     config : dict
         The complete configuration of the method; empty for maps of another tool.
+    conditions : dict
+        What the harness did otherwise for the variant.
     deviations : str or None
         How the training deviates from the published schedule.
     pretrained : str or None
         Which weights, trained on other images, the method rests on.
     content : str
-        Hash of the category's images and masks.
+        Hash of the category's images and masks, and of the names of those tested where some are left out.
     source : str or None
         Hash of the method's code.
     findings : dict
@@ -129,6 +132,7 @@ class Made(Record):
     identity: Identity = Identity()
     method: str
     config: dict[str, Any] = {}
+    conditions: dict[str, Any] = {}
     deviations: str | None = None
     pretrained: str | None = None
     dataset: str
