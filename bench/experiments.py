@@ -19,10 +19,16 @@ class Experiment:
         The question.
     methods : str
         The variants as typed after ``--methods``; `anoseg_bench.report.experiments` has its table and figure.
+    any_methods : bool
+        Whether a user may name other ones.
+    shifts : bool
+        Whether test images are also predicted under the shifts of `anoseg_bench.shifts`.
     """
 
     summary: str
     methods: str
+    any_methods: bool = False
+    shifts: bool = False
 
 
 #: What the rules of AnoSeg's recipe give way to where they are off: the same for every category.
@@ -81,6 +87,12 @@ EXPERIMENTS = {
     ),
     "pretraining": Experiment("from scratch or pretrained?", "anoseg,anoseg_pretrained,patchcore,padim"),
     "robustness": Experiment("over which thresholds does the IoU stay high?", "anoseg,ae_recon,ae_ssim,gradcam,pixel_stats,random"),
+    "shift": Experiment(
+        "what becomes of the deployed decision when light, focus or camera change?",
+        "anoseg,anoseg_pretrained,patchcore,padim,ae_ssim",
+        any_methods=True,
+        shifts=True,
+    ),
 }
 
 

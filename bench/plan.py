@@ -219,7 +219,7 @@ class Plan:
         methods : str or sequence of str
             Names, wildcards, ``file.py:Class``, each with ``[key=value,...]`` at will; None for `DEFAULT_METHODS`.
         experiment : str or None
-            A question of the paper, in place of `methods`.
+            A question, in place of `methods`, but where it is about any.
         category : str or sequence of str
             Names, or ``"all"``.
         seeds : str, int or sequence of int
@@ -244,10 +244,13 @@ class Plan:
         UsageError
             If something is unknown, missing or out of its range: one line that says what, and what to do.
         """
-        if experiment and methods is not None:
-            raise UsageError("Expected methods or an experiment, but got both; leave one out.")
         if experiment:
-            methods = find_experiment(experiment).methods
+            asked = find_experiment(experiment)
+            if methods is not None and not asked.any_methods:
+                raise UsageError(
+                    f"Expected methods or the experiment '{experiment}', which names its own, but got both; leave one out."
+                )
+            methods = asked.methods if methods is None else methods
         methods = DEFAULT_METHODS if methods is None else methods
         choose_profile(profile)
         _check_resources(holdout, workers, threads, timeout, memory, heartbeat)
@@ -295,6 +298,11 @@ class Plan:
             command=command,
             notes=notes,
         )
+
+    @property
+    def shifts(self) -> bool:
+        """Whether test images are also predicted under shifts."""
+        return self.experiment is not None and find_experiment(self.experiment).shifts
 
     @property
     def is_synthetic(self) -> bool:

@@ -14,14 +14,15 @@ PLANNING = {"plan", "settings", "variants", "validation", "options", "experiment
 #: Each folder, or the modules at the top, and what it may import beside itself.
 ALLOWED = {
     "metrics": set(),
-    "store": {"errors", "formatting", "metrics"},
+    "store": {"errors", "formatting", "metrics", "shifts"},
     "methods": {"errors", "registry"},
     "datasets": {"errors", "registry"},
-    "evaluation": {"metrics", "store", "console", "formatting", *PLANNING},
+    "evaluation": {"metrics", "store", "console", "formatting", "shifts", *PLANNING},
     "execution": {"evaluation", "store", "console", "streams", "formatting", *PLANNING},
     "report": {"metrics", "store", "methods", "datasets", "registry", "errors", "formatting", "experiments"},
     "errors": set(),
     "formatting": set(),
+    "shifts": set(),
     "options": set(),
     "plugins": {"errors"},
     "registry": {"errors", "plugins"},

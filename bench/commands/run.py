@@ -29,13 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     for add in (add_data, add_verbosity, add_report, add_images):
         add(parser)
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument(
+    parser.add_argument(
         "--methods",
         help="names, wildcards (ae_*), file.py:Class, variants 'anoseg[coord=false,label=no-coord]', separated by commas "
         "(default: anoseg, the autoencoders, gradcam and the floors)",
     )
-    what.add_argument(
+    parser.add_argument(
         "--experiment",
         metavar="NAME",
         help=f"a question of the paper, with variants, table and figure: {', '.join(EXPERIMENTS)}",

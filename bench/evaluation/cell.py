@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,18 +15,21 @@ from PIL import Image
 
 from anoseg_bench.datasets.base import Category, Item
 from anoseg_bench.errors import DataError
+from anoseg_bench.evaluation.ahead import ahead
 from anoseg_bench.evaluation.cost import images_per_second, model_mib, multiply_adds, peak_memory
 from anoseg_bench.evaluation.holdout import hold_out
 from anoseg_bench.evaluation.maps import Predicted, Stream, map_name, read_map, to_original, write_maps
+from anoseg_bench.evaluation.shift import under_all_shifts
 from anoseg_bench.methods import METHODS
-from anoseg_bench.methods.base import Method
+from anoseg_bench.methods.base import Method, Prediction
 from anoseg_bench.metrics import evaluate
 from anoseg_bench.plan import Cell
+from anoseg_bench.shifts import SHIFTS
 from anoseg_bench.store.cells import MODEL, CellResult, Store, to_json
 from anoseg_bench.store.claims import Claim
 from anoseg_bench.store.files import write_atomically, write_by, write_file
 from anoseg_bench.store.provenance import provenance
-from anoseg_bench.store.records import SCHEMA, CellRecord, ImageCounts, Made, Regions, Timing
+from anoseg_bench.store.records import SCHEMA, CellRecord, ImageCounts, Made, Regions, Shifts, Timing
 from anoseg_bench.variants import source_hash
 
 #: Longest side, in pixels, of what is kept of images and maps for galleries.
@@ -34,6 +38,8 @@ THUMBNAIL = 160
 TOP = 0.002
 #: Points kept of a training curve.
 CURVE_POINTS = 200
+#: Begins the names of the arrays with image scores under shifts.
+SHIFTED = "shift/"
 
 Progress = Callable[[str, int, int, float | None], None]
 
@@ -69,6 +75,8 @@ class Keep:
         Whether all maps are kept, as float32 TIFF at the images' size.
     model : bool
         Whether what the method learned is kept, as safetensors.
+    shifts : bool
+        Whether image scores under the shifts of `anoseg_bench.shifts` are.
     replace : bool
         Whether a cell that is there gives way.
     claim : Claim or None
@@ -77,12 +85,22 @@ class Keep:
 
     maps: bool = False
     model: bool = False
+    shifts: bool = False
     replace: bool = True
     claim: Claim | None = None
 
 
+def _score_of(prediction: Prediction) -> torch.Tensor:
+    """Return the image scores that decide: the method's own, or else the maximum of each map."""
+    return scores_of_maps(prediction.maps)["map_max"] if prediction.scores is None else prediction.scores
+
+
 class _Predictor:
-    """Predicts items one batch at a time; keeps the maps as the method returned them, and the time of the method alone."""
+    """Predicts items one batch at a time, of which the next is read meanwhile.
+
+    It keeps the maps as the method returned them, and the time of the method alone: on the clock, and of the processor without
+    what reading took.
+    """
 
     def __init__(self, method: Method) -> None:
         self.method = method
@@ -90,29 +108,52 @@ class _Predictor:
         self.sample = torch.empty(0)  # some of the images
 
     def __call__(self, items: list[Item], progress: Callable[[int, int], None]) -> Predicted:
-        config = self.method.config
         maps: list[np.ndarray] = []
         shapes: list[tuple[int, int]] = []
         scores: list[torch.Tensor] = []
         others: dict[str, list[torch.Tensor]] = {}
-        for start in range(0, len(items), config.batch_size):
-            originals = [item.load_image() for item in items[start : start + config.batch_size]]
-            batch = torch.stack([resize(image, config.image_size) for image in originals])
-            began, used = time.perf_counter(), time.process_time()
-            prediction = self.method.predict(batch)
-            self.seconds += time.perf_counter() - began
-            self.cpu_seconds += time.process_time() - used
-            self.sample = batch if len(batch) > len(self.sample) else self.sample
-            of_map = scores_of_maps(prediction.maps)
-            scores.append(of_map["map_max"] if prediction.scores is None else prediction.scores)
-            for name, values in (of_map | prediction.other_scores).items():
+        for prediction, of_batch in self._predictions(item.load_image() for item in items):
+            scores.append(_score_of(prediction))
+            for name, values in (scores_of_maps(prediction.maps) | prediction.other_scores).items():
                 others.setdefault(name, []).append(values)
             maps += list(prediction.maps.numpy())
-            shapes += [(image.shape[0], image.shape[1]) for image in originals]
+            shapes += of_batch
             progress(len(maps), len(items))
         together = torch.cat(scores).numpy() if scores else np.empty(0, np.float32)
         gathered = {name: torch.cat(values).numpy() for name, values in others.items()}
         return Predicted(items, shapes, Stream(lambda i: to_original(maps[i], shapes[i]), len(maps)), together, gathered)
+
+    def under_shifts(self, items: list[Item], progress: Callable[[int, int], None]) -> dict[str, np.ndarray]:
+        """Return the image scores (N, strengths) under each shift, by `shift/<name>`; each image is read once."""
+        number = [len(shift.strengths) for shift in SHIFTS]
+        scores: list[torch.Tensor] = []
+        images = (shifted for item in items for shifted in under_all_shifts(item.load_image(), item.name))
+        for prediction, _ in self._predictions(images):
+            scores.append(_score_of(prediction))
+            progress(sum(map(len, scores)), sum(number) * len(items))
+        parts = np.split(torch.cat(scores).numpy().reshape(len(items), -1), np.cumsum(number)[:-1], axis=1)
+        return {f"{SHIFTED}{shift.name}": part for shift, part in zip(SHIFTS, parts, strict=True)}
+
+    def _predictions(self, images: Iterable[np.ndarray]) -> Iterator[tuple[Prediction, list[tuple[int, int]]]]:
+        """Yield what the method says of each batch of images, and their sizes."""
+        config, process, thread, within, reading = self.method.config, time.process_time(), time.thread_time(), 0.0, 0.0
+        for batch, shapes, so_far in ahead(_batches(images, config.image_size, config.batch_size)):
+            began, used = time.perf_counter(), time.thread_time()
+            prediction = self.method.predict(batch)
+            self.seconds += time.perf_counter() - began
+            within, reading = within + time.thread_time() - used, so_far
+            self.sample = batch if len(batch) > len(self.sample) else self.sample
+            yield prediction, shapes
+        beside = time.thread_time() - thread - within  # what this thread did but predict
+        self.cpu_seconds += time.process_time() - process - reading - beside
+
+
+def _batches(images: Iterable[np.ndarray], side: int, number: int) -> Iterator[tuple[torch.Tensor, list[tuple[int, int]], float]]:
+    """Yield batches of at most so many images, resized, their sizes, and the seconds of the processor that took so far."""
+    sized = ((resize(image, side), (image.shape[0], image.shape[1])) for image in images)
+    began = time.thread_time()
+    while batch := list(itertools.islice(sized, number)):
+        yield torch.stack([image for image, _ in batch]), [shape for _, shape in batch], time.thread_time() - began
 
 
 def run_cell(
@@ -186,7 +227,13 @@ def run_cell(
         provenance=origin.model_copy(update={"concurrency": concurrency()}),
         images=ImageCounts(train=len(train)),
     )
-    write_cell(store, cell.key, category, made, test, unseen, method.probability, keep or Keep(), method)
+    keep = keep or Keep()
+    shifted = _under_shifts(method, category, progress) if keep.shifts else {}
+    write_cell(store, cell.key, category, made, test, unseen, method.probability, keep, method, shifted)
+
+
+def _under_shifts(method: Method, category: Category, progress: Progress) -> dict[str, np.ndarray]:
+    return _Predictor(method).under_shifts(category.test, lambda done, total: progress("shifted", done, total, None))
 
 
 def _predict_both(predict: _Predictor, held_out: list[Item], category: Category, progress: Progress) -> tuple[Predicted, Predicted]:
@@ -195,32 +242,36 @@ def _predict_both(predict: _Predictor, held_out: list[Item], category: Category,
 
 
 def evaluate_again(cell: Cell, category: Category, store: Store, old: CellResult, progress: Progress, keep: Keep) -> bool:
-    """Evaluate a cell of another version of the metrics, from its maps or by its trained model; nothing is trained.
+    """Evaluate a stored cell again, from its maps or by its trained model, and add what it lacks; nothing is trained.
 
     Returns
     -------
     bool
-        False where neither was kept.
+        False where what was kept does not do for that.
     """
+    if not old.can_become(keep.maps, keep.model, keep.shifts):
+        return False
     _, held_out = hold_out(category, cell.holdout, cell.seed)
     cls = METHODS[cell.variant.method].load()
     method: Method | None = None
     folder = old.folder / "maps"
-    if (old.folder / MODEL).is_file():
+    if old.has_model:
         method = cls(cell.variant.config, seed=cell.seed, device=cell.device)
         method.load(old.folder / MODEL)
-    if folder.is_dir():
+    if old.has_maps:
         unseen, test = (
             _stored(folder, old, items, name) for items, name in ((held_out, "held_out_score"), (category.test, "score"))
         )
-    elif method is not None:
-        unseen, test = _predict_both(_Predictor(method), held_out, category, progress)
     else:
-        return False
+        assert method is not None
+        unseen, test = _predict_both(_Predictor(method), held_out, category, progress)
+    shifted = {name: array for name, array in old.arrays.items() if name.startswith(SHIFTED)} if old.has_shifts else {}
+    if keep.shifts and not shifted:
+        assert method is not None
+        shifted = _under_shifts(method, category, progress)
     same = {name: getattr(old.record, name) for name in Made.model_fields}
     made = Made(**same | {"identity": cell.identity, "evaluated": provenance(cell.device)})
-    keep = Keep(folder.is_dir(), method is not None, True, keep.claim)
-    write_cell(store, cell.key, category, made, test, unseen, cls.probability, keep, method)
+    write_cell(store, cell.key, category, made, test, unseen, cls.probability, keep, method, shifted)
     return True
 
 
@@ -242,6 +293,7 @@ def write_cell(
     probability: bool,
     keep: Keep | None = None,
     method: Method | None = None,
+    shifted: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Evaluate the maps of a category and write the cell, with what is known of how they came about.
 
@@ -249,6 +301,8 @@ def write_cell(
     ----------
     method : Method or None
         The trained method, for ``keep.model``.
+    shifted : mapping of str to numpy.ndarray or None
+        The scores of the test images under shifts, by their names among the arrays.
 
     Raises
     ------
@@ -281,6 +335,7 @@ def write_cell(
         regions=Regions(number=len(sizes), **_spread(sizes)),
         value_range=None if reading.low is None or reading.high is None else (reading.low, reading.high),
         page=reading.page,
+        shifts=Shifts.stated() if shifted else None,
     )
     arrays = {name: _compact(a) for name, a in (evaluation.curves | evaluation.per_image).items()}
     arrays["region_sizes"] = _compact(sizes)
@@ -288,11 +343,14 @@ def write_cell(
         arrays["held_out_score"] = held_out.scores
     for whose, predicted in (("score", test), ("held_out_score", held_out)):
         arrays |= {f"{whose}/{name}": values for name, values in predicted.other_scores.items()}
+    arrays |= shifted or {}
     thumbnails = [thumbnail(map_) for map_ in test.maps]
     peak = max(float(np.abs(small).max()) for small in thumbnails)
     kind = np.float16 if 1e-2 < peak < 6e4 else np.float32
     arrays |= {f"map/{i}": small.astype(kind) for i, small in enumerate(thumbnails)}
     _write_previews(store.previews(made.content), test)
+    if shifted:
+        _write_shifted_previews(store.previews(made.content, "shifts"), test.items)
     with store.writing(made.method, key, keep.claim, keep.replace) as folder:
         write_by(folder / "arrays.npz", lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
         if keep.maps:
@@ -323,6 +381,21 @@ def _write_previews(path: Path, test: Predicted) -> None:
     for i, (item, mask) in enumerate(zip(test.items, test.masks, strict=True)):
         previews[f"image/{i}"] = thumbnail(item.load_image())
         previews[f"mask/{i}"] = thumbnail(mask.astype(np.uint8) * 255)
+    _write_arrays(path, previews)
+
+
+def _write_shifted_previews(path: Path, items: Sequence[Item]) -> None:
+    """Keep one image, the first defective one where there is one, under all shifts."""
+    if path.exists():
+        return
+    item = next((item for item in items if not item.is_good), items[0])
+    shifted = under_all_shifts(item.load_image(), item.name)
+    kinds = [(shift.name, strength) for shift in SHIFTS for strength in range(1, len(shift.strengths) + 1)]
+    previews = {f"{name}/{strength}": thumbnail(image) for (name, strength), image in zip(kinds, shifted, strict=True)}
+    _write_arrays(path, {"0": thumbnail(item.load_image())} | previews)
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     content = io.BytesIO()
-    np.savez_compressed(content, **previews)  # type: ignore[arg-type]
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
     write_atomically(path, content.getvalue())

@@ -117,7 +117,8 @@ def _decide(plan: Plan, cell: Cell, store: Store, mine: bool) -> Decision:
     stale = result is not None and is_stale(cell.variant.method, result.record.source)
     failure = store.failure(store.name(cell.variant.method, cell.key))
     renew = {"all": True, "stale": stale, "failed": failure is not None}.get(plan.rerun, False)
-    complete = result is not None and result.satisfies(plan.save_maps, plan.keep_models)
+    asked = (plan.save_maps, plan.keep_models, plan.shifts)
+    complete = result is not None and result.satisfies(*asked)
     wanted = (renew or not complete) and (plan.rerun != "failed" or failure is not None)
 
     def decide(action: str, reason: str = "", replace: bool = False) -> Decision:
@@ -125,7 +126,8 @@ def _decide(plan: Plan, cell: Cell, store: Store, mine: bool) -> Decision:
 
     if wanted and mine:
         known = damaged or (f"failed before: {failure}" if failure else "")
-        return decide("run", known, renew or (result is not None and result.record.is_evaluated))  # else, other metrics evaluate it
+        lacking = result is not None and result.record.is_evaluated and not result.can_become(*asked)
+        return decide("run", known, renew or lacking)  # else, what is stored is evaluated again
     if result is not None and result.record.is_evaluated:
         return decide("take")
     if not mine:
@@ -167,6 +169,7 @@ def job_of(plan: Plan, run: Run, row: Row, decision: Decision, threads: int) -> 
         replace=decision.replace,
         save_maps=plan.save_maps,
         keep_model=plan.keep_models,
+        shifts=plan.shifts,
         beat=plan.heartbeat,
     )
 
