@@ -17,11 +17,11 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont
 from matplotlib.lines import Line2D
 from PIL import Image, ImageDraw, ImageFont
-from sklearn.metrics import roc_auc_score
 
 from anoseg_bench.datasets.base import GOOD
 from anoseg_bench.formatting import one_line, some
 from anoseg_bench.metrics import confidence
+from anoseg_bench.metrics.separation import separation
 from anoseg_bench.report.frame import opened
 from anoseg_bench.report.intervals import Interval, Sample, percentiles
 from anoseg_bench.report.plots import COLOURS, MARKERS, TWO_COLUMNS, legend, title_of
@@ -84,7 +84,7 @@ def _numbers_of(read: _Scores | None, what: str) -> np.ndarray | float:
         return reached.mean(axis=0) if len(reached) else math.nan
     if read.defective.all() or not read.defective.any():
         return math.nan
-    return np.array([roc_auc_score(read.defective, scores) for scores in read.scores.T])
+    return np.array([separation(scores[read.defective], scores[~read.defective])[0] for scores in read.scores.T])
 
 
 @functools.cache
