@@ -90,7 +90,7 @@ class Keep:
     claim: Claim | None = None
 
 
-def _score_of(prediction: Prediction) -> torch.Tensor:
+def score_of(prediction: Prediction) -> torch.Tensor:
     """Return the image scores that decide: the method's own, or else the maximum of each map."""
     return scores_of_maps(prediction.maps)["map_max"] if prediction.scores is None else prediction.scores
 
@@ -113,7 +113,7 @@ class _Predictor:
         scores: list[torch.Tensor] = []
         others: dict[str, list[torch.Tensor]] = {}
         for prediction, of_batch in self._predictions(item.load_image() for item in items):
-            scores.append(_score_of(prediction))
+            scores.append(score_of(prediction))
             for name, values in (scores_of_maps(prediction.maps) | prediction.other_scores).items():
                 others.setdefault(name, []).append(values)
             maps += list(prediction.maps.numpy())
@@ -129,7 +129,7 @@ class _Predictor:
         scores: list[torch.Tensor] = []
         images = (shifted for item in items for shifted in under_all_shifts(item.load_image(), item.name))
         for prediction, _ in self._predictions(images):
-            scores.append(_score_of(prediction))
+            scores.append(score_of(prediction))
             progress(sum(map(len, scores)), sum(number) * len(items))
         parts = np.split(torch.cat(scores).numpy().reshape(len(items), -1), np.cumsum(number)[:-1], axis=1)
         return {f"{SHIFTED}{shift.name}": part for shift, part in zip(SHIFTS, parts, strict=True)}

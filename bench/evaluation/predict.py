@@ -12,11 +12,13 @@ from pathlib import Path
 import cv2
 import matplotlib
 import numpy as np
+import torch
 from PIL import Image
 
 from anoseg_bench.datasets.images import PLAIN, Reading, list_images, read_image, walk
 from anoseg_bench.errors import BenchError, DataError, UsageError
-from anoseg_bench.evaluation.cell import resize, scores_of_maps
+from anoseg_bench.evaluation.ahead import ahead
+from anoseg_bench.evaluation.cell import resize, score_of
 from anoseg_bench.evaluation.maps import to_original, write_tiff
 from anoseg_bench.formatting import counted
 from anoseg_bench.methods import METHODS
@@ -133,18 +135,25 @@ def reading_of(result: CellResult) -> Reading:
 
 
 def predict_images(method: Method, files: list[Path], reading: Reading = PLAIN) -> tuple[list[PredictedImage], list[str]]:
-    """Return what a method says of image files, one at a time, and why some could not be read."""
+    """Return what a method says of image files, one at a time, the next read meanwhile, and why some could not be read."""
     predicted, problems = [], []
-    for path in files:
-        try:
-            image = read_image(path, reading)
-        except DataError as error:
-            problems.append(str(error))
+    for path, image in ahead((path, _read(path, reading, method.config.image_size)) for path in files):
+        if isinstance(image, DataError):
+            problems.append(str(image))
             continue
-        prediction = method.predict(resize(image, method.config.image_size)[None])
-        scores = scores_of_maps(prediction.maps)["map_max"] if prediction.scores is None else prediction.scores
-        predicted.append(PredictedImage(path, (image.shape[0], image.shape[1]), prediction.maps[0].numpy(), float(scores[0])))
+        resized, shape = image
+        prediction = method.predict(resized[None])
+        predicted.append(PredictedImage(path, shape, prediction.maps[0].numpy(), float(score_of(prediction)[0])))
     return predicted, problems
+
+
+def _read(path: Path, reading: Reading, side: int) -> tuple[torch.Tensor, tuple[int, int]] | DataError:
+    """Return an image resized and its size, or why it cannot be read."""
+    try:
+        image = read_image(path, reading)
+    except DataError as error:
+        return error
+    return resize(image, side), (image.shape[0], image.shape[1])
 
 
 def overlay(image: np.ndarray, map_: np.ndarray, low: float, high: float, threshold: float) -> np.ndarray:

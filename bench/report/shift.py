@@ -19,7 +19,7 @@ from matplotlib.lines import Line2D
 from PIL import Image, ImageDraw, ImageFont
 
 from anoseg_bench.datasets.base import GOOD
-from anoseg_bench.formatting import one_line, some
+from anoseg_bench.formatting import one_line
 from anoseg_bench.metrics import confidence
 from anoseg_bench.metrics.separation import separation
 from anoseg_bench.report.frame import opened
@@ -197,17 +197,19 @@ def break_table(numbers: ShiftNumbers) -> Table:
             breaks = [numbers.first_break(v, k, members) for k in kinds]
             known = [one for one in breaks if one]
             broken = f"{sum(one.strength is not None for one in known)} of {len(known)}" if known else DASH
-            texts = [title, broken, *(DASH if one is None else str(one) for one in breaks)]
-            lines.append(Line([TableCell(text) for text in texts], name if len(results.categories) > 1 else ""))
+            before = [numbers.number(what, v, 0, 0, members) for what in (DETECTION, ALARMS) if kinds]
+            texts = [broken, *(DASH if one is None else str(one) for one in breaks)]
+            row = [TableCell(title), *(cells([number], results.allow_partial)[0] for number in before), *map(TableCell, texts)]
+            lines.append(Line(row, name if len(results.categories) > 1 else ""))
     own = [
         "The first strength at which the decision at the deployable image threshold, which stays as it was, breaks: misses, the "
         "detection rate falls; alarms, false alarms rise. Told by the 95 % interval of the paired difference to the same images as "
         "they are, which lies beyond zero. Of a category it rests on the images whose decision changes, as McNemar's exact test, "
         "so at least six must; over categories and seeds on the mean. Not corrected for the number of comparisons. None: at no "
-        "strength, which with few images says little.",
+        "strength, which with few images says little; a method that finds nothing, or rejects all, has nothing to break.",
         _strengths(numbers),
     ]
-    header = ["method", "breaks", *(kind.name for kind in numbers.kinds)]
+    header = ["method", *(["found (%)", "false alarms (%)"] if kinds else []), "breaks", *(kind.name for kind in numbers.kinds)]
     title = f"When light, focus or camera change: where the deployed decision breaks on {dataset_of(results)}"
     return Table("experiment_shift", title, header, lines, table_notes(results, lines, own, ["image_threshold_deployable"]))
 
@@ -329,22 +331,20 @@ def shift_sentences(results: Results) -> list[str]:
     if results.run.info.experiment != "shift":
         return []
     numbers, everything = shift_numbers(results), list(range(len(results.categories)))
-    told: list[tuple[int, str]] = []
+    told: list[str] = []
     for v, title in enumerate(results.titles):
         breaks = {k: numbers.first_break(v, k, everything) for k in range(len(numbers.kinds))}
         known = {k: one for k, one in breaks.items() if one}
-        broken = {k: one for k, one in known.items() if one.strength is not None}
         if not known:
             continue
-        if not broken:
-            told.append((0, f"'{title}' under none of {len(known)}"))
-            continue
-        k, first = min(broken.items(), key=lambda pair: pair[1].strength or 0)
-        what = DETECTION if first.misses else ALARMS
-        shares = [percent(numbers.number(what, v, k, s, everything).mean) for s in (0, first.strength or 0)]
-        where = f"{numbers.kinds[k].name} {first.strength}: {what} from {shares[0]} to {shares[1]} %"
-        told.append((len(broken), f"'{title}' under {len(broken)} of {len(known)} (first {where})"))
-    if not told:
-        return []
-    shown = some([text for _, text in sorted(told, key=lambda pair: pair[0])], NAMED)
-    return [f"When light, focus or camera change, the deployed decision measurably breaks for {shown}."]
+        found, alarms = (percent(numbers.number(what, v, 0, 0, everything).mean) for what in (DETECTION, ALARMS))
+        broken = {k: one.strength for k, one in known.items() if one.strength is not None}
+        text = f"that of '{title}' ({found} % found, {alarms} % false alarms) under {len(broken) or 'none'} of {len(known)} shifts"
+        if broken:
+            k = min(broken, key=lambda k: broken[k])
+            what = DETECTION if known[k].misses else ALARMS
+            after = percent(numbers.number(what, v, k, broken[k], everything).mean)
+            text += f", first {numbers.kinds[k].name} at strength {broken[k]} ({what} {after} %)"
+        told.append(text)
+    more = [f"and {len(told) - NAMED} more"] if len(told) > NAMED else []
+    return [f"When light, focus or camera change, the deployed decision breaks: {'; '.join(told[:NAMED] + more)}."] if told else []
