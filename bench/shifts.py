@@ -39,3 +39,5 @@ SHIFTS = (
     Shift("rotated", "{}°", (0.5, 1.5, 3, 6, 10)),
     Shift("moved", "{} % of the shorter side", (0.5, 1.5, 3, 6, 10)),
 )
+#: Images that an image becomes.
+NUMBER = sum(len(shift.strengths) for shift in SHIFTS)

@@ -140,10 +140,11 @@ def no_training(*_):
 
 
 def test_a_stored_cell_is_completed_by_its_model_and_keeps_all_that_it_has(bench, many, monkeypatch):
-    assert bench.run(many, *OTHER, "--keep-models", "--save-maps") == 0, bench.err
+    assert bench.run(many, *OTHER, "--keep-models") == 0, bench.err
     before, old = arrays_of(bench)
     with monkeypatch.context() as patch:
         patch.setattr(METHODS["pixel_stats"].load(), "_fit", no_training)
+        assert bench.run(many, *OTHER, "--save-maps") == 0, bench.err
         assert bench.run(many, *SHIFT, *NO_REPORT) == 0, bench.err
     after, new = arrays_of(bench)
     assert before["shifts"] is None and after["shifts"] and before["identity"] == after["identity"]
@@ -151,6 +152,16 @@ def test_a_stored_cell_is_completed_by_its_model_and_keeps_all_that_it_has(bench
     folder = next((bench.folder / ".cells").glob("pixel_stats-*"))
     assert (folder / "model.safetensors").is_file() and (folder / "maps").is_dir()
     assert bench.run(many, *OTHER, "--save-maps") == 0 and "stored already" in bench.out
+
+
+def test_the_forecast_knows_the_shifts(bench, many):
+    for more, said in (((), "about 2 min"), (("--keep-models", "--rerun", "all"), "about 51 s")):
+        assert bench.run(many, *OTHER, *more) == 0, bench.err
+        path = next((bench.folder / ".cells").glob("pixel_stats-*")) / "cell.json"
+        record = json.loads(path.read_text())
+        record["timing"] |= {"train_s": 69.0, "predict_s": 1.0}
+        path.write_text(json.dumps(record))
+        assert bench.run(many, *SHIFT, "--dry-run") == 0 and said in bench.out, bench.out
 
 
 def test_a_cell_without_a_model_runs_again_and_keeps_its_shifts_from_then_on(bench, many, monkeypatch):

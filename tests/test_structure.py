@@ -18,7 +18,7 @@ ALLOWED = {
     "methods": {"errors", "registry"},
     "datasets": {"errors", "registry"},
     "evaluation": {"metrics", "store", "console", "formatting", "shifts", *PLANNING},
-    "execution": {"evaluation", "store", "console", "streams", "formatting", *PLANNING},
+    "execution": {"evaluation", "store", "console", "streams", "formatting", "shifts", *PLANNING},
     "report": {"metrics", "store", "methods", "datasets", "registry", "errors", "formatting", "experiments"},
     "errors": set(),
     "formatting": set(),

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--experiment",
         metavar="NAME",
-        help=f"a question of the paper, with variants, table and figure: {', '.join(EXPERIMENTS)}",
+        help=f"a question, with variants, table and figure: {', '.join(EXPERIMENTS)}; with --methods where it is about any (shift)",
     )
     parser.add_argument("--seeds", default="0", help="separated by commas (default: 0)")
     parser.add_argument("--profile", default="quick", help="demo, quick (default) or full; see `list`")
@@ -49,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     parser.add_argument("--out", type=Path, help="folder of the run (default: results/<dataset>-<profile>[-<experiment>])")
     parser.add_argument(
-        "--save-maps", action="store_true", help="keep all maps as float32 TIFF; a cell stored without them runs again"
+        "--save-maps",
+        action="store_true",
+        help="keep all maps as float32 TIFF; a cell stored without them or its model runs again",
     )
 
 

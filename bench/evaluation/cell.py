@@ -24,7 +24,7 @@ from anoseg_bench.methods import METHODS
 from anoseg_bench.methods.base import Method, Prediction
 from anoseg_bench.metrics import evaluate
 from anoseg_bench.plan import Cell
-from anoseg_bench.shifts import SHIFTS
+from anoseg_bench.shifts import NUMBER, SHIFTS
 from anoseg_bench.store.cells import MODEL, CellResult, Store, to_json
 from anoseg_bench.store.claims import Claim
 from anoseg_bench.store.files import write_atomically, write_by, write_file
@@ -125,13 +125,13 @@ class _Predictor:
 
     def under_shifts(self, items: list[Item], progress: Callable[[int, int], None]) -> dict[str, np.ndarray]:
         """Return the image scores (N, strengths) under each shift, by `shift/<name>`; each image is read once."""
-        number = [len(shift.strengths) for shift in SHIFTS]
         scores: list[torch.Tensor] = []
         images = (shifted for item in items for shifted in under_all_shifts(item.load_image(), item.name))
         for prediction, _ in self._predictions(images):
             scores.append(score_of(prediction))
-            progress(sum(map(len, scores)), sum(number) * len(items))
-        parts = np.split(torch.cat(scores).numpy().reshape(len(items), -1), np.cumsum(number)[:-1], axis=1)
+            progress(sum(map(len, scores)), NUMBER * len(items))
+        ends = np.cumsum([len(shift.strengths) for shift in SHIFTS])[:-1]
+        parts = np.split(torch.cat(scores).numpy().reshape(len(items), -1), ends, axis=1)
         return {f"{SHIFTED}{shift.name}": part for shift, part in zip(SHIFTS, parts, strict=True)}
 
     def _predictions(self, images: Iterable[np.ndarray]) -> Iterator[tuple[Prediction, list[tuple[int, int]]]]:
@@ -249,7 +249,7 @@ def evaluate_again(cell: Cell, category: Category, store: Store, old: CellResult
     bool
         False where what was kept does not do for that.
     """
-    if not old.can_become(keep.maps, keep.model, keep.shifts):
+    if not old.can_become(keep.model, keep.shifts):
         return False
     _, held_out = hold_out(category, cell.holdout, cell.seed)
     cls = METHODS[cell.variant.method].load()
@@ -350,7 +350,7 @@ def write_cell(
     arrays |= {f"map/{i}": small.astype(kind) for i, small in enumerate(thumbnails)}
     _write_previews(store.previews(made.content), test)
     if shifted:
-        _write_shifted_previews(store.previews(made.content, "shifts"), test.items)
+        _write_shifted_previews(store.shifted_previews(record), test.items)
     with store.writing(made.method, key, keep.claim, keep.replace) as folder:
         write_by(folder / "arrays.npz", lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
         if keep.maps:

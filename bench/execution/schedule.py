@@ -14,6 +14,7 @@ from anoseg_bench.execution.worker import Job
 from anoseg_bench.formatting import duration
 from anoseg_bench.methods import METHODS
 from anoseg_bench.plan import Cell, Plan
+from anoseg_bench.shifts import NUMBER
 from anoseg_bench.store.cells import CellResult, DamagedError, Row, Run, Store
 from anoseg_bench.variants import Variant, is_stale, source_hash
 
@@ -117,8 +118,7 @@ def _decide(plan: Plan, cell: Cell, store: Store, mine: bool) -> Decision:
     stale = result is not None and is_stale(cell.variant.method, result.record.source)
     failure = store.failure(store.name(cell.variant.method, cell.key))
     renew = {"all": True, "stale": stale, "failed": failure is not None}.get(plan.rerun, False)
-    asked = (plan.save_maps, plan.keep_models, plan.shifts)
-    complete = result is not None and result.satisfies(*asked)
+    complete = result is not None and result.satisfies(plan.save_maps, plan.keep_models, plan.shifts)
     wanted = (renew or not complete) and (plan.rerun != "failed" or failure is not None)
 
     def decide(action: str, reason: str = "", replace: bool = False) -> Decision:
@@ -126,7 +126,7 @@ def _decide(plan: Plan, cell: Cell, store: Store, mine: bool) -> Decision:
 
     if wanted and mine:
         known = damaged or (f"failed before: {failure}" if failure else "")
-        lacking = result is not None and result.record.is_evaluated and not result.can_become(*asked)
+        lacking = result is not None and result.record.is_evaluated and not result.can_become(plan.keep_models, plan.shifts)
         return decide("run", known, renew or lacking)  # else, what is stored is evaluated again
     if result is not None and result.record.is_evaluated:
         return decide("take")
@@ -180,22 +180,31 @@ def modules_of(decisions: Sequence[Decision]) -> tuple[str, ...]:
     return tuple(sorted(target.partition(":")[0] for target in targets if isinstance(target, str) and ".py:" not in target))
 
 
-def forecast(decisions: Sequence[Decision], store: Store, slots: int) -> str:
-    """Return in words how long what is to run should take: the median of stored cells of the same configuration and device."""
-    known: dict[tuple[str, str, str], list[float]] = defaultdict(list)
+def forecast(decisions: Sequence[Decision], store: Store, slots: int, shifts: bool = False) -> str:
+    """Return in words how long what is to run should take: the median of stored cells of the same configuration and device.
+
+    Parameters
+    ----------
+    shifts : bool
+        Whether the test images are also predicted under shifts.
+    """
+    known: dict[tuple[str, str, str], list[tuple[float, float]]] = defaultdict(list)
     for result in store.all():
         trained = result.record.identity.trained
         if result.record.timing and trained:
+            timing = result.record.timing
             known[(trained["method"], str(sorted(trained["config"].items())), trained["device"])].append(
-                result.record.timing.train_s + result.record.timing.predict_s
+                (timing.train_s, timing.predict_s)
             )
     seconds, unknown = [], 0
-    todo = [d.cell for d in decisions if d.action == "run" and d.cell]
-    for cell in todo:
+    todo = [(d, d.cell) for d in decisions if d.action == "run" and d.cell]
+    for decision, cell in todo:
         config = cell.trained["config"]
         times = known.get((cell.variant.method, str(sorted(config.items())), cell.device))
+        kept = decision.result is not None and not decision.replace and decision.result.can_become(False, False)
         if times:
-            seconds.append(median(times))
+            training, prediction = (median(each) for each in zip(*times, strict=True))
+            seconds.append(training * (not kept) + prediction * (1 + NUMBER * shifts))
         else:
             unknown += 1
     if not todo:

@@ -216,7 +216,7 @@ class Intervals:
 def _arrays(cell: CellResult) -> dict[str, np.ndarray]:
     """Return what a cell keeps of its images; {} where another tool or an old version kept nothing."""
     with opened(cell) as arrays:
-        return {name: arrays[name] for name in arrays if not name.startswith("map/")} if "positives" in arrays else {}
+        return {name: arrays[name] for name in arrays if not name.startswith(("map/", "shift/"))} if "positives" in arrays else {}
 
 
 def _layers(values: np.ndarray, exact: float, draws: Draws) -> np.ndarray:

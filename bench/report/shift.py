@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -29,7 +30,7 @@ from anoseg_bench.report.render import DASH, Line, Table, TableCell
 from anoseg_bench.report.results import Number, Results, summarise
 from anoseg_bench.report.tables import cells, dataset_of, percent, table_notes
 from anoseg_bench.store.cells import CellResult
-from anoseg_bench.store.records import ShiftKind
+from anoseg_bench.store.records import ShiftKind, Shifts
 
 DETECTION, ALARMS, AUROC = "detection rate", "false alarms", "image AUROC"
 #: Methods named in a sentence, at most.
@@ -65,14 +66,21 @@ class Break:
         return "none" if self.strength is None else f"{self.strength}: {what}"
 
 
-def _read(cell: CellResult, kind: ShiftKind) -> _Scores | None:
-    """Return the scores of a cell under a shift; None where it has none under this one."""
-    if cell.record.shifts is None or kind not in cell.record.shifts.kinds:
-        return None
-    with opened(cell) as arrays:
-        scores = np.column_stack([arrays["score"], arrays[f"shift/{kind.name}"]]).astype(np.float64)
+def _read(cell: CellResult, kinds: Sequence[ShiftKind]) -> list[_Scores | None]:
+    """Return the scores of a cell under some shifts; None where it has none under this one."""
+    there = cell.record.shifts.kinds if cell.record.shifts else []
     defective = np.array([defect != GOOD for _, defect in cell.record.items])
-    return _Scores(scores, defective, cell.value("image_threshold_deployable"))
+    threshold = cell.value("image_threshold_deployable")
+    with opened(cell) as arrays:
+
+        def scores(kind: ShiftKind) -> np.ndarray | None:
+            name = f"shift/{kind.name}"
+            if kind not in there or name not in arrays or arrays[name].shape != (len(defective), len(kind.strengths)):
+                return None
+            return np.column_stack([arrays["score"], arrays[name]]).astype(np.float64)
+
+        read = [scores(kind) for kind in kinds]
+    return [None if one is None else _Scores(one, defective, threshold) for one in read]
 
 
 def _numbers_of(read: _Scores | None, what: str) -> np.ndarray | float:
@@ -110,15 +118,25 @@ class ShiftNumbers:
     Attributes
     ----------
     kinds : list of ShiftKind
-        The shifts of the first cell that has some; what was stored under others counts as missing.
+        The shifts of the first cell that has scores under some, or those of now; what was stored under others counts as missing.
     """
 
     def __init__(self, results: Results) -> None:
         self.results = results
-        stated = (result.record.shifts.kinds for _, result in results.done if result.record.shifts)
-        self.kinds = next(stated, [])
-        self._read = functools.cache(lambda folder, k: _read(self._cells[folder], self.kinds[k]))
-        self._cells = {result.folder: result for _, result in results.done}
+        stated = (result.record.shifts for _, result in results.done if result.record.shifts)
+        self.kinds = next(stated, Shifts.stated()).kinds
+        self._scores: dict[Path, list[_Scores | None]] = {}
+
+    def _of(self, cell: CellResult) -> list[_Scores | None]:
+        """Return the scores of a cell under each shift."""
+        if cell.folder not in self._scores:
+            self._scores[cell.folder] = _read(cell, self.kinds)
+        return self._scores[cell.folder]
+
+    @property
+    def missing(self) -> list[str]:
+        """The variants of which a cell has no scores under these shifts."""
+        return list(dict.fromkeys(row.variant for row, result in self.results.done if None in self._of(result)))
 
     @cached_property
     def _values(self) -> dict[str, list[np.ndarray]]:
@@ -126,7 +144,7 @@ class ShiftNumbers:
 
         def cube(what: str, k: int) -> np.ndarray:
             length = 1 + len(self.kinds[k].strengths)
-            return self.results.cube(lambda cell: _numbers_of(self._read(cell.folder, k), what), length)
+            return self.results.cube(lambda cell: _numbers_of(self._of(cell)[k], what), length)
 
         return {what: [cube(what, k) for k in range(len(self.kinds))] for what in (DETECTION, ALARMS, AUROC)}
 
@@ -139,8 +157,7 @@ class ShiftNumbers:
         drawn: dict = {}
         number = len(sample.quantiles)
         order = np.rint(sample.quantiles * (number - 1)).astype(int)
-        for k in range(len(self.kinds)):
-            read = self._read(cell.folder, k)
+        for k, read in enumerate(self._of(cell)):
             if read is None:
                 continue
             for s in range(read.scores.shape[1]):
@@ -197,7 +214,7 @@ def break_table(numbers: ShiftNumbers) -> Table:
             breaks = [numbers.first_break(v, k, members) for k in kinds]
             known = [one for one in breaks if one]
             broken = f"{sum(one.strength is not None for one in known)} of {len(known)}" if known else DASH
-            before = [numbers.number(what, v, 0, 0, members) for what in (DETECTION, ALARMS) if kinds]
+            before = [numbers.number(what, v, 0, 0, members) for what in (DETECTION, ALARMS)]
             texts = [broken, *(DASH if one is None else str(one) for one in breaks)]
             row = [TableCell(title), *(cells([number], results.allow_partial)[0] for number in before), *map(TableCell, texts)]
             lines.append(Line(row, name if len(results.categories) > 1 else ""))
@@ -207,22 +224,27 @@ def break_table(numbers: ShiftNumbers) -> Table:
         "they are, which lies beyond zero. Of a category it rests on the images whose decision changes, as McNemar's exact test, "
         "so at least six must; over categories and seeds on the mean. Not corrected for the number of comparisons. None: at no "
         "strength, which with few images says little; a method that finds nothing, or rejects all, has nothing to break.",
-        _strengths(numbers),
+        *_said(numbers),
     ]
-    header = ["method", *(["found (%)", "false alarms (%)"] if kinds else []), "breaks", *(kind.name for kind in numbers.kinds)]
+    header = ["method", "found (%)", "false alarms (%)", "breaks", *(kind.name for kind in numbers.kinds)]
     title = f"When light, focus or camera change: where the deployed decision breaks on {dataset_of(results)}"
     return Table("experiment_shift", title, header, lines, table_notes(results, lines, own, ["image_threshold_deployable"]))
 
 
-def _strengths(numbers: ShiftNumbers) -> str:
+def _said(numbers: ShiftNumbers) -> list[str]:
+    """Return what the strengths are, and what has no scores under them."""
     shown = (f"{kind.name}, {kind.in_words(*range(1, 1 + len(kind.strengths)))}" for kind in numbers.kinds)
-    return f"Strengths 1, 2, ...: {'; '.join(shown)}. Images are changed at their original size, then resized as the method asks."
+    missing = ", ".join(map(one_line, numbers.missing))
+    return [
+        f"Strengths 1, 2, ...: {'; '.join(shown)}. Images are changed at their original size, then resized as the method asks.",
+        *([f"No scores under these shifts of {missing}: run the experiment again, which adds them."] if missing else []),
+    ]
 
 
 def strength_table(numbers: ShiftNumbers, what: str, name: str) -> Table:
     """Return a number at each strength of each shift: methods by strengths, means over all categories."""
     results, everything = numbers.results, list(range(len(numbers.results.categories)))
-    most = max((len(kind.strengths) for kind in numbers.kinds), default=0)
+    most = max(len(kind.strengths) for kind in numbers.kinds)
     lines = []
     for k, kind in enumerate(numbers.kinds):
         group = f"{kind.name}: {kind.in_words(*range(1, 1 + len(kind.strengths)))}"
@@ -230,12 +252,13 @@ def strength_table(numbers: ShiftNumbers, what: str, name: str) -> Table:
             row = [numbers.number(what, v, k, s, everything) for s in range(1 + len(kind.strengths))]
             shown = [cells([number], results.allow_partial)[0] for number in row]
             lines.append(Line([TableCell(title), *shown, *[TableCell("")] * (1 + most - len(shown))], group))
+    threshold = "the deployable image threshold, which stays as it was; intervals (Clopper and Pearson) take it as given."
     about = {
-        DETECTION: "Detection rate: defective images that reach the deployable image threshold of the images as they are.",
-        ALARMS: "False alarms: normal images that reach the deployable image threshold of the images as they are.",
+        DETECTION: f"Detection rate: defective images that reach {threshold}",
+        ALARMS: f"False alarms: normal images that reach {threshold}",
         AUROC: "Image AUROC: of the scores under the shift, whatever the threshold.",
     }
-    own = [f"{about[what]} The threshold is taken as given.", _strengths(numbers)]
+    own = [about[what], *_said(numbers)]
     header = ["method", "as it is", *map(str, range(1, 1 + most))]
     title = f"When light, focus or camera change: {what} (%) on {dataset_of(results)}"
     undefined = [] if what == AUROC else ["image_threshold_deployable"]
@@ -248,11 +271,9 @@ def strength_tables(numbers: ShiftNumbers) -> list[Table]:
     return [strength_table(numbers, what, name) for what, name in names.items()]
 
 
-def shift_figure(numbers: ShiftNumbers) -> Figure | None:
+def shift_figure(numbers: ShiftNumbers) -> Figure:
     """Return detection rate and false alarms over the strength, one panel for each shift, means over categories."""
     results, everything = numbers.results, list(range(len(numbers.results.categories)))
-    if not numbers.kinds:
-        return None
     columns = min(5, len(numbers.kinds))
     rows = -(-len(numbers.kinds) // columns)
     figure = Figure(figsize=(TWO_COLUMNS, 0.6 + 1.55 * rows), layout="constrained")
@@ -299,8 +320,8 @@ def shift_sheets(numbers: ShiftNumbers) -> dict[str, Image.Image]:
     """Return of each category one image under all shifts and strengths, by name of the category."""
     sheets = {}
     for row, result in numbers.results.done:
-        path = numbers.results.run.store.previews(result.record.content, "shifts")
-        if row.category not in sheets and path.is_file():
+        path, stated = numbers.results.run.store.shifted_previews(result.record), result.record.shifts
+        if row.category not in sheets and stated and stated.kinds == numbers.kinds and path.is_file():
             with np.load(path, allow_pickle=False) as previews:
                 sheets[row.category] = _sheet(one_line(row.category), numbers.kinds, previews.__getitem__)
     return sheets

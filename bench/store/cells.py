@@ -93,8 +93,8 @@ class CellResult:
         complete = (self.has_maps or not maps) and (self.has_model or not model) and (self.has_shifts or not shifts)
         return self.record.is_evaluated and complete
 
-    def can_become(self, maps: bool, model: bool, shifts: bool) -> bool:
-        """Whether it can be made to satisfy a run without training: by its model, or from its maps where these do."""
+    def can_become(self, model: bool, shifts: bool) -> bool:
+        """Whether it can be made to satisfy a run that asks for these without training: by its model, or from its maps."""
         return self.has_model or (self.has_maps and not model and (self.has_shifts or not shifts))
 
     def value(self, name: str) -> float:
@@ -287,12 +287,13 @@ class Store:
         except FileNotFoundError:
             return None
 
-    def previews(self, content: str, of: str = "") -> Path:
-        """Return the file with reduced test images of a category, uint8: ``image/<i>`` and ``mask/<i>``.
+    def previews(self, content: str) -> Path:
+        """Return the file with reduced test images of a category: ``image/<i>`` and ``mask/<i>``, uint8."""
+        return self.root / "previews" / f"{content}.npz"
 
-        Those of ``"shifts"`` are of one image: ``0`` as it is, ``<shift>/<strength>`` under each shift.
-        """
-        return self.root / "previews" / f"{content}{f'-{of}' if of else ''}.npz"
+    def shifted_previews(self, record: CellRecord) -> Path:
+        """Return the file with one test image of a cell, reduced: ``0`` as it is, ``<shift>/<strength>`` under its shifts."""
+        return self.root / "previews" / f"{record.content}-shifts{record.shifts.version if record.shifts else 0}.npz"
 
 
 def _sync(path: Path) -> None:

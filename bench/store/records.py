@@ -99,7 +99,7 @@ class ShiftKind(Record):
 
     def in_words(self, *strengths: int) -> str:
         """Return some strengths, from 1, in their unit: ``"quality 85, 60"``."""
-        return self.unit.format(", ".join(f"{self.strengths[strength - 1]:g}" for strength in strengths))
+        return self.unit.replace("{}", ", ".join(f"{self.strengths[strength - 1]:g}" for strength in strengths))
 
 
 class Shifts(Record):
