@@ -21,12 +21,18 @@ class Experiment:
     methods : str
         The variants as typed after ``--methods``; `anoseg_bench.report.experiments` has its table and figure.
     levels : mapping of str to mapping
-        Settings that each variant is crossed with, by their titles; then others than `methods` may be given.
+        Settings that each variant is crossed with, by their titles.
+    any_methods : bool
+        Whether a user may name other ones.
+    shifts : bool
+        Whether test images are also predicted under the shifts of `anoseg_bench.shifts`.
     """
 
     summary: str
     methods: str
     levels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    any_methods: bool = False
+    shifts: bool = False
 
 
 #: What the rules of AnoSeg's recipe give way to where they are off: the same for every category.
@@ -94,14 +100,25 @@ EXPERIMENTS = {
         "how many training images does it take?",
         PEERS,
         {f"{100 * share:.0f} %": {"train_share": share} for share in (0.05, 0.1, 0.25, 0.5, 1.0)},
+        any_methods=True,
     ),
     "noisy": Experiment(
         "what do unnoticed defective training images do?",
         PEERS,
         {f"{100 * share:.0f} % noise": {"noise": share, "set_aside": MOST_NOISE} for share in (0.0, 0.02, 0.05, MOST_NOISE)},
+        any_methods=True,
     ),
     "resolution": Experiment(
-        "which image size is worth its cost?", PEERS, {f"{size} px": {"image_size": size} for size in (64, 128, 256, 512)}
+        "which image size is worth its cost?",
+        PEERS,
+        {f"{size} px": {"image_size": size} for size in (64, 128, 256, 512)},
+        any_methods=True,
+    ),
+    "shift": Experiment(
+        "what becomes of the deployed decision when light, focus or camera change?",
+        "anoseg,anoseg_pretrained,patchcore,padim,ae_ssim",
+        any_methods=True,
+        shifts=True,
     ),
 }
 

@@ -223,7 +223,7 @@ class Plan:
         methods : str or sequence of str
             Names, wildcards, ``file.py:Class``, each with ``[key=value,...]`` at will; None for `DEFAULT_METHODS`.
         experiment : str or None
-            A question of the paper, in place of `methods`, or crossed with them where it has levels.
+            A question, in place of `methods`, but where it is about any.
         category : str or sequence of str
             Names, or ``"all"``.
         seeds : str, int or sequence of int
@@ -251,8 +251,10 @@ class Plan:
             If something is unknown, missing or out of its range: one line that says what, and what to do.
         """
         asked = find_experiment(experiment) if experiment else None
-        if asked and methods is not None and not asked.levels:
-            raise UsageError(f"Expected methods or the experiment '{experiment}', but got both; leave one out.")
+        if asked and methods is not None and not asked.any_methods:
+            raise UsageError(
+                f"Expected methods or the experiment '{experiment}', which names its own, but got both; leave one out."
+            )
         methods = (asked.methods if asked else DEFAULT_METHODS) if methods is None else methods
         if overlap is not None and not tile:
             raise UsageError("--overlap is what tiles share; give --tile, too.")
@@ -303,6 +305,11 @@ class Plan:
             command=command,
             notes=notes,
         )
+
+    @property
+    def shifts(self) -> bool:
+        """Whether test images are also predicted under shifts."""
+        return self.experiment is not None and find_experiment(self.experiment).shifts
 
     @property
     def is_synthetic(self) -> bool:

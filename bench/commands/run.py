@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="names, wildcards (ae_*), file.py:Class, variants 'anoseg[coord=false,label=no-coord]', separated by commas "
         "(default: anoseg, the autoencoders, gradcam and the floors)",
     )
-    crossed = ", ".join(name for name, experiment in EXPERIMENTS.items() if experiment.levels)
+    crossed = ", ".join(name for name, experiment in EXPERIMENTS.items() if experiment.any_methods)
     parser.add_argument(
         "--experiment",
         metavar="NAME",
@@ -57,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     parser.add_argument("--out", type=Path, help="folder of the run (default: results/<dataset>-<profile>[-<experiment>])")
     parser.add_argument(
-        "--save-maps", action="store_true", help="keep all maps as float32 TIFF; a cell stored without them runs again"
+        "--save-maps",
+        action="store_true",
+        help="keep all maps as float32 TIFF; a cell stored without them or its model runs again",
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,19 +16,22 @@ from PIL import Image
 
 from anoseg_bench.datasets.base import Category, Item
 from anoseg_bench.errors import DataError
+from anoseg_bench.evaluation.ahead import ahead
 from anoseg_bench.evaluation.cost import images_per_second, model_mib, multiply_adds, peak_memory
 from anoseg_bench.evaluation.holdout import Division, divide
 from anoseg_bench.evaluation.maps import Predicted, Stream, map_name, read_map, write_maps
+from anoseg_bench.evaluation.shift import under_all_shifts
 from anoseg_bench.evaluation.tiles import TileMaps, Tiling, draw_corners
 from anoseg_bench.methods import METHODS
-from anoseg_bench.methods.base import Method
+from anoseg_bench.methods.base import Method, Prediction
 from anoseg_bench.metrics import evaluate
 from anoseg_bench.plan import Cell
+from anoseg_bench.shifts import NUMBER, SHIFTS
 from anoseg_bench.store.cells import MODEL, CellResult, Store, to_json
 from anoseg_bench.store.claims import Claim
 from anoseg_bench.store.files import write_atomically, write_by, write_file
 from anoseg_bench.store.provenance import provenance
-from anoseg_bench.store.records import SCHEMA, CellRecord, ImageCounts, Made, Regions, Timing
+from anoseg_bench.store.records import SCHEMA, CellRecord, ImageCounts, Made, Regions, Shifts, Timing
 from anoseg_bench.variants import source_hash
 
 #: Longest side, in pixels, of what is kept of images and maps for galleries.
@@ -36,6 +40,8 @@ THUMBNAIL = 160
 TOP = 0.002
 #: Points kept of a training curve.
 CURVE_POINTS = 200
+#: Begins the names of the arrays with image scores under shifts.
+SHIFTED = "shift/"
 
 Progress = Callable[[str, int, int, float | None], None]
 
@@ -87,6 +93,8 @@ class Keep:
         Whether all maps are kept, as float32 TIFF at the images' size.
     model : bool
         Whether what the method learned is kept, as safetensors.
+    shifts : bool
+        Whether image scores under the shifts of `anoseg_bench.shifts` are.
     replace : bool
         Whether a cell that is there gives way.
     claim : Claim or None
@@ -95,12 +103,21 @@ class Keep:
 
     maps: bool = False
     model: bool = False
+    shifts: bool = False
     replace: bool = True
     claim: Claim | None = None
 
 
+def score_of(prediction: Prediction) -> torch.Tensor:
+    """Return the image scores that decide: the method's own, or else the maximum of each map."""
+    return scores_of_maps(prediction.maps)["map_max"] if prediction.scores is None else prediction.scores
+
+
 class _Predictor:
-    """Predicts items one batch at a time; keeps the maps as the method returned them, and the time of the method alone.
+    """Predicts items one batch at a time, of which the next is read meanwhile.
+
+    It keeps the maps as the method returned them, and the time of the method alone: on the clock, and of the processor without
+    what reading took. In tiles, a batch is those of one image, whose scores are the largest of its tiles'.
 
     In tiles, a batch is those of one image, whose scores are the largest of its tiles'.
     """
@@ -112,24 +129,14 @@ class _Predictor:
         self.images = self.tiles = 0
 
     def __call__(self, items: list[Item], progress: Callable[[int, int], None]) -> Predicted:
-        config = self.method.config
-        maps, at_once = TileMaps(self.tiling), 1 if self.tiling.side else config.batch_size
+        maps = TileMaps(self.tiling)
         shapes: list[tuple[int, int]] = []
         scores: list[torch.Tensor] = []
         others: dict[str, list[torch.Tensor]] = {}
-        for start in range(0, len(items), at_once):
-            originals = [item.load_image() for item in items[start : start + at_once]]
-            batch = torch.stack([resize(tile, config.image_size) for image in originals for tile in self.tiling.crops(image)])
-            sizes = [(image.shape[0], image.shape[1]) for image in originals]
+        for prediction, sizes in self._predictions(item.load_image() for item in items):
             numbers = [len(self.tiling.corners(size)) for size in sizes]
-            began, used = time.perf_counter(), time.process_time()
-            prediction = self.method.predict(batch)
-            self.seconds += time.perf_counter() - began
-            self.cpu_seconds += time.process_time() - used
-            self.sample = batch if len(batch) > len(self.sample) else self.sample
-            of_map = scores_of_maps(prediction.maps)
-            scores.append(largest(of_map["map_max"] if prediction.scores is None else prediction.scores, numbers))
-            for name, values in (of_map | prediction.other_scores).items():
+            scores.append(largest(score_of(prediction), numbers))
+            for name, values in (scores_of_maps(prediction.maps) | prediction.other_scores).items():
                 others.setdefault(name, []).append(largest(values, numbers))
             for own, size in zip(prediction.maps.split(numbers), sizes, strict=True):
                 maps.add(own.numpy(), size)
@@ -144,6 +151,42 @@ class _Predictor:
     def tiles_per_image(self) -> float:
         """The mean over all images so far."""
         return self.tiles / max(1, self.images)
+
+    def under_shifts(self, items: list[Item], progress: Callable[[int, int], None]) -> dict[str, np.ndarray]:
+        """Return the image scores (N, strengths) under each shift, by `shift/<name>`; each image is read once."""
+        scores: list[torch.Tensor] = []
+        images = (shifted for item in items for shifted in under_all_shifts(item.load_image(), item.name))
+        for prediction, sizes in self._predictions(images):
+            scores.append(largest(score_of(prediction), [len(self.tiling.corners(size)) for size in sizes]))
+            progress(sum(map(len, scores)), NUMBER * len(items))
+        ends = np.cumsum([len(shift.strengths) for shift in SHIFTS])[:-1]
+        parts = np.split(torch.cat(scores).numpy().reshape(len(items), -1), ends, axis=1)
+        return {f"{SHIFTED}{shift.name}": part for shift, part in zip(SHIFTS, parts, strict=True)}
+
+    def _predictions(self, images: Iterable[np.ndarray]) -> Iterator[tuple[Prediction, list[tuple[int, int]]]]:
+        """Yield what the method says of each batch of images, and their sizes."""
+        config, process, thread, within, reading = self.method.config, time.process_time(), time.thread_time(), 0.0, 0.0
+        at_once = 1 if self.tiling.side else config.batch_size
+        for batch, shapes, so_far in ahead(_batches(images, self.tiling, config.image_size, at_once)):
+            began, used = time.perf_counter(), time.thread_time()
+            prediction = self.method.predict(batch)
+            self.seconds += time.perf_counter() - began
+            within, reading = within + time.thread_time() - used, so_far
+            self.sample = batch if len(batch) > len(self.sample) else self.sample
+            yield prediction, shapes
+        beside = time.thread_time() - thread - within  # what this thread did but predict
+        self.cpu_seconds += time.process_time() - process - reading - beside
+
+
+def _batches(
+    images: Iterable[np.ndarray], tiling: Tiling, side: int, number: int
+) -> Iterator[tuple[torch.Tensor, list[tuple[int, int]], float]]:
+    """Yield the tiles of at most so many images, resized, the sizes of the images, and the seconds of the processor so far."""
+    sized = (([resize(tile, side) for tile in tiling.crops(image)], (image.shape[0], image.shape[1])) for image in images)
+    began = time.thread_time()
+    while batch := list(itertools.islice(sized, number)):
+        tiles = torch.stack([tile for own, _ in batch for tile in own])
+        yield tiles, [shape for _, shape in batch], time.thread_time() - began
 
 
 def run_cell(
@@ -221,7 +264,14 @@ def run_cell(
         provenance=origin.model_copy(update={"concurrency": concurrency()}),
         images=ImageCounts(train=len(division.train), contaminated=division.contaminated),
     )
-    write_cell(store, cell.key, division.category, made, test, unseen, method.probability, keep or Keep(), method)
+    keep = keep or Keep()
+    category = division.category
+    shifted = _under_shifts(_Predictor(method, tiling), category, progress) if keep.shifts else {}
+    write_cell(store, cell.key, category, made, test, unseen, method.probability, keep, method, shifted)
+
+
+def _under_shifts(predict: _Predictor, category: Category, progress: Progress) -> dict[str, np.ndarray]:
+    return predict.under_shifts(category.test, lambda done, total: progress("shifted", done, total, None))
 
 
 def _tested_content(cell: Cell, category: Category) -> str:
@@ -237,34 +287,39 @@ def _predict_both(predict: _Predictor, division: Division, progress: Progress) -
 
 
 def evaluate_again(cell: Cell, category: Category, store: Store, old: CellResult, progress: Progress, keep: Keep) -> bool:
-    """Evaluate a cell of another version of the metrics, from its maps or by its trained model; nothing is trained.
+    """Evaluate a stored cell again, from its maps or by its trained model, and add what it lacks; nothing is trained.
 
     Returns
     -------
     bool
-        False where neither was kept.
+        False where what was kept does not do for that.
     """
+    if not old.can_become(keep.model, keep.shifts):
+        return False
     conditions = cell.variant.conditions
+    tiling = Tiling(conditions.tile, conditions.overlap)
     division = divide(category, conditions, cell.holdout, cell.seed)
     category = division.category
     cls = METHODS[cell.variant.method].load()
     method: Method | None = None
     folder = old.folder / "maps"
-    if (old.folder / MODEL).is_file():
+    if old.has_model:
         method = cls(cell.variant.config, seed=cell.seed, device=cell.device)
         method.load(old.folder / MODEL)
-    if folder.is_dir():
+    if old.has_maps:
         unseen, test = (
             _stored(folder, old, items, name) for items, name in ((division.held_out, "held_out_score"), (category.test, "score"))
         )
-    elif method is not None:
-        unseen, test = _predict_both(_Predictor(method, Tiling(conditions.tile, conditions.overlap)), division, progress)
     else:
-        return False
+        assert method is not None
+        unseen, test = _predict_both(_Predictor(method, tiling), division, progress)
+    shifted = {name: array for name, array in old.arrays.items() if name.startswith(SHIFTED)} if old.has_shifts else {}
+    if keep.shifts and not shifted:
+        assert method is not None
+        shifted = _under_shifts(_Predictor(method, tiling), category, progress)
     same = {name: getattr(old.record, name) for name in Made.model_fields}
     made = Made(**same | {"identity": cell.identity, "evaluated": provenance(cell.device)})
-    keep = Keep(folder.is_dir(), method is not None, True, keep.claim)
-    write_cell(store, cell.key, category, made, test, unseen, cls.probability, keep, method)
+    write_cell(store, cell.key, category, made, test, unseen, cls.probability, keep, method, shifted)
     return True
 
 
@@ -286,6 +341,7 @@ def write_cell(
     probability: bool,
     keep: Keep | None = None,
     method: Method | None = None,
+    shifted: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Evaluate the maps of a category and write the cell, with what is known of how they came about.
 
@@ -293,6 +349,8 @@ def write_cell(
     ----------
     method : Method or None
         The trained method, for ``keep.model``.
+    shifted : mapping of str to numpy.ndarray or None
+        The scores of the test images under shifts, by their names among the arrays.
 
     Raises
     ------
@@ -325,6 +383,7 @@ def write_cell(
         regions=Regions(number=len(sizes), **_spread(sizes)),
         value_range=None if reading.low is None or reading.high is None else (reading.low, reading.high),
         page=reading.page,
+        shifts=Shifts.stated() if shifted else None,
     )
     arrays = {name: _compact(a) for name, a in (evaluation.curves | evaluation.per_image).items()}
     arrays["region_sizes"] = _compact(sizes)
@@ -332,11 +391,14 @@ def write_cell(
         arrays["held_out_score"] = held_out.scores
     for whose, predicted in (("score", test), ("held_out_score", held_out)):
         arrays |= {f"{whose}/{name}": values for name, values in predicted.other_scores.items()}
+    arrays |= shifted or {}
     thumbnails = [thumbnail(map_) for map_ in test.maps]
     peak = max(float(np.abs(small).max()) for small in thumbnails)
     kind = np.float16 if 1e-2 < peak < 6e4 else np.float32
     arrays |= {f"map/{i}": small.astype(kind) for i, small in enumerate(thumbnails)}
     _write_previews(store.previews(made.content), test)
+    if shifted:
+        _write_shifted_previews(store.shifted_previews(record), test.items)
     with store.writing(made.method, key, keep.claim, keep.replace) as folder:
         write_by(folder / "arrays.npz", lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
         if keep.maps:
@@ -367,6 +429,21 @@ def _write_previews(path: Path, test: Predicted) -> None:
     for i, (item, mask) in enumerate(zip(test.items, test.masks, strict=True)):
         previews[f"image/{i}"] = thumbnail(item.load_image())
         previews[f"mask/{i}"] = thumbnail(mask.astype(np.uint8) * 255)
+    _write_arrays(path, previews)
+
+
+def _write_shifted_previews(path: Path, items: Sequence[Item]) -> None:
+    """Keep one image, the first defective one where there is one, under all shifts."""
+    if path.exists():
+        return
+    item = next((item for item in items if not item.is_good), items[0])
+    shifted = under_all_shifts(item.load_image(), item.name)
+    kinds = [(shift.name, strength) for shift in SHIFTS for strength in range(1, len(shift.strengths) + 1)]
+    previews = {f"{name}/{strength}": thumbnail(image) for (name, strength), image in zip(kinds, shifted, strict=True)}
+    _write_arrays(path, {"0": thumbnail(item.load_image())} | previews)
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     content = io.BytesIO()
-    np.savez_compressed(content, **previews)  # type: ignore[arg-type]
+    np.savez_compressed(content, **arrays)  # type: ignore[arg-type]
     write_atomically(path, content.getvalue())

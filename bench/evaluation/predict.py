@@ -19,7 +19,8 @@ from PIL import Image
 
 from anoseg_bench.datasets.images import PLAIN, Reading, list_images, read_image, walk
 from anoseg_bench.errors import BenchError, DataError, UsageError
-from anoseg_bench.evaluation.cell import resize, scores_of_maps
+from anoseg_bench.evaluation.ahead import ahead
+from anoseg_bench.evaluation.cell import resize, score_of
 from anoseg_bench.evaluation.maps import write_tiff
 from anoseg_bench.evaluation.tiles import TileMaps, Tiling
 from anoseg_bench.formatting import counted
@@ -146,22 +147,28 @@ def tiling_of(result: CellResult) -> Tiling:
 def predict_images(
     method: Method, files: list[Path], reading: Reading = PLAIN, tiling: Tiling = WHOLE
 ) -> tuple[list[PredictedImage], list[str]]:
-    """Return what a method says of image files, one at a time, and why some could not be read."""
+    """Return what a method says of image files, one at a time, the next read meanwhile, and why some could not be read."""
     predicted, problems, maps = [], [], TileMaps(tiling)
-    for path in files:
-        try:
-            image = read_image(path, reading)
-        except DataError as error:
-            problems.append(str(error))
+    for path, image in ahead((path, _read(path, reading, tiling, method.config.image_size)) for path in files):
+        if isinstance(image, DataError):
+            problems.append(str(image))
             continue
-        tiles = [resize(tile, method.config.image_size) for tile in tiling.crops(image)]
-        prediction = method.predict(torch.stack(tiles))
-        scores = scores_of_maps(prediction.maps)["map_max"] if prediction.scores is None else prediction.scores
+        tiles, shape = image
+        prediction = method.predict(tiles)
         read = functools.partial(maps.whole, len(maps))
-        maps.add(prediction.maps.numpy(), (image.shape[0], image.shape[1]))
+        maps.add(prediction.maps.numpy(), shape)
         low, high = (float(end) for end in prediction.maps.aminmax())
-        predicted.append(PredictedImage(path, float(scores.max()), low, high, read))
+        predicted.append(PredictedImage(path, float(score_of(prediction).max()), low, high, read))
     return predicted, problems
+
+
+def _read(path: Path, reading: Reading, tiling: Tiling, side: int) -> tuple[torch.Tensor, tuple[int, int]] | DataError:
+    """Return the tiles of an image, resized, and its size, or why it cannot be read."""
+    try:
+        image = read_image(path, reading)
+    except DataError as error:
+        return error
+    return torch.stack([resize(tile, side) for tile in tiling.crops(image)]), (image.shape[0], image.shape[1])
 
 
 def overlay(image: np.ndarray, map_: np.ndarray, low: float, high: float, threshold: float) -> np.ndarray:

@@ -115,7 +115,7 @@ class Execution:
             result = self.run.store.get(row.method, row.key)
         except BenchError:
             return False  # its worker names it
-        if result is None or not result.satisfies(job.save_maps, job.keep_model):
+        if result is None or not result.satisfies(job.save_maps, job.keep_model, job.shifts):
             return False
         row.settle(status, "", result)
         self._settled(row, seconds)

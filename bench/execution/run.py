@@ -158,7 +158,8 @@ def show_plan(plan: Plan, out: Console) -> int:
         reason = f": {decision.reason}" if decision.reason else ""
         out.result(f"{decision.title:<50} {words[decision.action]}{reason}")
     todo = sum(decision.action == "run" for decision in decisions)
-    out.result(f"{todo} of {len(decisions)} cells to run: {forecast(decisions, run.store, max(1, share_out(plan)[0]))}.")
+    ready = forecast(decisions, run.store, max(1, share_out(plan)[0]), plan.shifts)
+    out.result(f"{todo} of {len(decisions)} cells to run: {ready}.")
     failed = sum(decision.action == "fail" for decision in decisions)
     if failed:
         out.error(f"error: {failed} of {len(decisions)} cells cannot run; the reasons stand above")

@@ -15,6 +15,7 @@ from anoseg_bench.execution.worker import Job
 from anoseg_bench.formatting import duration
 from anoseg_bench.methods import METHODS
 from anoseg_bench.plan import Cell, Plan
+from anoseg_bench.shifts import NUMBER
 from anoseg_bench.store.cells import CellResult, DamagedError, Row, Run, Store
 from anoseg_bench.variants import Variant, is_stale, source_hash
 
@@ -118,7 +119,7 @@ def _decide(plan: Plan, cell: Cell, store: Store, mine: bool) -> Decision:
     stale = result is not None and is_stale(cell.variant.method, result.record.source)
     failure = store.failure(store.name(cell.variant.method, cell.key))
     renew = {"all": True, "stale": stale, "failed": failure is not None}.get(plan.rerun, False)
-    complete = result is not None and result.satisfies(plan.save_maps, plan.keep_models)
+    complete = result is not None and result.satisfies(plan.save_maps, plan.keep_models, plan.shifts)
     wanted = (renew or not complete) and (plan.rerun != "failed" or failure is not None)
 
     def decide(action: str, reason: str = "", replace: bool = False) -> Decision:
@@ -126,7 +127,8 @@ def _decide(plan: Plan, cell: Cell, store: Store, mine: bool) -> Decision:
 
     if wanted and mine:
         known = damaged or (f"failed before: {failure}" if failure else "")
-        return decide("run", known, renew or (result is not None and result.record.is_evaluated))  # else, other metrics evaluate it
+        lacking = result is not None and result.record.is_evaluated and not result.can_become(plan.keep_models, plan.shifts)
+        return decide("run", known, renew or lacking)  # else, what is stored is evaluated again
     if result is not None and result.record.is_evaluated:
         return decide("take")
     if not mine:
@@ -169,6 +171,7 @@ def job_of(plan: Plan, run: Run, row: Row, decision: Decision, threads: int) -> 
         replace=decision.replace,
         save_maps=plan.save_maps,
         keep_model=plan.keep_models,
+        shifts=plan.shifts,
         beat=plan.heartbeat,
     )
 
@@ -184,19 +187,27 @@ def _alike(trained: Mapping[str, Any]) -> str:
     return repr([trained["method"], sorted(trained["config"].items()), trained["device"], trained.get("conditions")])
 
 
-def forecast(decisions: Sequence[Decision], store: Store, slots: int) -> str:
-    """Return in words how long what is to run should take: the median of stored cells of the same configuration and device."""
-    known: dict[str, list[float]] = defaultdict(list)
+def forecast(decisions: Sequence[Decision], store: Store, slots: int, shifts: bool = False) -> str:
+    """Return in words how long what is to run should take: the median of stored cells of the same configuration and device.
+
+    Parameters
+    ----------
+    shifts : bool
+        Whether the test images are also predicted under shifts.
+    """
+    known: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for result in store.all():
         trained = result.record.identity.trained
         if result.record.timing and trained:
-            known[_alike(trained)].append(result.record.timing.train_s + result.record.timing.predict_s)
+            known[_alike(trained)].append((result.record.timing.train_s, result.record.timing.predict_s))
     seconds, unknown = [], 0
-    todo = [d.cell for d in decisions if d.action == "run" and d.cell]
-    for cell in todo:
+    todo = [(d, d.cell) for d in decisions if d.action == "run" and d.cell]
+    for decision, cell in todo:
         times = known.get(_alike(cell.trained))
+        kept = decision.result is not None and not decision.replace and decision.result.can_become(False, False)
         if times:
-            seconds.append(median(times))
+            training, prediction = (median(each) for each in zip(*times, strict=True))
+            seconds.append(training * (not kept) + prediction * (1 + NUMBER * shifts))
         else:
             unknown += 1
     if not todo:

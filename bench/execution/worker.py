@@ -81,6 +81,7 @@ class Job:
     replace: bool = False
     save_maps: bool = False
     keep_model: bool = False
+    shifts: bool = False
     beat: float = BEAT
     stale: str = ""
     conditions: dict[str, Any] = field(default_factory=dict)
@@ -169,7 +170,7 @@ def execute(job: Job) -> Outcome:
 def _run(job: Job, store: Store, claim: Claim, concurrency: Callable[[], int]) -> Outcome:
     name = method_name(job.method)
     there = store.get(name, job.key)
-    if there is not None and there.satisfies(job.save_maps, job.keep_model) and not job.replace:
+    if there is not None and there.satisfies(job.save_maps, job.keep_model, job.shifts) and not job.replace:
         return Outcome("cached")
     store.note_failure(job.cell, None)
     claim.progress("loading", 0, 0)
@@ -178,10 +179,10 @@ def _run(job: Job, store: Store, claim: Claim, concurrency: Callable[[], int]) -
     from anoseg_bench.evaluation.cell import Keep, evaluate_again, run_cell
 
     cell, inspection = rebuild(job)
-    keep = Keep(job.save_maps, job.keep_model, job.replace or there is not None, claim)
+    maps, model, shifts = (there.has_maps, there.has_model, there.has_shifts) if there else (False,) * 3  # other runs asked for it
+    keep = Keep(job.save_maps or maps, job.keep_model or model, job.shifts or shifts, job.replace or there is not None, claim)
     with threads_of_torch(job.threads), threadpool_limits(job.threads):
-        anew = job.replace or there is None or there.record.is_evaluated
-        if anew or there is None or not evaluate_again(cell, inspection.category, store, there, claim.progress, keep):
+        if job.replace or there is None or not evaluate_again(cell, inspection.category, store, there, claim.progress, keep):
             run_cell(cell, inspection.category, store, claim.progress, keep, concurrency)
     return Outcome("done")
 

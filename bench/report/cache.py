@@ -92,7 +92,7 @@ def _content(path: Path) -> str:
 
 def _drawn_from(run: Run, cell: CellResult) -> list[Path]:
     """Return the large files of a cell that a report draws from, which are not read to see whether they changed."""
-    return [cell.folder / "arrays.npz", run.store.previews(cell.record.content)]
+    return [cell.folder / "arrays.npz", run.store.previews(cell.record.content), run.store.shifted_previews(cell.record)]
 
 
 def _state(path: Path) -> list[int]:

@@ -25,9 +25,8 @@ from anoseg_bench.report.published import published_table, reproduction_table
 from anoseg_bench.report.published_values import USUAL
 from anoseg_bench.report.render import Table, console, escape_markdown
 from anoseg_bench.report.results import Results, intervals_frame
-from anoseg_bench.report.static import experiment_section
 from anoseg_bench.report.verdict import decision_table
-from anoseg_bench.store.files import put_in_place, staged, write_file
+from anoseg_bench.store.files import put_in_place, staged, write_by, write_file
 
 __all__ = ["console_table", "write_report"]
 
@@ -48,7 +47,7 @@ def table_sections(
         names(taken)
     return {
         "What to deploy": [decision_table(results, "decisions")],
-        "The experiment": [experiment.table] if experiment else [],
+        "The experiment": [experiment.table, *experiment.more] if experiment else [],
         "Summary and comparison": [tables.summary_table(results), comparison_table(results)],
         "For a paper": [paper_table(results, published, paper)],
         "Metric by metric": tables.metric_tables(results, names),
@@ -125,15 +124,15 @@ def _write(results: Results, folder: Path, published: Sequence[str], paper: Pape
         for name in tables.MAIN:
             if figure := rank_figure(results, name):
                 files += plots.save(figure, folder / "plots", f"ranks_{name}")
-        figure: Path | None = None
         if experiment and experiment.figure:
-            pdf, figure = plots.save(experiment.figure, folder / "plots", experiment.table.name)
-            files += [pdf, figure]
+            files += plots.save(experiment.figure, folder / "plots", experiment.table.name)
     names = FileNames()
+    for category, picture in experiment.pictures.items() if experiment else ():
+        path = folder / "plots" / f"{names(f'{experiment.table.name}_{category}')}.png"  # type: ignore[union-attr]
+        files.append(write_by(path, lambda file, picture=picture: picture.save(file, "PNG")))  # type: ignore[misc]
     with matplotlib.rc_context({"text.parse_math": False}):  # names may hold dollar signs
         files += [path for c in results.categories for path in write_gallery(results, c, folder / "maps", names)]
-    section = experiment_section(experiment.table, figure) if experiment else ""
-    return [*files, write_page(results, sentences, published, folder, section)]
+    return [*files, write_page(results, sentences, published, folder, experiment)]
 
 
 def console_table(results: Results) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from anoseg_bench.datasets.base import GOOD
@@ -28,16 +29,19 @@ from anoseg_bench.report.plots import (
 )
 from anoseg_bench.report.render import DASH, Line, Table, TableCell
 from anoseg_bench.report.results import Number, Results, summarise
+from anoseg_bench.report.shift import break_table, shift_figure, shift_numbers, shift_sheets, strength_tables
 from anoseg_bench.report.tables import WEIGHTS, WIDTHS, cells, dataset_of, percent, table_notes, weights_column
 from anoseg_bench.store.cells import CellResult, Row
 
 
 @dataclass(frozen=True)
 class ExperimentReport:
-    """What an experiment says."""
+    """What an experiment says: one table and one figure, and beside them `more` tables, and pictures of each category."""
 
     table: Table
     figure: Figure | None
+    more: list[Table] = field(default_factory=list)
+    pictures: dict[str, Image.Image] = field(default_factory=dict)
 
 
 def experiment_report(results: Results) -> ExperimentReport | None:
@@ -305,7 +309,13 @@ def _robustness(results: Results) -> ExperimentReport:
     return ExperimentReport(table, iou_figure(results, everything, "mean over categories"))
 
 
-# --- levels of a condition ----------------------------------------------------------------------------------------------
+# --- shift and levels of a condition ------------------------------------------------------------------------------------
+
+
+def _shift(results: Results) -> ExperimentReport:
+    """Return where the deployed decision breaks, and what becomes of it at each strength."""
+    numbers = shift_numbers(results)
+    return ExperimentReport(break_table(numbers), shift_figure(numbers), strength_tables(numbers), shift_sheets(numbers))
 
 
 def _levels(results: Results) -> ExperimentReport:
@@ -322,4 +332,5 @@ _REPORTS = {
     "few": _levels,
     "noisy": _levels,
     "resolution": _levels,
+    "shift": _shift,
 }

@@ -11,6 +11,7 @@ from anoseg_bench.metrics import metric
 from anoseg_bench.report.data import data_sentences
 from anoseg_bench.report.frame import timing_of
 from anoseg_bench.report.results import Number, Results
+from anoseg_bench.report.shift import shift_sentences
 from anoseg_bench.report.tables import with_interval
 from anoseg_bench.report.verdict import DECISIONS, Outcome, outcomes, share_text
 
@@ -31,6 +32,7 @@ def findings(results: Results) -> list[str]:
         return [none, *data_sentences(results.run.info.data)]
     sentences = [*_failures(results, leader, everything), *_leads(results, leads, everything)]
     sentences += [*_losses(results, leader), _deployed(results, leader, everything), _cost(results, leader)]
+    sentences += shift_sentences(results)
     sentences += data_sentences(results.run.info.data)
     if results.run.info.synthetic:
         sentences.append("All images were drawn by this project; this says nothing about real ones.")

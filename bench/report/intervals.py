@@ -157,7 +157,7 @@ class Intervals:
             self._samples[key] = Sample.of(cell, category, self.resamples)
         return self._samples[key]
 
-    def _average(self, category: int, one: Callable[[CellResult, Sample], Resampled]) -> list[Resampled]:
+    def average(self, category: int, one: Callable[[CellResult, Sample], Resampled]) -> list[Resampled]:
         """Return what `one` gives for the cells of each variant, averaged over resampled seeds; {} where a cell is missing."""
         results, number = self.results, self.resamples
         name, seeds = results.categories[category], len(results.seeds)
@@ -181,7 +181,7 @@ class Intervals:
     @cached_property
     def _values(self) -> dict[str, np.ndarray]:
         """The layers of the numbers, (V, C, 3, B) by name, NaN where undefined."""
-        columns = [self._stacked(self._average(c, _of_cell), names_resampled()) for c in range(len(self.results.categories))]
+        columns = [self._stacked(self.average(c, _of_cell), names_resampled()) for c in range(len(self.results.categories))]
         none = np.empty((len(self.results.variants), 0, len(LAYERS), self.resamples))
         return {name: np.stack([column[name] for column in columns], axis=1) if columns else none for name in names_resampled()}
 
@@ -189,7 +189,7 @@ class Intervals:
         """Return the layers of the numbers of each defect type of a category, (V, 3, B) by type and name."""
         if category not in self._defects:
             defects = list(self.results.defects(self.results.categories[category]))
-            averaged = self._average(category, functools.partial(_of_defects, defects=defects))
+            averaged = self.average(category, functools.partial(_of_defects, defects=defects))
             names = names_resampled(by_defect=True)
             stacked = self._stacked(averaged, [(defect, name) for defect in defects for name in names])
             self._defects[category] = {defect: {name: stacked[defect, name] for name in names} for defect in defects}
@@ -214,7 +214,7 @@ class Intervals:
 def _arrays(cell: CellResult) -> dict[str, np.ndarray]:
     """Return what a cell keeps of its images; {} where another tool or an old version kept nothing."""
     with opened(cell) as arrays:
-        return {name: arrays[name] for name in arrays if not name.startswith("map/")} if "positives" in arrays else {}
+        return {name: arrays[name] for name in arrays if not name.startswith(("map/", "shift/"))} if "positives" in arrays else {}
 
 
 def _layers(values: np.ndarray, exact: float, draws: Draws) -> np.ndarray:

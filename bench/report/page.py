@@ -29,13 +29,14 @@ from anoseg_bench.report import notes
 from anoseg_bench.report.cache import PAGE
 from anoseg_bench.report.compare import test_over_categories
 from anoseg_bench.report.data import data_tables, finding_line, said_of_data
+from anoseg_bench.report.experiments import ExperimentReport
 from anoseg_bench.report.frame import GRIDS, opened, timing_of
 from anoseg_bench.report.gallery import Column, choose, read_columns
 from anoseg_bench.report.plots import COLOURS
 from anoseg_bench.report.published import beside, mean_text, sources
 from anoseg_bench.report.published_values import Published
 from anoseg_bench.report.results import Number, Results
-from anoseg_bench.report.static import decisions_table, protocol_list, verdict_cards, without_scripts
+from anoseg_bench.report.static import decisions_table, experiment_section, protocol_list, verdict_cards, without_scripts
 from anoseg_bench.report.tables import MAIN, SUMMARY
 from anoseg_bench.report.wins import wins
 from anoseg_bench.store.cells import CellResult
@@ -73,7 +74,11 @@ AT_MARK = ("iou", "f1", "precision", "recall", "fpr")
 
 
 def write_page(
-    results: Results, sentences: Sequence[str], published: Sequence[str] = (), folder: Path | None = None, experiment: str = ""
+    results: Results,
+    sentences: Sequence[str],
+    published: Sequence[str] = (),
+    folder: Path | None = None,
+    experiment: ExperimentReport | None = None,
 ) -> Path:
     """Write the page of a run into its folder, or into another one, and return its path.
 
@@ -83,9 +88,10 @@ def write_page(
         What the run says in words.
     published : sequence of str
         Published methods whose numbers stand below the run's.
-    experiment : str
-        The section of the run's experiment, as HTML.
+    experiment : ExperimentReport or None
+        What the run's experiment says; its figure lies in ``plots`` of the folder.
     """
+    folder = folder or results.run.path
     script = "".join(path.read_text(encoding="utf-8") for path in sorted(HERE.glob("page.*.js")))
     style = (HERE / "page.css").read_text(encoding="utf-8")
     shown = page_data(results, published)
@@ -100,15 +106,15 @@ def write_page(
         sentences="\n".join(f"<li>{html.escape(sentence)}</li>" for sentence in sentences),
         style=style,
         script=script,
+        experiment_link=' <a href="#experiment">The experiment</a>' if experiment else "",
+        experiment=experiment_section(results, experiment, folder / "plots"),
         verdicts=verdict_cards(results),
         asked=decisions_table(results),
         protocol_list=protocol_list(results),
-        experiment=experiment,
-        experiment_link='<a href="#experiment">Experiment</a> ' if experiment else "",
         static=without_scripts(shown),
         data=_json(shown).replace("<", "\\u003c"),
     )
-    return write_file((folder or results.run.path) / PAGE, page)
+    return write_file(folder / PAGE, page)
 
 
 def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,8 +14,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from anoseg_bench.experiments import EXPERIMENTS
 from anoseg_bench.formatting import one_line, percent
 from anoseg_bench.metrics import VALUE_GRID
+from anoseg_bench.report.experiments import ExperimentReport
 from anoseg_bench.report.protocol import protocol_lines
 from anoseg_bench.report.render import DASH, Table
 from anoseg_bench.report.results import Results
@@ -44,35 +47,50 @@ def _decision(results: Results, given: Verdict) -> str:
 def decisions_table(results: Results) -> str:
     """Return what thresholds were asked for and what they did as HTML, with its notes."""
     table = decision_table(results, "decisions")
-    lines, group, number = [], "", -1
-    for line in table.lines:
-        if line.group != group:
-            group, number = line.group, number + 1
-            heading = f'<th scope="rowgroup" colspan="{len(table.header)}">{html.escape(group)}</th>'
-            lines.append(f'<tr data-category="{number}">{heading}</tr>')
-        first, *rest = (html.escape(cell.text) for cell in line.cells)
-        lines.append(
-            f'<tr data-category="{number}"><th scope="row">{first}</th>{"".join(f"<td>{text}</td>" for text in rest)}</tr>'
-        )
-    head = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in table.header)
-    body = f'<table id="asked"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
-    region = f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(table.title, quote=True)}">{body}</div>'
-    return f'{region}<p class="note">{html.escape(table.notes[0])}</p>'
+    return _whole(table, ' id="asked"', by_category=True) + f'<p class="note">{html.escape(table.notes[0])}</p>'
 
 
-def experiment_section(table: Table, figure: Path | None) -> str:
-    """Return an experiment as HTML: its figure, a PNG file, and its table with the note that is its own."""
-    title = html.escape(table.title, quote=True)
-    columns = {heading: [line.cells[i].text for line in table.lines] for i, heading in enumerate(table.header)}
-    first, *_ = table.header
-    names = columns.pop(first)
-    groups = [f"{line.group}: " * bool(line.group) for line in table.lines]
-    shown = _table(table.title, [group + name for group, name in zip(groups, names, strict=True)], columns, first)
-    source = f"data:image/png;base64,{base64.b64encode(figure.read_bytes()).decode()}" if figure else ""
-    picture = f'<img id="experiment-figure" src="{source}" alt="{title}; the numbers stand in the table below">' if figure else ""
-    region = shown.replace('class="scroll"', f'class="scroll" tabindex="0" role="region" aria-label="{title}"')
-    note = f'<p class="note">{html.escape(table.notes[0])}</p>' if table.notes else ""
-    return f'<section aria-labelledby="experiment"><h2 id="experiment">The experiment</h2>{picture}{region}{note}</section>'
+def _whole(table: Table, attributes: str = "", by_category: bool = False) -> str:
+    """Return a table as HTML, its groups under their names; those of categories are marked for the page's script."""
+    lines = []
+    for number, (group, members) in enumerate(itertools.groupby(table.lines, lambda line: line.group)):
+        of = f' data-category="{number}"' if by_category else ""
+        if group:
+            lines.append(f'<tr{of}><th scope="rowgroup" colspan="{len(table.header)}">{html.escape(group)}</th></tr>')
+        for line in members:
+            first, *rest = (html.escape(cell.whole) for cell in line.cells)
+            lines.append(f'<tr{of}><th scope="row">{first}</th>{"".join(f"<td>{text}</td>" for text in rest)}</tr>')
+    head = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in table.flat_header)
+    body = f"<table{attributes}><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+    return f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(table.title, quote=True)}">{body}</div>'
+
+
+def experiment_section(results: Results, said: ExperimentReport | None, plots: Path) -> str:
+    """Return what a run's experiment says as a section of the page, "" where there is none; the figure lies in `plots`."""
+    if said is None:
+        return ""
+    question = EXPERIMENTS[results.run.info.experiment or ""].summary
+    parts = [f"<p>{html.escape(question[:1].upper() + question[1:])}</p>"]
+    parts += [f"<h3>{html.escape(said.table.title)}</h3>{_whole(said.table)}{_notes(said.table)}"]
+    figure = plots / f"{said.table.name}.png"
+    if said.figure is not None and figure.is_file():
+        parts.append(_figure("png", figure.read_bytes(), one_line(said.figure.get_suptitle())))
+    parts += [f"<details><summary>{html.escape(more.title)}</summary>{_whole(more)}{_notes(more)}</details>" for more in said.more]
+    for category, picture in list(said.pictures.items())[:1]:  # those of all would take much room
+        file = io.BytesIO()
+        picture.save(file, "JPEG", quality=85)
+        text = f"{one_line(category)}; of other categories in the folder plots"
+        parts.append(_figure("jpeg", file.getvalue(), text) + f'<p class="note">{html.escape(text)}</p>')
+    return f'<section aria-labelledby="experiment">\n<h2 id="experiment">The experiment</h2>\n{"".join(parts)}\n</section>'
+
+
+def _notes(table: Table) -> str:
+    return "".join(f'<p class="note">{html.escape(note)}</p>' for note in table.notes[:2])
+
+
+def _figure(kind: str, content: bytes, text: str) -> str:
+    source = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+    return f'<figure class="whole"><img src="{source}" alt="{html.escape(text, quote=True)}"></figure>'
 
 
 def protocol_list(results: Results) -> str:
@@ -105,13 +123,13 @@ def without_scripts(shown: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _table(title: str, names: Sequence[str], columns: Mapping[str, Sequence[str]], first: str = "method") -> str:
+def _table(title: str, names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> str:
     def row(first: str, rest: Sequence[str], kind: str, scope: str) -> str:
         cells = "".join(f"<{kind}>{html.escape(text)}</{kind}>" for text in rest)
         return f'<tr><th scope="{scope}">{html.escape(first)}</th>{cells}</tr>'
 
     lines = [row(name, [column[v] for column in columns.values()], "td", "row") for v, name in enumerate(names)]
-    head = row(first, list(columns), "th", "col")
+    head = row("method", list(columns), "th", "col")
     caption = f"<caption>{html.escape(title)}</caption>"
     return f'<div class="scroll"><table>{caption}<thead>{head}</thead><tbody>{"".join(lines)}</tbody></table></div>'
 

@@ -73,10 +73,29 @@ class CellResult:
     folder: Path
     record: CellRecord
 
-    def satisfies(self, maps: bool, model: bool) -> bool:
-        """Whether it has all that a run asks for: numbers of these metrics, the maps, the model."""
-        complete = (not maps or (self.folder / "maps").is_dir()) and (not model or (self.folder / MODEL).is_file())
+    @property
+    def has_maps(self) -> bool:
+        """Whether all maps were kept."""
+        return (self.folder / "maps").is_dir()
+
+    @property
+    def has_model(self) -> bool:
+        """Whether what the method learned was kept."""
+        return (self.folder / MODEL).is_file()
+
+    @property
+    def has_shifts(self) -> bool:
+        """Whether there are image scores under the shifts of this version."""
+        return self.record.is_shifted
+
+    def satisfies(self, maps: bool, model: bool, shifts: bool) -> bool:
+        """Whether it has all that a run asks for: numbers of these metrics, the maps, the model, scores under shifts."""
+        complete = (self.has_maps or not maps) and (self.has_model or not model) and (self.has_shifts or not shifts)
         return self.record.is_evaluated and complete
+
+    def can_become(self, model: bool, shifts: bool) -> bool:
+        """Whether it can be made to satisfy a run that asks for these without training: by its model, or from its maps."""
+        return self.has_model or (self.has_maps and not model and (self.has_shifts or not shifts))
 
     def value(self, name: str) -> float:
         """Return a number of the evaluation, NaN where it is undefined."""
@@ -84,9 +103,10 @@ class CellResult:
 
     @cached_property
     def arrays(self) -> Mapping[str, np.ndarray]:
-        """The arrays of an evaluation, ``held_out_score``, ``score/<name>``, ``held_out_score/<name>`` and ``map/<i>``.
+        """The arrays of an evaluation, ``held_out_score``, ``score/<name>``, ``held_out_score/<name>``, and what follows.
 
-        ``map/<i>`` is the map of test image i, float16 or float32, reduced to at most `anoseg_bench.evaluation.cell.THUMBNAIL` px.
+        ``shift/<name>``: the scores of the test images under a shift, (N, strengths). ``map/<i>``: the map of test image i, float16
+        or float32, reduced to at most `anoseg_bench.evaluation.cell.THUMBNAIL` px.
         """
         try:
             return np.load(self.folder / "arrays.npz", allow_pickle=False)
@@ -270,6 +290,10 @@ class Store:
     def previews(self, content: str) -> Path:
         """Return the file with reduced test images of a category: ``image/<i>`` and ``mask/<i>``, uint8."""
         return self.root / "previews" / f"{content}.npz"
+
+    def shifted_previews(self, record: CellRecord) -> Path:
+        """Return the file with one test image of a cell, reduced: ``0`` as it is, ``<shift>/<strength>`` under its shifts."""
+        return self.root / "previews" / f"{record.content}-shifts{record.shifts.version if record.shifts else 0}.npz"
 
 
 def _sync(path: Path) -> None:

@@ -77,14 +77,17 @@ def pack(run: Run, path: Path, *, models: bool = False, maps: bool = False, pict
     info = run.info.model_copy(update={"pictures": pictures and run.info.pictures})
     manifest = Run(run.path, info, run.rows).manifest
     cells = {row.result.folder.name: row.result for row in run.rows if row.result}
-    previews = {content: run.store.previews(content) for content in sorted({cell.record.content for cell in cells.values()})}
+    records = [cell.record for cell in cells.values()]
+    previews = {run.store.previews(record.content) for record in records} | {
+        run.store.shifted_previews(record) for record in records
+    }
     with written_whole(path) as file, ZipFile(file, "w") as archive:
         _add(archive, MANIFEST, manifest.encode())
         for name, cell in sorted(cells.items()):
             _add_cell(archive, f"{OWN_STORE}/{name}", cell, models, maps, pictures)
-        for content, source in previews.items():
+        for source in sorted(previews):
             if pictures and source.is_file():
-                _add(archive, f"{OWN_STORE}/previews/{content}.npz", source)
+                _add(archive, f"{OWN_STORE}/previews/{source.name}", source)
 
 
 def _add_cell(archive: ZipFile, name: str, cell: CellResult, models: bool, maps: bool, pictures: bool) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from anoseg_bench.formatting import counted, one_line
 from anoseg_bench.metrics import VERSION as METRICS_VERSION
+from anoseg_bench.shifts import SHIFTS
+from anoseg_bench.shifts import VERSION as SHIFTS_VERSION
 
 #: The form that records are written in; older ones down to `OLDEST` are read, and cells of others run again.
 SCHEMA, OLDEST = 2, 1
@@ -86,6 +89,30 @@ class Regions(Record):
     smallest: Number = math.nan
     median: Number = math.nan
     largest: Number = math.nan
+
+
+class ShiftKind(Record):
+    """A kind of shift; see `anoseg_bench.shifts.Shift`."""
+
+    name: str
+    unit: str
+    strengths: list[float]
+
+    def in_words(self, *strengths: int) -> str:
+        """Return some strengths, from 1, in their unit: ``"quality 85, 60"``."""
+        return self.unit.replace("{}", ", ".join(f"{self.strengths[strength - 1]:g}" for strength in strengths))
+
+
+class Shifts(Record):
+    """Under which shifts the image scores of test images are known."""
+
+    version: int
+    kinds: list[ShiftKind]
+
+    @classmethod
+    def stated(cls) -> Shifts:
+        """Return what `anoseg_bench.shifts` states."""
+        return cls(version=SHIFTS_VERSION, kinds=[ShiftKind(**asdict(shift)) for shift in SHIFTS])
 
 
 class ScoredMaps(Record):
@@ -171,6 +198,8 @@ class CellRecord(Made):
         What was black and white in images of more than 8 bits; None for 8 bits, or the ends of the type.
     page : int or None
         Which picture of files with several.
+    shifts : Shifts or None
+        Under which shifts there are image scores.
     files : dict of str to int
         Sizes of the cell's other files, in bytes.
     """
@@ -187,6 +216,7 @@ class CellRecord(Made):
     regions: Regions = Regions()
     value_range: tuple[float, float] | None = None
     page: int | None = None
+    shifts: Shifts | None = None
     files: dict[str, int] = {}
     schema_version: int = Field(1, ge=OLDEST, le=SCHEMA)
 
@@ -194,6 +224,11 @@ class CellRecord(Made):
     def is_evaluated(self) -> bool:
         """Whether this version of the metrics made the numbers."""
         return self.identity.metrics == METRICS_VERSION
+
+    @property
+    def is_shifted(self) -> bool:
+        """Whether there are image scores under the shifts of this version."""
+        return self.shifts is not None and self.shifts.version == SHIFTS_VERSION
 
 
 class DataFinding(Record):
