@@ -129,14 +129,14 @@ def _write(results: Results, folder: Path, published: Sequence[str], paper: Pape
         for name in tables.MAIN:
             if figure := rank_figure(results, name):
                 files += plots.save(figure, folder / "plots", f"ranks_{name}")
-        figure: Path | None = None
+        picture: Path | None = None
         if experiment and experiment.figure:
-            pdf, figure = plots.save(experiment.figure, folder / "plots", experiment.table.name)
-            files += [pdf, figure]
+            pdf, picture = plots.save(experiment.figure, folder / "plots", experiment.table.name)
+            files += [pdf, picture]
     names = FileNames()
     with matplotlib.rc_context({"text.parse_math": False}):  # names may hold dollar signs
         files += [path for c in results.categories for path in write_gallery(results, c, folder / "maps", names)]
-    section = experiment_section(experiment.table, figure) if experiment else ""
+    section = experiment_section(experiment.table, picture) if experiment else ""
     return [*files, write_page(results, sentences, published, folder, section)]
 
 
