@@ -177,7 +177,7 @@ def _figure(results: Results, shown: Shown, levels: Sequence[str], methods: Sequ
         ax.set_ylabel(title)
         ax.set_xticks(range(len(levels)), [level.removesuffix(" noise").removesuffix(" px") for level in levels])
         ax.set_xlim(-0.3, len(levels) - 0.7)
-        if title in _COSTS:
+        if title in _COSTS and np.isfinite(cube).any():
             ax.set_yscale("log")
             ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             ax.yaxis.set_minor_locator(NullLocator())
