@@ -79,7 +79,7 @@ def in_words(changed: Mapping[str, Any]) -> str:
     parts = [
         f"tiles of {changed.get('tile')} px that overlap by {changed.get('overlap', 0)} px at least" * ("tile" in changed),
         f"{100 * changed.get('train_share', 1):.3g} % of the training images" * ("train_share" in changed),
-        f"{100 * noise:.3g} % of the images taken for normal are defective" * bool(noise),
-        f"defective images, as many as would be {100 * set_aside:.3g} % of these, are left out of the test" * bool(set_aside),
+        f"{100 * noise:.3g} % of the images taken for normal are defective" * bool(set_aside),
+        f"defective images that would make up {100 * set_aside:.3g} % of them are left out of the test" * bool(set_aside),
     ]
     return ", ".join(filter(None, parts))
