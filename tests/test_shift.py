@@ -20,6 +20,7 @@ from anoseg_bench.evaluation.shift import _CHANGES, under_all_shifts, under_shif
 from anoseg_bench.evaluation.tiles import Tiling
 from anoseg_bench.methods import METHODS
 from anoseg_bench.report.intervals import percentiles
+from anoseg_bench.report.render import latex
 from anoseg_bench.report.results import Results
 from anoseg_bench.report.shift import _changed, break_table, shift_numbers, shift_sentences, strength_tables
 from anoseg_bench.shifts import SHIFTS
@@ -218,6 +219,7 @@ def test_breaks(results):
     assert [rows[name][noise] for name in ("calm", "alarms", "blind")] == ["none", "3: alarms", "2: misses"]
     assert rows["blind"][1:3] == ["100.0 (83.2–100.0)", "0.0 (0.0–16.8)"]
     assert [rows[name][3] for name in ("calm", "alarms", "blind")] == ["0 of 10", "1 of 10", "1 of 10"]
+    assert "U+" not in latex(table)
     detection, alarms, auroc = strength_tables(shift_numbers(results))
     lines = {(line.group.partition(":")[0], line.cells[0].text): [c.text for c in line.cells[1:]] for line in detection.lines}
     assert lines["noise", "blind"] == ["100.0 (83.2–100.0)"] * 2 + ["0.0 (0.0–16.8)"] * 4  # Clopper and Pearson, 20 images

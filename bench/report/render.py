@@ -32,6 +32,7 @@ _LATEX = {
         "…": r"\dots{}",
         "·": r"$\cdot$",
         "†": r"\dag{}",
+        "σ": r"$\sigma$",
     },
 }
 #: A number with an exponent, and the minus sign of a number; neither within a name.
