@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from anoseg_bench.formatting import percent
 from anoseg_bench.report import verdict as verdict_module
-from anoseg_bench.report.results import Results
-from anoseg_bench.report.verdict import DECISIONS, decision_table, outcomes, verdict, verdict_text, verdicts_of
+from anoseg_bench.report.results import Number, Results
+from anoseg_bench.report.verdict import DECISIONS, FAR, decision_table, outcomes, share_text, verdict, verdict_text, verdicts_of
 from anoseg_bench.store.cells import Run
 from anoseg_bench.store.records import RunRecord
 from tests.helpers import store
@@ -55,7 +57,41 @@ def test_a_decision_by_lot_is_not_fit(run, monkeypatch):
     store(run, "strong", "wood", 12.0, peak=1.0)
     assert outcomes(Results(run), 0, IMAGES)[0].faults == []
     monkeypatch.setattr(verdict_module, "_gain", lambda *_: np.linspace(-0.1, 1, 100))
-    assert outcomes(Results(run), 0, IMAGES)[0].faults == ["it cannot be told from deciding by lot"]
+    assert outcomes(Results(run), 0, IMAGES)[0].faults == ["it cannot be told from chance"]
+
+
+def test_few_images_show_no_fitness(run):
+    """What 8 good images allow, however right all of them are decided, is said; and where many are right, nothing is in doubt."""
+    store(run, "strong", "wood", 12.0, peak=1.0)
+    given = verdict(Results(run), 0, IMAGES)
+    assert given.best and given.is_fit and given.fitness == "not shown" and given.best.faults == []
+    (doubt,) = given.best.doubts
+    assert doubt == f"up to {percent(given.best.alarms.high)} % of the normal images may be taken for defective"
+    assert f"not shown by so few images: {doubt}." in verdict_text(Results(run), given)
+    sure = replace(given.best, alarms=Number(0.0, 1, 1, 0.0, FAR * IMAGES.asked), found=Number(0.9, 1, 1, 0.5, 1.0))
+    assert verdict_module._doubts(sure) == [] and replace(sure, doubts=[]).fitness == "fit for use"
+    assert verdict_module._doubts(replace(sure, found=Number(0.9, 1, 1, 0.49, 1.0))) == [
+        "more than half of the defective images may be missed"
+    ]
+
+
+def test_no_interval_of_a_rate_of_images_is_narrower_than_the_exact_one(run):
+    """At the oracle threshold, too, which resamples would find anew: 8 of 8 are 63.1 to 100."""
+    store(run, "strong", "wood", 12.0, peak=1.0)
+    results = Results(run)
+    (found,), (alarms,) = (results.numbers(f"image_{rate}_oracle", [0]) for rate in ("recall", "fpr"))
+    assert found.mean == 1 and found.low == pytest.approx(0.025 ** (1 / 8), abs=2e-3) and found.high == 1
+    assert alarms.mean == 0 and alarms.high == pytest.approx(1 - 0.025 ** (1 / 8), abs=2e-3) and alarms.low == 0
+
+
+def test_pixels_are_marked_by_the_method_of_the_highest_iou(run):
+    store(run, "strong", "wood", 12.0, peak=1.0)
+    store(run, "weak", "wood", 1.0, peak=1.0)
+    results = Results(run)
+    given = verdict(results, 0, PIXELS)
+    iou = results.numbers("iou_deployable", [0])
+    assert given.best and given.best.quality == iou[given.best.variant] == max(iou, key=lambda n: n.mean)
+    assert f"of the defective pixels at an IoU of {share_text(given.best.quality)} and takes" in verdict_text(results, given)
 
 
 def test_without_held_out_images_there_is_no_decision(run):
@@ -82,6 +118,6 @@ def test_asked_and_got_as_a_table(run):
         "fit for use",
     ]
     of = {(line.group, line.cells[0].text): [cell.text for cell in line.cells] for line in table.lines}
-    assert of["wood", "strong"][1].startswith("100.0 (63.1–100.0)") and of["wood", "strong"][3] == "yes"
+    assert of["wood", "strong"][1].startswith("100.0 (63.1–100.0)") and of["wood", "strong"][3] == "not shown"
     assert of["nut", "alarming"][2].endswith(" > asked") and of["nut", "alarming"][3] == "no"
     assert [given.decision for given in verdicts_of(results, 1)] == [IMAGES, PIXELS]

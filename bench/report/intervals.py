@@ -229,10 +229,11 @@ def _of_cell(cell: CellResult, sample: Sample) -> Resampled:
     defects = [defect for _, defect in cell.record.items]
     chosen = sample.choices(cell, arrays)
     values = resampled(arrays, sample.weights, chosen, not cell.record.scaled, defects)
-    members = arrays["positives"] > 0
+    members, oracle = arrays["positives"] > 0, cell.value("image_threshold_oracle")
+    exact = {name: cell.value(name) for name in names_resampled()}
     return {
-        name: _layers(values[name], cell.value(name), _draws(name, values[name], cell.value(name), arrays, sample, chosen, members))
-        for name in names_resampled()
+        name: _layers(values[name], value, _draws(name, values[name], value, arrays, sample, chosen, members, oracle))
+        for name, value in exact.items()
     }
 
 
@@ -244,13 +245,13 @@ def _of_defects(cell: CellResult, sample: Sample, defects: Sequence[str]) -> Res
     kinds, defective = np.array([d for _, d in cell.record.items]), arrays["positives"] > 0
     members = {defect: (kinds == defect) & defective for defect in defects}
     oracle = {name: cell.value(name) for name in ("threshold_oracle", "image_threshold_oracle")}
-    chosen = sample.choices(cell, arrays)
+    chosen, best = sample.choices(cell, arrays), oracle["image_threshold_oracle"]
     found = resampled_defects(arrays, sample.weights, members, oracle, chosen)
     layers: Resampled = {}
     for defect, own in members.items():
         for name, values in found[defect].items():
             exact = cell.record.defects.get(defect, {}).get(name, math.nan)
-            layers[defect, name] = _layers(values, exact, _draws(name, values, exact, arrays, sample, chosen, own))
+            layers[defect, name] = _layers(values, exact, _draws(name, values, exact, arrays, sample, chosen, own, best))
     return layers
 
 
@@ -262,16 +263,18 @@ def _draws(
     sample: Sample,
     chosen: Choices,
     members: np.ndarray,
+    oracle: float,
 ) -> Draws:
-    """Return draws of a number of a cell, of the defective images `members` and all normal ones."""
+    """Return draws of a number of a cell, of the defective images `members` and all normal ones; `oracle`: its image threshold."""
     normal = arrays["positives"] == 0
     scores = arrays["score"].astype(np.float64)
     if not math.isfinite(exact):
         return Draws.none(len(sample.quantiles))
     if name == "image_auroc":
         return confidence.of_auroc(scores[members], scores[normal], sample.quantiles)
-    if name in ("image_recall_deployable", "image_fpr_deployable", "image_precision_deployable"):
-        hits, alarms = ((scores[which] >= chosen.image[1:, None]).sum(axis=1) for which in (members, normal))
+    if name.rpartition("_")[0] in ("image_recall", "image_fpr", "image_precision"):
+        thresholds = chosen.image[1:] if name.endswith("deployable") else np.full(len(sample.quantiles), oracle)
+        hits, alarms = ((scores[which] >= thresholds[:, None]).sum(axis=1) for which in (members, normal))
         number = hits + alarms if "precision" in name else np.full(len(hits), (members if "recall" in name else normal).sum())
         return confidence.of_rate(alarms if "fpr" in name else hits, number, sample.quantiles)
     pooled = not name.startswith(("image_", "aupro", "aupimo", "spro"))

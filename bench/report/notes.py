@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from anoseg_bench.conditions import in_words
 from anoseg_bench.formatting import one_line
+from anoseg_bench.methods import METHODS
 from anoseg_bench.metrics import VERSION, metric
 from anoseg_bench.report.frame import MARK
 from anoseg_bench.report.results import Results
@@ -49,8 +50,9 @@ def protocol(results: Results) -> str:
     share = f"{100 * holdout:.3g} % of the normal training images, or validation images where there are" if holdout else "none"
     share = share if holdout is not None else "the images outside the test set for which there are maps"
     return (
-        "Protocol: pixels are pooled within a category, then categories are averaged without weights; a pixel is positive "
-        "where score ≥ threshold; oracle thresholds are the best on the test set, an upper bound; held out for deployable "
+        "Protocol: pixels are pooled within a category, then categories are averaged without weights; maps are brought to the size "
+        "of their images, masks are as they are; a pixel is positive where score ≥ threshold; oracle thresholds are the best on "
+        "the test set, an upper bound; held out for deployable "
         f"thresholds: {share}."
     )
 
@@ -80,6 +82,14 @@ def setup(results: Results) -> str:
         f"commit {', '.join(commits) or info.commit or 'unknown'}",
     ]
     return f"Setup: {'; '.join(parts)}."
+
+
+def unlike_papers(results: Results) -> str:
+    """Return how the methods differ from the published ones that they follow, where that is known."""
+    methods = dict.fromkeys(row.method for row in results.run.rows if row.method in METHODS.names())
+    held_out = f"{100 * share:.3g} % of the training images held out" if (share := results.run.info.holdout) else ""
+    said = [f"{one_line(method)}: {entry.published[1]}" for method in methods if (entry := METHODS[method]).published]
+    return "; ".join([*said, *([f"all: {held_out}"] if said and held_out else [])])
 
 
 def deviations(results: Results) -> list[str]:

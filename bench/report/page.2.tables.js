@@ -123,6 +123,7 @@ sections.set("overview", () => {
   cost();
 });
 function ranks() {
+  $("ranks").hidden = categoryNames.length === 1;
   const headings = [{ title: "method" }, ...data.ranks.map((r) => ({ title: r.title }))];
   const rows = shown().map((v) => [named(v), ...data.ranks.map((r) => number(r.ranks[v], "rank", (x) => (known(x) ? x.toFixed(2) : "–")))]);
   table($("rank-table"), headings, rows, { sort: data.ranks.length ? [data.ranks[0].title, "ascending"] : null });

@@ -26,13 +26,15 @@ function numbersOf(name, { c, d }) {
 const placeName = ({ c, d }) => (d < 0 ? `${categoryNames[c]}, all` : `${categoryNames[c]}: ${data.categories[c].defects[d].name}`);
 
 sections.set("wins", () => {
-  const wins = data.wins[$("wins-metric").value], kind = $("wins-places").value;
+  const wins = data.wins[$("wins-metric").value], kind = wins?.by_defect ? $("wins-places").value : "categories";
   for (const id of ["wins-a", "wins-b"]) options($(id), shown().map((v) => data.variants[v]), shown());
   if ($("wins-a").value === $("wins-b").value && shown().length > 1) $("wins-b").value = shown().find((v) => String(v) !== $("wins-a").value);
   if (!wins || shown().length < 2) {
     for (const id of ["wins-table", "wins-list", "loses-table"]) table($(id), [], []);
     return void ($("wins-text").textContent = "There is one method only: nothing to compare.");
   }
+  $("wins-places").disabled = !wins.by_defect;
+  const only = wins.by_defect ? "" : ` ${wins.title} is not computed by defect type.`;
   const within = placesOf(wins).filter(({ c, d }) => (chosen() === null || c === chosen()) && (kind === "both" || (kind === "categories") === d < 0));
   const tally = (a, b) => { const n = { w: 0, t: 0, l: 0, "-": 0 }; for (const place of within) n[outcomeOf(wins, place, a, b)]++; return n; };
   const text = (n) => `${n.w} / ${n.t} / ${n.l}`;
@@ -49,7 +51,7 @@ sections.set("wins", () => {
   if (a === b) $("wins-text").textContent = "Choose two methods.";
   else {
     const n = tally(a, b), undefinedOnes = n["-"] ? `, ${n["-"]} undefined` : "";
-    $("wins-text").textContent = `${wins.title}: ${data.variants[a]} wins against ${data.variants[b]} at ${n.w} of ${within.length} places, loses at ${n.l}, cannot be told from it at ${n.t}${undefinedOnes}.`;
+    $("wins-text").textContent = `${wins.title}: ${data.variants[a]} wins against ${data.variants[b]} at ${n.w} of ${within.length} places, loses at ${n.l}, cannot be told from it at ${n.t}${undefinedOnes}.${only}`;
   }
   table($("wins-list"), [{ title: "place" }, { title: "outcome" }, { title: data.variants[a] }, { title: data.variants[b] }, { title: "difference, 95 % interval (points)" }], a === b ? [] : within.map((place) => {
     const cells = numberCells(numbersOf(wins.name, place), wins.name, { ranked: false }), code = outcomeOf(wins, place, a, b), [low, high] = differenceOf(wins, place, a, b);
@@ -64,12 +66,13 @@ function loses() {
     const means = (data.overview[0].numbers[wins.name] ?? data.overview[0].decisions.deployable[wins.name.replace(/_deployable$/, "")]).map((n) => (n.n === n.total ? n.mean : null));
     const leader = variants.reduce((best, v) => (means[v] !== null && (best === null || means[v] > means[best]) ? v : best), null);
     if (leader === null) return [plain(wins.title), plain("–"), plain("no method is complete")];
-    const lost = placesOf(wins).filter(({ c }) => chosen() === null || c === chosen()).map((place) => {
+    const compared = placesOf(wins).filter(({ c }) => chosen() === null || c === chosen());
+    const lost = compared.map((place) => {
       const numbers = numbersOf(wins.name, place).map((n) => n.mean), better = variants.filter((v) => v !== leader && outcomeOf(wins, place, leader, v) === "l");
       const best = better.reduce((top, v) => (top === null || numbers[v] > numbers[top] ? v : top), null);
       return best === null ? null : { by: numbers[best] - numbers[leader], text: `${placeName(place)} (${percent(numbers[leader])}; ${data.variants[best]} ${percent(numbers[best])})` };
     }).filter(Boolean).sort((x, y) => y.by - x.by);
-    return [plain(wins.title), named(leader), { text: lost.length ? lost.map((l) => l.text).join("; ") : "nowhere measurably", name: "lost", long: true }];
+    return [plain(wins.title), named(leader), { text: lost.length ? lost.map((l) => l.text).join("; ") : `nowhere measurably of ${compared.length} places${wins.by_defect ? "" : ", not computed by defect type"}`, name: "lost", long: true }];
   });
   table($("loses-table"), [{ title: "metric" }, { title: "leader" }, { title: "loses measurably on (its number; that of the best)", long: true }], rows);
 }

@@ -52,8 +52,12 @@ function start() {
   methodBoxes();
   fillControls();
   keep("decisions-threshold", "cost-quality", "cost-axis", "defects-metric", "wins-metric", "wins-places", "wins-a", "wins-b", "value-scale", "explorer-number", "gallery-defect", "gallery-method", "gallery-line", "gallery-show", "detection-method", "detection-axis", "calc-parts", "calc-share", "calc-miss", "calc-alarm");
+  if (single().deploy !== null) for (const id of ["detection-method", "gallery-method"]) $(id).value = single().deploy;
   readAddress();
   showChoice();
+  const parts = [...document.querySelectorAll("nav a")];
+  options($("go"), ["a part of this page", ...parts.map((link) => link.textContent)], ["", ...parts.map((link) => link.hash.slice(1))]);
+  $("go").addEventListener("change", () => { if ($("go").value) goTo($("go").value); $("go").value = ""; });
   const listen = (ids, act, on = "change") => ids.forEach((id) => $(id).addEventListener(on, act));
   listen(["category"], () => { showChoice(); fillControls(); redraw(); });
   listen(["decisions-threshold"], () => redraw("decisions"));

@@ -38,6 +38,7 @@ from anoseg_bench.report.published_values import Published
 from anoseg_bench.report.results import Number, Results
 from anoseg_bench.report.static import decisions_table, experiment_section, protocol_list, verdict_cards, without_scripts
 from anoseg_bench.report.tables import MAIN, SUMMARY
+from anoseg_bench.report.verdict import verdicts_of
 from anoseg_bench.report.wins import wins
 from anoseg_bench.store.cells import CellResult
 from anoseg_bench.store.files import write_file
@@ -97,7 +98,8 @@ def write_page(
     shown = page_data(results, published)
     own = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (script, style)]
     info = results.run.info
-    size = f"{counted(len(results.variants), 'method')}, {counted(len(results.categories), 'category', 'categories')}"
+    where = one_line(results.categories[0]) if len(results.categories) == 1 else f"{len(results.categories)} categories"
+    size = f"{counted(len(results.variants), 'method')}, {where}"
     title = f"{one_line(info.dataset)}: {size}"
     page = Template((HERE / "page.html").read_text(encoding="utf-8")).substitute(
         policy=f"default-src 'none'; img-src data: blob:; script-src 'sha256-{own[0]}'; style-src 'sha256-{own[1]}'",
@@ -275,6 +277,8 @@ def _costs(results: Results) -> list[dict[str, Any]]:
 def _category(results: Results, number: int) -> dict[str, Any]:
     name = results.categories[number]
     view: dict[str, Any] = {"name": one_line(name), "defects": _defects(results, number), "cells": [], "images": [], "curves": {}}
+    best = verdicts_of(results, number)[0].best
+    view["deploy"] = None if best is None else best.variant
     for curve, block in results.curves.items():
         seeds = [block[v, number] for v in range(len(results.variants))]
         view["curves"][curve] = [np.round(b.mean(axis=0), 4) if np.isfinite(b).all() else None for b in seeds]

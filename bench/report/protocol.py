@@ -5,10 +5,16 @@ from __future__ import annotations
 from anoseg_bench import __version__
 from anoseg_bench.formatting import counted, one_line
 from anoseg_bench.report import notes
+from anoseg_bench.report.intervals import LEVEL, RESAMPLES
 from anoseg_bench.report.render import DASH
 from anoseg_bench.report.results import Results
 
 CITE = f"AnoSeg bench {__version__}, a benchmark harness for anomaly segmentation"
+INTERVALS = (
+    f"{100 * LEVEL:.0f} %; of rates of images exact (Clopper and Pearson), of image AUROC by Newcombe and DeLong, of all others "
+    f"from {RESAMPLES:,} resamples of the test images within their defect types (Student's t on the logit); not corrected for the "
+    "number of comparisons; what they stand for and how often they hold: docs/metrics.md"
+)
 #: Of the primary method, where it took part.
 CITE_ANOSEG = 'Song et al., "AnoSeg: Anomaly Segmentation Network Using Self-Supervised Learning", arXiv 2110.03396, 2021'
 
@@ -26,7 +32,10 @@ def protocol_lines(results: Results) -> list[tuple[str, str]]:
     lines += [(f"Images of {one_line(c)}", _counts(results, c)) for c in results.categories]
     lines.append(("How", notes.setup(results).removeprefix("Setup: ")))
     lines += [("Conditions", note.removeprefix("Conditions: ")) for note in notes.conditions(results)]
+    if differs := notes.unlike_papers(results):
+        lines.append(("Unlike the papers", differs))
     lines.append(("Numbers", notes.protocol(results).removeprefix("Protocol: ")))
+    lines.append(("Intervals", INTERVALS))
     lines.append(("Again", one_line(info.command)))
     if not info.pictures:
         lines.append(("Pictures", "none: the run was packed without them"))

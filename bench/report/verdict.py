@@ -37,6 +37,8 @@ class Decision:
         Whose shares these are.
     digits : int
         Of the percentages of alarms.
+    best_by : str or None
+        The number that the best method has the highest of; None for what is found less alarms (Youden's index).
     """
 
     title: str
@@ -48,6 +50,7 @@ class Decision:
     defective: str
     normal: str
     digits: int
+    best_by: str | None = None
 
 
 DECISIONS = (
@@ -72,10 +75,13 @@ DECISIONS = (
         "the defective pixels",
         "the pixels of normal images",
         2,
+        "iou_deployable",
     ),
 )
 #: A threshold that finds no more than this misses nearly all; one that finds less than this misses more than it finds.
 NEARLY_NONE, HALF = 0.1, 0.5
+#: How a table says whether a threshold is fit for use.
+FITNESS = {"fit for use": "yes", "not fit for use": "no", "not shown": "not shown"}
 #: How many times what was asked is far above it.
 FAR = 2.0
 
@@ -90,10 +96,12 @@ class Outcome:
         The mean over seeds, in units of the map or of the image score.
     found, alarms : Number
         Shares, with intervals.
-    gain : float
-        Found less alarms (Youden's index): 0 for a decision by lot.
+    quality : Number
+        What methods are compared by: found less alarms, or the number that the decision names.
     faults : list of str
-        Why the threshold is not fit for use; none where it is.
+        Why the threshold is not fit for use.
+    doubts : list of str
+        Where it has no fault: which of them the intervals allow, so that it is not shown to be fit.
     """
 
     variant: int
@@ -101,8 +109,14 @@ class Outcome:
     threshold: float
     found: Number
     alarms: Number
-    gain: float
+    quality: Number
     faults: list[str]
+    doubts: list[str]
+
+    @property
+    def fitness(self) -> str:
+        """``"fit for use"``, ``"not fit for use"``, or ``"not shown"`` to be either, by so few images."""
+        return "not fit for use" if self.faults else "not shown" if self.doubts else "fit for use"
 
     @property
     def missed_asked(self) -> int:
@@ -125,7 +139,7 @@ class Verdict:
     reason : str
         Why there is none.
     apart : bool
-        Whether the two can be told apart: the interval of the difference of their gains, on the same resamples, holds no zero.
+        Whether the two can be told apart: the interval of the difference of their qualities, on the same resamples, holds no zero.
     """
 
     category: str
@@ -137,8 +151,13 @@ class Verdict:
 
     @property
     def is_fit(self) -> bool:
-        """Whether there is a method to deploy."""
+        """Whether there is a method to deploy: one without a fault."""
         return self.best is not None and not self.best.faults
+
+    @property
+    def fitness(self) -> str:
+        """Of the best."""
+        return "not fit for use" if self.best is None else self.best.fitness
 
 
 def outcomes(results: Results, category: int, decision: Decision) -> list[Outcome]:
@@ -149,8 +168,11 @@ def outcomes(results: Results, category: int, decision: Decision) -> list[Outcom
     for v in range(len(results.variants)):
         if not (found[v].complete and alarms[v].complete and np.isfinite(thresholds[v]).all()):
             continue
-        outcome = Outcome(v, decision, float(thresholds[v].mean()), found[v], alarms[v], found[v].mean - alarms[v].mean, [])
+        gain = Number(found[v].mean - alarms[v].mean, 1, 1)
+        quality = results.numbers(decision.best_by, [category])[v] if decision.best_by else gain
+        outcome = Outcome(v, decision, float(thresholds[v].mean()), found[v], alarms[v], quality, [], [])
         outcome.faults.extend(_faults(results, category, outcome))
+        outcome.doubts.extend([] if outcome.faults else _doubts(outcome))
         shown.append(outcome)
     return shown
 
@@ -167,8 +189,27 @@ def _faults(results: Results, category: int, outcome: Outcome) -> list[str]:
         faults.append(f"it takes {got} % of {decision.normal} for defective, where {asked} % was asked")
     gain = _gain(results, category, decision, outcome.variant)
     if not faults and np.isfinite(gain).any() and np.nanquantile(gain, 0.025) <= 0:
-        faults.append("it cannot be told from deciding by lot")
+        faults.append("it cannot be told from chance")
     return faults
+
+
+def _doubts(outcome: Outcome) -> list[str]:
+    """Return which faults the intervals of a threshold allow."""
+    decision = outcome.decision
+    doubts = []
+    if outcome.alarms.high > FAR * decision.asked:
+        doubts.append(f"up to {percent(outcome.alarms.high, decision.digits)} % of {decision.normal} may be taken for defective")
+    if outcome.found.low < HALF and decision.of == "image":
+        doubts.append(f"more than half of {decision.defective} may be missed")
+    return doubts
+
+
+def _quality(results: Results, category: int, decision: Decision, variant: int) -> np.ndarray:
+    """Return what methods are compared by on resamples: (B,)."""
+    if decision.best_by is None:
+        return _gain(results, category, decision, variant)
+    resamples = results.intervals.of(decision.best_by, [category])
+    return np.full(1, math.nan) if resamples is None else resamples.values[variant]
 
 
 def _gain(results: Results, category: int, decision: Decision, variant: int) -> np.ndarray:
@@ -180,7 +221,7 @@ def _gain(results: Results, category: int, decision: Decision, variant: int) -> 
 def verdict(results: Results, category: int, decision: Decision) -> Verdict:
     """Return which method to deploy for a decision in a category."""
     name = results.categories[category]
-    shown = sorted(outcomes(results, category, decision), key=lambda o: (bool(o.faults), -o.gain))
+    shown = sorted(outcomes(results, category, decision), key=lambda o: (bool(o.faults), -o.quality.mean))
     if not shown:
         cells = [result for row, result in results.done if row.category == name]
         reasons = (cell.record.reasons.get(n) for n in (decision.threshold, decision.found, decision.alarms) for cell in cells)
@@ -190,7 +231,8 @@ def verdict(results: Results, category: int, decision: Decision) -> Verdict:
     second = shown[1] if len(shown) > 1 else None
     apart = False
     if second is not None:
-        difference = _gain(results, category, decision, shown[0].variant) - _gain(results, category, decision, second.variant)
+        first, other = (_quality(results, category, decision, o.variant) for o in (shown[0], second))
+        difference = first - other
         known = np.isfinite(difference).any()
         apart = bool(known and not np.nanquantile(difference, 0.025) <= 0 <= np.nanquantile(difference, 0.975))
     return Verdict(name, decision, shown[0], second, apart)
@@ -217,8 +259,9 @@ def outcome_text(results: Results, outcome: Outcome, category: str) -> str:
             for number, what in zip(results.tested(category), ("defective images", "normal images"), strict=True)
         )
     relation = {1: ", above what was asked", -1: ", below what was asked", 0: ""}[outcome.missed_asked]
+    at = f" at an IoU of {share_text(outcome.quality)}" if decision.best_by else ""
     return (
-        f"finds {share_text(outcome.found)} of {defective} and takes {share_text(outcome.alarms, decision.digits)} of "
+        f"finds {share_text(outcome.found)} of {defective}{at} and takes {share_text(outcome.alarms, decision.digits)} of "
         f"{normal} for defective (asked: at most {percent(decision.asked, decision.digits)} %{relation})"
     )
 
@@ -230,12 +273,15 @@ def verdict_text(results: Results, given: Verdict) -> str:
     name = results.titles[given.best.variant]
     head = "" if given.is_fit else f"Not fit for use, as {' and '.join(given.best.faults)}; the best of them: "
     text = f"{head}'{name}' at {given.best.threshold:.6g} {outcome_text(results, given.best, given.category)}."
+    if given.best.doubts:
+        text += f" That it is fit is not shown by so few images: {' and '.join(given.best.doubts)}."
     if given.second is None:
         return text
     other = results.titles[given.second.variant]
     told = "measurably behind" if given.apart else "cannot be told from it"
     unfit = "" if not given.second.faults or not given.is_fit else ", not fit for use"
-    shares = f"{share_text(given.second.found)}, {share_text(given.second.alarms, given.decision.digits)}"
+    compared = [given.second.found, *([given.second.quality] if given.decision.best_by else [])]
+    shares = ", ".join([*map(share_text, compared), share_text(given.second.alarms, given.decision.digits)])
     return f"{text} Next: '{other}' ({shares}; {told}{unfit})."
 
 
@@ -257,7 +303,8 @@ def decision_table(results: Results, file: str) -> Table:
         f"Deployable thresholds, from held-out normal images alone. Found: of {DECISIONS[0].defective}, or of "
         f"{DECISIONS[1].defective}. Got: > asked, < asked: the whole interval lies above or below what was asked. Not fit for use: "
         f"what misses nearly all (finds {percent(NEARLY_NONE, 0)} % or less), rejects less than half of the defective images, "
-        f"takes {FAR:g} times what was asked or more (with its whole interval above), or cannot be told from deciding by lot."
+        f"takes {FAR:g} times what was asked or more (with its whole interval above), or cannot be told from chance. Not shown: "
+        f"no fault is seen, but the intervals allow more than {FAR:g} times what was asked, or less than half found."
     ]
     undefined = [name for d in DECISIONS for name in (d.threshold, d.found, d.alarms)]
     title = f"Asked and got on {dataset_of(results)} (%)"
@@ -267,4 +314,4 @@ def decision_table(results: Results, file: str) -> Table:
 def _outcome_cells(outcome: Outcome, decision: Decision) -> list[str]:
     mark = {1: " > asked", -1: " < asked", 0: ""}[outcome.missed_asked]
     got = with_interval(outcome.alarms, lambda share: percent(share, decision.digits))
-    return [with_interval(outcome.found), got + mark, "no" if outcome.faults else "yes"]
+    return [with_interval(outcome.found), got + mark, FITNESS[outcome.fitness]]

@@ -130,6 +130,11 @@ METHODS.register(
     "anoseg_bench.methods.anoseg.method:AnoSeg",
     config=AnoSegConfig,
     summary="AnoSeg (Song et al. 2021): a network that outputs the anomaly map directly, trained on synthetic anomalies",
+    published=(
+        "AnoSeg",
+        "what the paper leaves open, networks, schedule and details of its anomalies, and what it does not have, further kinds of "
+        "anomalies and rules from the training images, are this project's: docs/anoseg.md",
+    ),
 )
 METHODS.register(
     "anoseg_pretrained",
