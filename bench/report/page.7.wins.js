@@ -72,7 +72,7 @@ function loses() {
       const best = better.reduce((top, v) => (top === null || numbers[v] > numbers[top] ? v : top), null);
       return best === null ? null : { by: numbers[best] - numbers[leader], text: `${placeName(place)} (${percent(numbers[leader])}; ${data.variants[best]} ${percent(numbers[best])})` };
     }).filter(Boolean).sort((x, y) => y.by - x.by);
-    return [plain(wins.title), named(leader), { text: lost.length ? lost.map((l) => l.text).join("; ") : `nowhere measurably of ${compared.length} places${wins.by_defect ? "" : ", not computed by defect type"}`, name: "lost", long: true }];
+    return [plain(wins.title), named(leader), { text: lost.length ? lost.map((l) => l.text).join("; ") : `nowhere measurably of ${compared.length} place${compared.length > 1 ? "s" : ""}${wins.by_defect ? "" : ", not computed by defect type"}`, name: "lost", long: true }];
   });
   table($("loses-table"), [{ title: "metric" }, { title: "leader" }, { title: "loses measurably on (its number; that of the best)", long: true }], rows);
 }
