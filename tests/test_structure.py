@@ -20,6 +20,7 @@ ALLOWED = {
     "evaluation": {"metrics", "store", "console", "formatting", *PLANNING},
     "execution": {"evaluation", "store", "console", "streams", "formatting", *PLANNING},
     "report": {"metrics", "store", "methods", "datasets", "registry", "errors", "formatting", "experiments"},
+    "export": {"evaluation", "report", "metrics", "store", "methods", "formatting", "registry", "errors"},
     "errors": set(),
     "formatting": set(),
     "options": set(),

@@ -113,6 +113,8 @@ def _write_onnx(deployed: Any, folder: Path) -> None:
             trace(deployed), dynamo=True, verbose=False, input_names=["image"], output_names=deployed.outputs
         )
         assert program is not None
+        for node in program.model.graph.all_nodes():
+            node.metadata_props.clear()  # the lines of code that it comes from: paths of this machine
         program.save(folder / FORMATS["onnx"].files[0])
 
 

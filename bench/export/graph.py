@@ -22,13 +22,15 @@ UPPER, LOWER = (7, 7), (4, 4)
 UPPER_UNIT, LOWER_UNIT = 2.0 ** -sum(UPPER), 2.0 ** -sum(LOWER)
 
 
-def weights(length: int, size: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def weights(length: torch.Tensor, longest: int, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return what Pillow's bilinear filter makes the places of a side out of.
 
     Parameters
     ----------
-    length, size : int
-        Of the side before and after.
+    length : torch.Tensor
+        float32, (): of the side before, at most `longest`.
+    size : int
+        Of the side after.
 
     Returns
     -------
@@ -36,13 +38,12 @@ def weights(length: int, size: int, device: torch.device) -> tuple[torch.Tensor,
         Which places before each `BLOCK` places after see, int64 (size / `BLOCK`, L); their weights, float32 (size / `BLOCK`, `BLOCK`, L),
         in two parts: upper + lower * 2^-14 is the weight, and upper * 2^14 and lower * 2^8 are whole numbers.
     """
-    n = torch.full((), length, dtype=torch.float32, device=device)
-    places = torch.arange(size, dtype=torch.float32, device=device).view(-1, BLOCK, 1)
-    reach = 2 * n.clamp(min=size)
-    first = (((2 * places[:, :1] + 1) * n - reach) / (2 * size)).floor() - 1
-    seen = first + torch.arange((BLOCK + 1) * length // size + 6, dtype=torch.float32, device=device)
-    inside = torch.minimum(seen.clamp(min=0), n - 1)
-    rest = (reach - ((2 * seen + 1) * size - (2 * places + 1) * n).abs()).clamp(min=0) * (seen == inside)
+    places = torch.arange(size, dtype=torch.float32, device=length.device).view(-1, BLOCK, 1)
+    reach = 2 * length.clamp(min=size)
+    first = (((2 * places[:, :1] + 1) * length - reach) / (2 * size)).floor() - 1
+    seen = first + torch.arange((BLOCK + 1) * longest // size + 6, dtype=torch.float32, device=length.device)
+    inside = torch.minimum(seen.clamp(min=0), length - 1)
+    rest = (reach - ((2 * seen + 1) * size - (2 * places + 1) * length).abs()).clamp(min=0) * (seen == inside)
     total = rest.sum(-1, keepdim=True)
     parts = []
     for bits in (UPPER, LOWER):  # long division
@@ -64,7 +65,11 @@ def resize_rows(rows: torch.Tensor, seen: torch.Tensor, upper: torch.Tensor, low
 
 
 class Resize(nn.Module):
-    """`anoseg_bench.evaluation.cell.resize` for batches, bit by bit, for images of up to 2048 px a side at least."""
+    """`anoseg_bench.evaluation.cell.resize` for batches, bit by bit, for images of up to 2048 px a side at least.
+
+    Pillow resizes one side, rounds, and then the other; of tall images the height first. So that no graph needs a branch, which
+    runtimes are bad at, images are made square, and turned where the width comes first.
+    """
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -72,24 +77,15 @@ class Resize(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return images, uint8 (N, H, W, 3), as uint8 (N, 3, size, size)."""
-        height, width = images.shape[1:3]
-        tall = (height > self.size) & (height - self.size > 2 * (width - self.size))  # as Pillow: it saves time
-        both = (*weights(height, self.size, images.device), *weights(width, self.size, images.device))
-        return torch.cond(tall, self.height_first, self.width_first, (images, *both))
-
-    def height_first(self, images: torch.Tensor, *both: torch.Tensor) -> torch.Tensor:
-        """Resize columns, then rows."""
         n, height, width, channels = images.shape
-        low = resize_rows(images.reshape(n, height, width * channels), *both[:3]).view(n, self.size, width * channels)
-        columns = low.transpose(1, 2).reshape(n, width, channels * self.size)
-        return resize_rows(columns, *both[3:]).view(n, self.size, channels, self.size).permute(0, 2, 3, 1).contiguous()
-
-    def width_first(self, images: torch.Tensor, *both: torch.Tensor) -> torch.Tensor:
-        """Resize rows, then columns."""
-        n, height, width, channels = images.shape
-        columns = images.reshape(n, height, width * channels).transpose(1, 2).reshape(n, width, channels * height)
-        narrow = resize_rows(columns, *both[3:]).view(n, self.size * channels, height).transpose(1, 2).contiguous()
-        return resize_rows(narrow, *both[:3]).view(n, self.size, self.size, channels).permute(0, 3, 1, 2).contiguous()
+        longest = torch.sym_max(height, width)
+        high, wide = (torch.full((), side, dtype=torch.float32, device=images.device) for side in (height, width))
+        tall = (high > self.size) & (high - self.size > 2 * (wide - self.size))
+        planes = F.pad(images.permute(0, 3, 1, 2).flatten(0, 1), (0, longest - width, 0, longest - height))
+        rows = torch.where(tall, planes, planes.transpose(1, 2))
+        for side in (torch.where(tall, high, wide), torch.where(tall, wide, high)):
+            rows = resize_rows(rows, *weights(side, longest, self.size)).transpose(1, 2)
+        return torch.where(tall, rows, rows.transpose(1, 2)).view(n, channels, self.size, self.size)
 
 
 class Deployed(nn.Module):

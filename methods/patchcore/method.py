@@ -214,10 +214,9 @@ class PatchCore(DistanceMethod):
         neighbours = min(self.config.neighbours, len(self.bank))
         if neighbours == 1:
             return largest
-        every = torch.arange(len(patches), device=patches.device)
+        every = torch.arange(patches.shape[0], device=patches.device)  # `len` would fix it in an exported graph
         centres = self.bank[indices[every, where]]
-        squared = torch.addmm(self.bank.square().sum(1), centres, self.bank.T, alpha=-2)  # but for the centres' own squares
-        around = squared.topk(neighbours, largest=False).indices  # the first is the centre itself
+        around = torch.cdist(centres, self.bank).topk(neighbours, largest=False).indices  # the first is the centre itself
         apart = torch.linalg.vector_norm(patches[every, where][:, None] - self.bank[around], dim=2)
         return (1 - F.softmax(apart, 1)[:, 0]) * largest
 
