@@ -1,7 +1,7 @@
 """Use a model that `anoseg-bench export` wrote; onnxruntime, numpy and pillow are all it needs: use_exported.py DIR IMAGE...
 
-Images of 8 bits are read as the benchmark reads them. Of more than 8 bits Pillow keeps 8 or reads a type of its own: bring such images
-to uint8 by the range `input.black_and_white` of model.json.
+Images of 8 bits are read as the benchmark reads them. Of more than 8 bits Pillow keeps 8 or reads a type of its own: bring such
+images to uint8 by the range `input.black_and_white` of model.json.
 """
 
 import json

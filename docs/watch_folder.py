@@ -2,8 +2,8 @@
 
     python watch_folder.py DIR incoming
 
-An image that has stopped growing is judged, a line is added to incoming/inspected.csv, and the image moves to incoming/done, a broken
-one to incoming/broken. Ctrl-C ends it after the image at hand.
+An image that has stopped growing is judged, a line is added to incoming/inspected.csv, and the image moves to incoming/done, a
+broken one to incoming/broken. Ctrl-C ends it after the image at hand.
 """
 
 import argparse

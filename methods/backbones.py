@@ -97,7 +97,7 @@ def licence_of_weights(config: Mapping[str, Any]) -> str:
     backbone, weights = str(config.get("backbone", "")), Path(str(config.get("weights", "")))
     if weights == _packaged(backbone):
         package = PACKAGES[backbone]
-        said = importlib.metadata.metadata(package).get("License") or "UNKNOWN"
+        said = importlib.metadata.metadata(package).json.get("license", "UNKNOWN")
         return f"the package {package} states none" if said == "UNKNOWN" else f"{said}, as the package {package} states"
     known = timm.get_pretrained_cfg(backbone, allow_unregistered=True) if timm.is_model(backbone) else None
     return f"{known.license}, as timm states for its own" if known and known.license else "unknown"

@@ -76,14 +76,19 @@ def test_every_method_gives_the_graph_what_it_predicts(name):
     method.fit(normal_images(6, 64))
     with torch.no_grad():
         program = torch.export.export(
-            Core(method), (torch.zeros(2, 3, 64, 64, dtype=torch.uint8),), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},), strict=False
+            Core(method),
+            (torch.zeros(2, 3, 64, 64, dtype=torch.uint8),),
+            dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
+            strict=False,
         ).module()
         for number in (1, 2, 6):
             images = torch.randint(0, 256, (number, 3, 64, 64), dtype=torch.uint8)
             said, (maps, scores) = method.predict(images), program(images)
             size = said.maps.max().item()
             torch.testing.assert_close(maps, said.maps, rtol=1e-4, atol=1e-5 * size)
-            torch.testing.assert_close(scores, said.maps.amax((1, 2)) if said.scores is None else said.scores, rtol=1e-4, atol=1e-5 * size)
+            torch.testing.assert_close(
+                scores, said.maps.amax((1, 2)) if said.scores is None else said.scores, rtol=1e-4, atol=1e-5 * size
+            )
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +151,9 @@ def test_the_file_is_described(place):
 def test_other_formats(place, kind, bench, monkeypatch):
     """Beside the images of the run those that are given; OpenVINO's is made of the ONNX file, which is there already."""
     monkeypatch.setattr(formats, "_write_onnx", lambda deployed, folder: shutil.copy(place / "onnx" / "model.onnx", folder))
-    assert bench("export", *model(place), "--format", kind, "--images", place / "data" / "widget" / "test" / "spot", "--out", "o") == 0
+    assert (
+        bench("export", *model(place), "--format", kind, "--images", place / "data" / "widget" / "test" / "spot", "--out", "o") == 0
+    )
     about = write.open_model(bench.folder / "o")
     assert about["check"]["images"] == 4 and "4 decisions are the same" in bench.out
     assert sorted(path.name for path in (bench.folder / "o").iterdir()) == sorted([*about["files"], "model.json", "MODEL_CARD.md"])
@@ -197,7 +204,7 @@ def test_without_thresholds_there_are_no_decisions(place, bench, monkeypatch):
     data = ["--dataset", "mvtec_layout", "--data-root", place / "data", "--workers", "0"]
     assert bench(*data, "--methods", "pixel_stats", "--profile", "demo", "--holdout", "0", "--keep-models", "--out", "bare") == 0
     row = choose_row(open_run(bench.folder / "bare"), "pixel_stats", "widget", None)
-    method, result = load_method(open_run(bench.folder / "bare"), row, "cpu")
+    method, _ = load_method(open_run(bench.folder / "bare"), row, "cpu")
 
     def plain(path, outputs, threads):
         assert outputs == ["map", "score"]

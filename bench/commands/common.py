@@ -98,7 +98,9 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--category", required=True, help="the category that it was trained on")
     parser.add_argument("--seed", type=int, help="which seed, if the run has several (default: the first)")
     parser.add_argument("--plugin", action="append", default=[], metavar="file.py:Class", help="where a method of yours is defined")
-    parser.add_argument("--data-root", type=Path, metavar="DIR", help="where the run's images are now (default: as its command says)")
+    parser.add_argument(
+        "--data-root", type=Path, metavar="DIR", help="where the run's images are now (default: as its command says)"
+    )
 
 
 def images_of(run: Run, row: Row, result: CellResult, arguments: argparse.Namespace) -> list[tuple[str, Callable[[], np.ndarray]]]:
@@ -125,7 +127,9 @@ def images_of(run: Run, row: Row, result: CellResult, arguments: argparse.Namesp
     except (UsageError, DataError) as error:
         raise UsageError(f"The images of '{run.path}' are not here, so give --data-root or --images: {error}") from error
     if found.content != result.record.content:
-        raise UsageError(f"The images of '{row.category}' in '{dataset.root}' are not those of '{run.path}'; give --data-root or --images.")
+        raise UsageError(
+            f"The images of '{row.category}' in '{dataset.root}' are not those of '{run.path}'; give --data-root or --images."
+        )
     return [(item.name, item.load_image) for item in found.category.test]
 
 

@@ -17,7 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("--method", required=True, help="its name in the run's tables")
     parser.add_argument("--format", default="onnx", metavar="FORMAT", help="onnx (default), openvino or torch-export")
-    parser.add_argument("--images", type=Path, nargs="+", metavar="PATH", help="images to check it on instead of the run's test images")
+    parser.add_argument(
+        "--images", type=Path, nargs="+", metavar="PATH", help="images to check it on instead of the run's test images"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the model, model.json and MODEL_CARD.md")
 
 
@@ -52,7 +54,8 @@ def main(arguments: argparse.Namespace) -> int:
     checked = about["check"]
     out.result(
         f"{row.title} as {arguments.format}: maps differ by {checked['largest_map_difference']:.2g} at most on "
-        f"{counted(checked['images'], 'image')} ({checked['tolerance']:.2g} is allowed), {checked['decisions']} decisions are the same"
+        f"{counted(checked['images'], 'image')} ({checked['tolerance']:.2g} is allowed), "
+        f"{checked['decisions']} decisions are the same"
     )
     out.result(f"Written to {shown_path(arguments.out)}: {', '.join([*about['files'], 'model.json', 'MODEL_CARD.md'])}")
     return 0

@@ -15,14 +15,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_verbosity(parser)
     add_model(parser)
-    parser.add_argument("--method", action="append", metavar="NAME", help="its name in the run's tables; repeatable (default: all whose "
-                       "model was kept)")  # fmt: skip
+    parser.add_argument(
+        "--method", action="append", metavar="NAME", help="a name in the run's tables; repeatable (default: all kept models)"
+    )
     parser.add_argument("--exported", type=Path, nargs="+", default=[], metavar="DIR", help="folders that `export` wrote")
     parser.add_argument("--images", type=Path, nargs=1, metavar="PATH", help="the picture (default: the run's first test image)")
     parser.add_argument("--threads", default="1,all", help="separated by commas (default: 1,all)")
     parser.add_argument("--batch", default="1,8", help="images at once, separated by commas (default: 1,8)")
     parser.add_argument("--seconds", type=float, default=3.0, help="for each measurement, at least; and 100 calls (default: 3)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for latency.csv, .json, .md, .tex, .png, .pdf (default: RUN/latency)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="folder for latency.csv, .json, .md, .tex, .png, .pdf (default: RUN/latency)"
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:

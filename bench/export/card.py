@@ -34,8 +34,8 @@ OUTPUTS = {
 }
 #: What the deployable thresholds promise, by the output that they make.
 PROMISES = {
-    "defective": "just above the conformal quantile of the scores of {held_out} held-out normal images: a normal image like them is "
-    "called defective with probability at most {asked:g}",
+    "defective": "just above the conformal quantile of the scores of {held_out} held-out normal images: a normal image like them "
+    "is called defective with probability at most {asked:g}",
     "mask": "the smallest value that at most {asked:g} of all pixels of {held_out} held-out normal images reach",
 }
 
@@ -110,7 +110,9 @@ def describe(
         "cell": row.key,
         "trained": record.provenance.model_dump(),
         "exported": exported.model_dump() | {"command_version": __version__},
-        "pretrained": None if not record.pretrained else {"weights": record.pretrained, "licence": licence_of_weights(record.config)},
+        "pretrained": None
+        if not record.pretrained
+        else {"weights": record.pretrained, "licence": licence_of_weights(record.config)},
         "check": asdict(checked) | {"tolerance": TOLERANCE * checked.map_range, "runtime": chosen.runtime},
     }
 
@@ -122,8 +124,8 @@ def card(about: dict[str, Any]) -> str:
     lines = [
         f"# {one_line(about['variant'])} for {one_line(dataset['category'])} ({about['format']})",
         "",
-        f"Finds defects in images of '{one_line(dataset['category'])}' of {one_line(dataset['name'])}: `{about['method']}`, trained on "
-        f"{counted(images['train'] or 0, 'normal image')}, seed {about['seed']}, profile {about['profile']}"
+        f"Finds defects in images of '{one_line(dataset['category'])}' of {one_line(dataset['name'])}: `{about['method']}`, "
+        f"trained on {counted(images['train'] or 0, 'normal image')}, seed {about['seed']}, profile {about['profile']}"
         f"{', ' + about['deviations'] if about['deviations'] else ''}.",
         "",
         "## Use",
@@ -135,7 +137,11 @@ def card(about: dict[str, Any]) -> str:
         *(f"| `{name}` | ({', '.join(o['shape'])}) | {o['dtype']} | {o['meaning']} |" for name, o in about["outputs"].items()),
         "",
         "Resizing, normalisation and thresholds are in the graph. " + _reading(about["input"]),
-        *(["Run it with `INFERENCE_PRECISION_HINT` f32: what else OpenVINO chooses changes maps."] if about["format"] == "openvino" else []),
+        *(
+            ["Run it with `INFERENCE_PRECISION_HINT` f32: what else OpenVINO chooses changes maps."]
+            if about["format"] == "openvino"
+            else []
+        ),
         "",
         "## Decisions",
         "",
@@ -159,8 +165,8 @@ def card(about: dict[str, Any]) -> str:
     pretrained = about["pretrained"]
     lines += [
         "",
-        f"{images['test_defective']} defective and {images['test_good']} normal test images; what the numbers mean: docs/metrics.md of "
-        f"anoseg-bench.{synthetic}",
+        f"{images['test_defective']} defective and {images['test_good']} normal test images; what the numbers mean: "
+        f"docs/metrics.md of anoseg-bench.{synthetic}",
         "",
         "## Data and weights",
         "",
@@ -169,24 +175,25 @@ def card(about: dict[str, Any]) -> str:
         "",
         "## Intended use and limits",
         "",
-        "* For images of this category taken as the training images were: the same part, camera, light and crop. Thresholds promise "
-        "nothing for others.",
-        "* It was compared on the test images alone; check it on images of your own before parts are rejected by it, and again after "
-        "each change of the line.",
+        "* For images of this category taken as the training images were: the same part, camera, light and crop. Thresholds "
+        "promise nothing for others.",
+        "* It was compared on the test images alone; check it on images of your own before parts are rejected by it, and again "
+        "after each change of the line.",
         "* A map marks what differs from the normal images, which need not be a defect.",
         "* For images of up to 2048 px a side it resizes as Pillow does, bit by bit; larger ones may differ by one level of 255.",
         "",
         "## Check",
         "",
-        f"By {check['runtime']}, on {counted(check['images'], 'image')}: maps differ from the harness's by {check['largest_map_difference']:.2g} "
-        f"at most ({check['tolerance']:.2g} is allowed), scores by {check['largest_score_difference']:.2g}; decisions compared: "
-        f"{check['decisions']}, all the same; {check['pixels_decided_otherwise']:,} of {check['pixels']:,} pixels lie on the other side of the "
-        "threshold.",
+        f"By {check['runtime']}, on {counted(check['images'], 'image')}: maps differ from the harness's by "
+        f"{check['largest_map_difference']:.2g} at most ({check['tolerance']:.2g} is allowed), scores by "
+        f"{check['largest_score_difference']:.2g}; decisions compared: "
+        f"{check['decisions']}, all the same; {check['pixels_decided_otherwise']:,} of {check['pixels']:,} pixels lie on "
+        "the other side of the threshold.",
         "",
         "## Origin",
         "",
-        f"Trained by commit {trained.revision} ({trained.machine}), exported by commit {exported.revision}; versions, configuration and "
-        f"checksums: `{ABOUT}`.",
+        f"Trained by commit {trained.revision} ({trained.machine}), exported by commit {exported.revision}; versions, "
+        f"configuration and checksums: `{ABOUT}`.",
         "",
     ]
     return "\n".join(lines)

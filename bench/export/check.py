@@ -94,8 +94,8 @@ def check(method: Method, result: CellResult, run: Runner, images: Iterable[tupl
     span = max(highest - lowest, np.finfo(np.float32).tiny)
     if not worst <= TOLERANCE * span:
         raise BenchError(
-            f"The exported model's map of '{where}' differs from the harness's by {worst:.3g}, where {TOLERANCE * span:.3g} is allowed "
-            f"({TOLERANCE:g} of the maps' range), so nothing is written."
+            f"The exported model's map of '{where}' differs from the harness's by {worst:.3g}, where {TOLERANCE * span:.3g} is "
+            f"allowed ({TOLERANCE:g} of the maps' range), so nothing is written."
         )
     return Check(done, span, worst, worst_score, decisions, pixels, otherwise)
 

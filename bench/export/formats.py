@@ -166,8 +166,6 @@ def _open_openvino(path: Path, outputs: list[str], threads: int) -> Runner:
 
 FORMATS = {
     "onnx": Format(("model.onnx",), ("onnx", "onnxscript", "onnxruntime"), "onnxruntime", _write_onnx, _open_onnx),
-    "openvino": Format(
-        ("model.xml", "model.bin"), ("onnx", "onnxscript", "openvino"), "openvino", _write_openvino, _open_openvino
-    ),
+    "openvino": Format(("model.xml", "model.bin"), ("onnx", "onnxscript", "openvino"), "openvino", _write_openvino, _open_openvino),
     "torch-export": Format(("model.pt2",), (), "torch", _write_torch, _open_torch),
 }

@@ -7,6 +7,7 @@ whole numbers below 2^24 in float32, which any order of summation gives the same
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,8 +36,8 @@ def weights(length: torch.Tensor, longest: int, size: int) -> tuple[torch.Tensor
     Returns
     -------
     tuple of torch.Tensor
-        Which places before each `BLOCK` places after see, int64 (size / `BLOCK`, L); their weights, float32 (size / `BLOCK`, `BLOCK`, L),
-        in two parts: upper + lower * 2^-14 is the weight, and upper * 2^14 and lower * 2^8 are whole numbers.
+        Which places before each `BLOCK` places after see, int64 (size / `BLOCK`, L); their weights, float32
+        (size / `BLOCK`, `BLOCK`, L), in two parts: upper + lower * 2^-14 is the weight, upper * 2^14 and lower * 2^8 are whole.
     """
     places = torch.arange(size, dtype=torch.float32, device=length.device).view(-1, BLOCK, 1)
     reach = 2 * length.clamp(min=size)
@@ -78,7 +79,7 @@ class Resize(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Return images, uint8 (N, H, W, 3), as uint8 (N, 3, size, size)."""
         n, height, width, channels = images.shape
-        longest = torch.sym_max(height, width)
+        longest: Any = torch.sym_max(height, width)
         high, wide = (torch.full((), side, dtype=torch.float32, device=images.device) for side in (height, width))
         tall = (high > self.size) & (high - self.size > 2 * (wide - self.size))
         planes = F.pad(images.permute(0, 3, 1, 2).flatten(0, 1), (0, longest - width, 0, longest - height))

@@ -173,8 +173,20 @@ def measure_all(
             median, p95, p99 = (float(np.percentile(times, q)) for q in (50, 95, 99))
             found.append(
                 Latency(
-                    *(row.variant, row.category, way["runtime"], folder, number, together, *image.shape[:2], len(times)),
-                    *(median, p95, p99, 1000 * together * len(times) / float(times.sum()), seen["peak_mib"]),
+                    variant=row.variant,
+                    category=row.category,
+                    runtime=str(way["runtime"]),
+                    folder=folder,
+                    threads=number,
+                    batch=together,
+                    height=image.shape[0],
+                    width=image.shape[1],
+                    calls=len(times),
+                    median_ms=median,
+                    p95_ms=p95,
+                    p99_ms=p99,
+                    images_per_s=1000 * together * len(times) / float(times.sum()),
+                    peak_mib=seen["peak_mib"],
                 )
             )
             tell(f"{row.title}, {way['runtime']}, {counted(number, 'thread')}, batch {together}: {median:.1f} ms")
@@ -215,17 +227,27 @@ def latency_table(found: Sequence[Latency], about: dict[str, Any]) -> Table:
         numbers = [f"{value:.1f}" for value in (latency.median_ms, latency.p95_ms, latency.p99_ms, latency.images_per_s)]
         texts = [latency.variant, name, str(latency.threads), str(latency.batch), *numbers, f"{latency.peak_mib:.0f}"]
         lines.append(Line([TableCell(one_line(text)) for text in texts]))
-    header = ["method", "runtime", "threads", "batch", "median (ms)", "95th percentile", "99th percentile", "images/s", "peak memory (MiB)"]
+    header = [
+        "method",
+        "runtime",
+        "threads",
+        "batch",
+        "median (ms)",
+        "95th percentile",
+        "99th percentile",
+        "images/s",
+        "peak memory (MiB)",
+    ]
     first = found[0]
     note = (
-        f"From an image of {first.width}x{first.height} px in memory to map, score and decision; milliseconds of a call; each line in a "
-        f"process of its own on {one_line(about['processor'])}, {min(latency.calls for latency in found)} calls at least."
+        f"From an image of {first.width}x{first.height} px in memory to map, score and decision; milliseconds of a call; each "
+        f"line in a process of its own on {one_line(about['processor'])}, {min(latency.calls for latency in found)} calls at least."
     )
     return Table(NAME, f"Latency on {one_line(first.category)}", header, lines, [note])
 
 
 def latency_figure(run: Run, rows: Sequence[Row], found: Sequence[Latency], folder: Path) -> list[Path]:
-    """Draw quality over the latency of single images, with the fewest threads, and return the files; none where nothing is single."""
+    """Draw quality over the latency of single images, with the fewest threads; return the files, none without single images."""
     threads = min(latency.threads for latency in found)
     shown = [latency for latency in found if latency.batch == 1 and latency.threads == threads]
     results = Results(Run(run.path, run.info, list(rows)))
@@ -242,7 +264,9 @@ def latency_figure(run: Run, rows: Sequence[Row], found: Sequence[Latency], fold
             number, colour = numbers[latency.variant], COLOURS[results.variants.index(latency.variant) % len(COLOURS)]
             marker = MARKERS[runtimes.index(latency.runtime) % len(MARKERS)]
             below, above = number.reach
-            ax.errorbar(latency.median_ms, number.mean, [[below], [above]], color=colour, marker=marker, markersize=4.5, elinewidth=0.6)
+            ax.errorbar(
+                latency.median_ms, number.mean, [[below], [above]], color=colour, marker=marker, markersize=4.5, elinewidth=0.6
+            )
         ax.set_xscale("log")
         handles = [Line2D([], [], color=COLOURS[i % len(COLOURS)], lw=2) for i in range(len(results.variants))]
         handles += [Line2D([], [], color="#555555", marker=MARKERS[i % len(MARKERS)], ls="") for i in range(len(runtimes))]

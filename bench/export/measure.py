@@ -1,7 +1,7 @@
 """One measurement of latency, in a process of its own: ``python -c "from anoseg_bench.export.measure import main; main()"``.
 
-It reads what to measure as JSON from stdin, and writes what it saw as JSON to stdout. It imports what it measures and little else, so
-that its peak memory is that of a process that does nothing but this.
+It reads what to measure as JSON from stdin, and writes what it saw as JSON to stdout. It imports what it measures and little else,
+so that its peak memory is that of a process that does nothing but this.
 """
 
 from __future__ import annotations

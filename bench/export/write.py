@@ -39,7 +39,9 @@ def check_place(folder: Path) -> None:
     own = {*half_written(folder, _STAGED)}
     others = [path for path in folder.iterdir() if path not in own and path.name != ".claims"] if folder.is_dir() else []
     if others and not ((folder / ABOUT) in others and {path.name for path in others} <= _NAMES):
-        raise UsageError(f"Expected a new folder for the model, or one of an earlier export, but '{folder}' holds '{others[0].name}'.")
+        raise UsageError(
+            f"Expected a new folder for the model, or one of an earlier export, but '{folder}' holds '{others[0].name}'."
+        )
 
 
 def write_model(
