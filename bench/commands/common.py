@@ -158,10 +158,7 @@ def dataset_of(run: Run, data_root: Path | None) -> Dataset:
     except (SystemExit, ValueError) as error:
         raise UsageError(f"the run's command cannot be read: {run.info.command}") from error
     chosen = DATASETS.one(asked.dataset)
-    dataset = open_dataset(chosen, data_root or asked.data_root, read_settings(asked.config, asked.set, chosen, METHODS))
-    if dataset.label != run.info.dataset:
-        raise UsageError(f"the run is on {run.info.dataset}, but its command names {dataset.label}")
-    return dataset
+    return open_dataset(chosen, data_root or asked.data_root, read_settings(asked.config, asked.set, chosen, METHODS))
 
 
 def console_of(arguments: argparse.Namespace) -> Console:

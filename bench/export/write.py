@@ -18,6 +18,7 @@ from anoseg_bench.formatting import counted
 from anoseg_bench.methods.base import Method
 from anoseg_bench.store.cells import CellResult, Row, Run, to_json
 from anoseg_bench.store.files import half_written, put_in_place, staged, write_file
+from anoseg_bench.store.folders import CLAIMS
 
 _STAGED = "export"
 #: All names that an exported model's folder may have.
@@ -37,10 +38,11 @@ def check_place(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"Expected a folder for the model, but '{folder}' is a file; give another --out.")
     own = {*half_written(folder, _STAGED)}
-    others = [path for path in folder.iterdir() if path not in own and path.name != ".claims"] if folder.is_dir() else []
-    if others and not ((folder / ABOUT) in others and {path.name for path in others} <= _NAMES):
+    names = {path.name for path in folder.iterdir() if path not in own} - {CLAIMS} if folder.is_dir() else set()
+    if others := sorted(names - _NAMES or (names if ABOUT not in names else ())):
         raise UsageError(
-            f"Expected a new folder for the model, or one of an earlier export, but '{folder}' holds '{others[0].name}'."
+            f"Expected a new folder for the model, or one of an earlier export, but '{folder}' holds '{others[0]}'; "
+            "give another --out."
         )
 
 
