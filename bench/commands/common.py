@@ -93,11 +93,15 @@ def add_report(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name a kept model, and where the images of its run are."""
+    """Add the options that name a kept model, but for its method."""
     parser.add_argument("--run", type=Path, required=True, metavar="RUN", help="a run that was made with --keep-models")
     parser.add_argument("--category", required=True, help="the category that it was trained on")
     parser.add_argument("--seed", type=int, help="which seed, if the run has several (default: the first)")
     parser.add_argument("--plugin", action="append", default=[], metavar="file.py:Class", help="where a method of yours is defined")
+
+
+def add_run_data(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says where the images of a run are."""
     parser.add_argument(
         "--data-root", type=Path, metavar="DIR", help="where the run's images are now (default: as its command says)"
     )

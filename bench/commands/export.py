@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from anoseg_bench.commands.common import add_model, add_verbosity, console_of
+from anoseg_bench.commands.common import add_model, add_run_data, add_verbosity, console_of
 
 USAGE = "--run results/NAME --method METHOD --category NAME --format onnx --out DIR"
 HELP = "a kept model as one file from image to decision, checked against the harness"
@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_verbosity(parser)
     add_model(parser)
+    add_run_data(parser)
     parser.add_argument("--method", required=True, help="its name in the run's tables")
     parser.add_argument("--format", default="onnx", metavar="FORMAT", help="onnx (default), openvino or torch-export")
     parser.add_argument(

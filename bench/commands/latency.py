@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from anoseg_bench.commands.common import add_model, add_verbosity, console_of
+from anoseg_bench.commands.common import add_model, add_run_data, add_verbosity, console_of
 
 USAGE = "--run results/NAME --category NAME --exported DIR..."
 HELP = "milliseconds from a picture to a decision: the harness, and exported models"
@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_verbosity(parser)
     add_model(parser)
+    add_run_data(parser)
     parser.add_argument(
         "--method", action="append", metavar="NAME", help="a name in the run's tables; repeatable (default: all kept models)"
     )
