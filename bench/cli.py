@@ -16,7 +16,22 @@ from anoseg_bench.registry import nearest
 from anoseg_bench.streams import drop_unwritten, make_streams_safe
 
 #: The sub-commands, each a module of `commands` with `USAGE`, `HELP`, `add_arguments` and `main`; the first is the default.
-COMMANDS = ("run", "status", "list", "doctor", "report", "compare", "score", "predict", "submit", "pack", "preview", "check")
+COMMANDS = (
+    "run",
+    "status",
+    "list",
+    "doctor",
+    "report",
+    "compare",
+    "score",
+    "predict",
+    "export",
+    "latency",
+    "submit",
+    "pack",
+    "preview",
+    "check",
+)
 
 EPILOG = """\
 commands (the default is run; COMMAND --help tells its options):

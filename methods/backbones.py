@@ -9,6 +9,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -87,6 +88,19 @@ def describe_weights(backbone: str, weights: Path) -> str:
     else:
         origin = f"file {weights.name}"
     return f"{backbone} ({origin}, sha256 {hashlib.sha256(weights.read_bytes()).hexdigest()[:12]})"
+
+
+def licence_of_weights(config: Mapping[str, Any]) -> str:
+    """Return which licence the weights that a configuration names have, as far as whoever publishes them says it."""
+    import timm
+
+    backbone, weights = str(config.get("backbone", "")), Path(str(config.get("weights", "")))
+    if weights == _packaged(backbone):
+        package = PACKAGES[backbone]
+        said = importlib.metadata.metadata(package).json.get("license", "UNKNOWN")
+        return f"the package {package} states none" if said == "UNKNOWN" else f"{said}, as the package {package} states"
+    known = timm.get_pretrained_cfg(backbone, allow_unregistered=True) if timm.is_model(backbone) else None
+    return f"{known.license}, as timm states for its own" if known and known.license else "unknown"
 
 
 class BackboneConfig(MethodConfig):

@@ -144,6 +144,8 @@ class Method(abc.ABC):
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     #: Whether the map is a probability in 0..1.
     probability: ClassVar[bool] = False
+    #: Why no graph of it can be exported; None where one can.
+    no_graph: ClassVar[str | None] = None
 
     def __init__(self, config: MethodConfig | None = None, seed: int = 0, device: str = "cpu") -> None:
         self.config: Any = config if config is not None else self.Config.of_profile("full", {})
@@ -157,6 +159,10 @@ class Method(abc.ABC):
     @abc.abstractmethod
     def _predict(self, images: torch.Tensor) -> Prediction:
         """Return maps for a batch: uint8, shape (N, 3, H, W), on `device`; gradients are on for methods that need them."""
+
+    def _graph(self, images: torch.Tensor) -> Prediction:
+        """Return what `_predict` does, in operations that `torch.export` can follow; another way where `_predict` cannot be."""
+        return self._predict(images)
 
     @abc.abstractmethod
     def state(self) -> dict[str, torch.Tensor]:

@@ -31,6 +31,7 @@ ALLOWED = {
     "evaluation": {"metrics", "store", "console", "formatting", "shifts", *PLANNING},
     "execution": {"evaluation", "store", "console", "streams", "formatting", "shifts", *PLANNING},
     "report": {"conditions", "metrics", "store", "methods", "datasets", "registry", "errors", "formatting", "experiments"},
+    "export": {"evaluation", "report", "metrics", "store", "methods", "formatting", "registry", "errors"},
     "errors": set(),
     "conditions": set(),
     "formatting": set(),

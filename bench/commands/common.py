@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
     from anoseg_bench.console import Console
-    from anoseg_bench.store.cells import Run
+    from anoseg_bench.datasets.base import Dataset
+    from anoseg_bench.store.cells import CellResult, Row, Run
 
 
 class Parser(argparse.ArgumentParser):
@@ -85,6 +90,79 @@ def add_report(parser: argparse.ArgumentParser) -> None:
         help="metrics of the compact table, tables/paper.tex, e.g. 'paper:pixel_auroc,aupro_0.3'; 'intervals' among them puts "
         "these beneath the numbers (default: paper, with four metrics)",
     )
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name a kept model, but for its method."""
+    parser.add_argument("--run", type=Path, required=True, metavar="RUN", help="a run that was made with --keep-models")
+    parser.add_argument("--category", required=True, help="the category that it was trained on")
+    parser.add_argument("--seed", type=int, help="which seed, if the run has several (default: the first)")
+    parser.add_argument("--plugin", action="append", default=[], metavar="file.py:Class", help="where a method of yours is defined")
+
+
+def add_run_data(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says where the images of a run are."""
+    parser.add_argument(
+        "--data-root", type=Path, metavar="DIR", help="where the run's images are now (default: as its command says)"
+    )
+
+
+def images_of(run: Run, row: Row, result: CellResult, arguments: argparse.Namespace) -> list[tuple[str, Callable[[], np.ndarray]]]:
+    """Return images by name, with what reads each: those of ``--images``, else the test images of the row.
+
+    Raises
+    ------
+    UsageError
+        If they are not there, or not those of the run.
+    """
+    from functools import partial
+
+    from anoseg_bench.datasets.images import read_image
+    from anoseg_bench.errors import DataError, UsageError
+    from anoseg_bench.evaluation.inspection import inspect
+    from anoseg_bench.evaluation.predict import find_images, reading_of
+
+    if arguments.images:
+        files, _ = find_images(arguments.images)
+        return [(str(path), partial(read_image, path, reading_of(result))) for path in files]
+    try:
+        dataset = dataset_of(run, arguments.data_root)
+        found = inspect(dataset, row.category, run.store.root / "content", run.info.excluded)
+    except (UsageError, DataError) as error:
+        raise UsageError(f"The images of '{run.path}' are not here, so give --data-root or --images: {error}") from error
+    if found.content != result.record.content:
+        raise UsageError(
+            f"The images of '{row.category}' in '{dataset.root}' are not those of '{run.path}'; give --data-root or --images."
+        )
+    return [(item.name, item.load_image) for item in found.category.test]
+
+
+def dataset_of(run: Run, data_root: Path | None) -> Dataset:
+    """Return the dataset of a run by the command that made it, in another folder if one is given.
+
+    Raises
+    ------
+    UsageError
+        If that command cannot be read, or the dataset is not there.
+    """
+    import contextlib
+    import shlex
+
+    from anoseg_bench.datasets import DATASETS
+    from anoseg_bench.errors import UsageError
+    from anoseg_bench.methods import METHODS
+    from anoseg_bench.validation import open_dataset
+    from anoseg_bench.variants import read_settings
+
+    parser = Parser(add_help=False)
+    add_data(parser)
+    try:
+        with contextlib.redirect_stderr(None):
+            asked, _ = parser.parse_known_args(shlex.split(run.info.command))
+    except (SystemExit, ValueError) as error:
+        raise UsageError(f"the run's command cannot be read: {run.info.command}") from error
+    chosen = DATASETS.one(asked.dataset)
+    return open_dataset(chosen, data_root or asked.data_root, read_settings(asked.config, asked.set, chosen, METHODS))
 
 
 def console_of(arguments: argparse.Namespace) -> Console:

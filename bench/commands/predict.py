@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from anoseg_bench.commands.common import add_verbosity, console_of
+from anoseg_bench.commands.common import add_model, add_verbosity, console_of
 
 USAGE = "--run results/NAME --method METHOD --category NAME IMAGES... --out DIR"
 HELP = "maps, overlays and decisions of a model that --keep-models kept"
@@ -15,11 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add_verbosity(parser)
     parser.add_argument("images", type=Path, nargs="+", help="image files, or folders of them")
-    parser.add_argument("--run", type=Path, required=True, metavar="RUN", help="a run that was made with --keep-models")
+    add_model(parser)
     parser.add_argument("--method", required=True, help="its name in the run's tables")
-    parser.add_argument("--category", required=True, help="the category that it was trained on")
-    parser.add_argument("--seed", type=int, help="which seed, if the run has several (default: the first)")
-    parser.add_argument("--plugin", action="append", default=[], metavar="file.py:Class", help="where a method of yours is defined")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for maps/, overlays/ and predictions.csv")
 

@@ -112,7 +112,7 @@ class AnoSeg(base.Method):
 
     @torch.no_grad()
     def _predict(self, images: torch.Tensor) -> base.Prediction:
-        x = self.table[images.int()].float() / 127.5 - 1
+        x = self.table[images.long()].float() / 127.5 - 1
         maps = self._maps(x)
         if not self.config.detector:
             return base.Prediction(maps.squeeze(1), top_mean(maps, TOP))

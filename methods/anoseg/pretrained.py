@@ -177,7 +177,7 @@ class AnoSegPretrained(base.Method):
 
     @torch.no_grad()
     def _predict(self, images: torch.Tensor) -> base.Prediction:
-        maps = smoothed(to_map(self._logits(self.table[images.int()])), self.config.smoothing)
+        maps = smoothed(to_map(self._logits(self.table[images.long()])), self.config.smoothing)
         return base.Prediction(maps.squeeze(1), top_mean(maps, TOP))
 
     def findings(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ class Random(base.Method):
     """Uniform noise per pixel, a function of the image's bytes and the seed only."""
 
     Config = FloorConfig
+    no_graph = "its maps are noise"
 
     def _fit(self, images: torch.Tensor, progress: base.Progress) -> None:
         pass

@@ -41,6 +41,7 @@ class CutPasteGradCAM(base.Method):
     """CutPaste's 3-way classifier (Li et al. 2021); map: GradCAM of the log-odds of "not normal"; score: its probability."""
 
     Config = GradCAMConfig
+    no_graph = "its maps need gradients at prediction"
 
     def _build(self, trained: bool) -> None:
         config = self.config

@@ -14,6 +14,8 @@ from anoseg_bench.methods.patchcore import PatchCoreConfig
 
 #: Queries at once, and patches of the bank in a tile: bounds on their distances then stay in a processor's cache.
 QUERIES, TILE = 128, 32
+#: Patches of the bank at once in an exported graph: a bound on its memory.
+BLOCK = 2048
 #: Share of the bank's variance along the axes that bounds on distances are made of.
 EXPLAINED = 0.975
 #: Patches whose distance to a new centre is computed at once.
@@ -176,13 +178,29 @@ class PatchCore(DistanceMethod):
                 done += kept
         return pool
 
-    @torch.no_grad()
     def _predict(self, images: torch.Tensor) -> base.Prediction:
+        return self._judge(images, self.neighbours.find)
+
+    def _graph(self, images: torch.Tensor) -> base.Prediction:
+        return self._judge(images, self._find_plainly)
+
+    @torch.no_grad()
+    def _judge(self, images: torch.Tensor, find: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]) -> base.Prediction:
         patches = self._patches(images)
         n, height, width, _ = patches.shape
-        distances, indices = self.neighbours.find(patches.flatten(0, 2))
+        distances, indices = find(patches.flatten(0, 2))
         maps = self.smoothing(distances.view(n, height, width))
         return base.Prediction(maps, self._scores(patches.flatten(1, 2), distances.view(n, -1), indices.view(n, -1)))
+
+    def _find_plainly(self, queries: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Do what `Neighbours.find` does, by one product of matrices with each `BLOCK` patches of the bank."""
+        bank, queries = self.bank - self.neighbours.mean, queries - self.neighbours.mean  # what is near zero loses no digits
+        nearness, place = torch.full_like(queries[:, 0], -math.inf), torch.zeros_like(queries[:, 0], dtype=torch.int64)
+        for first, some in zip(range(0, len(bank), BLOCK), bank.split(BLOCK), strict=True):
+            here, index = torch.addmm(-some.square().sum(1) / 2, queries, some.T).max(1)
+            closer = here > nearness
+            nearness, place = torch.where(closer, here, nearness), torch.where(closer, index + first, place)
+        return torch.linalg.vector_norm(queries - bank.index_select(0, place), dim=1), place
 
     def _scores(self, patches: torch.Tensor, distances: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:
         """Return the largest distance of each image, less where that patch's neighbour lies apart in the bank (equation 7).
@@ -196,7 +214,7 @@ class PatchCore(DistanceMethod):
         neighbours = min(self.config.neighbours, len(self.bank))
         if neighbours == 1:
             return largest
-        every = torch.arange(len(patches), device=patches.device)
+        every = torch.arange(patches.shape[0], device=patches.device)  # `len` would fix it in an exported graph
         centres = self.bank[indices[every, where]]
         around = torch.cdist(centres, self.bank).topk(neighbours, largest=False).indices  # the first is the centre itself
         apart = torch.linalg.vector_norm(patches[every, where][:, None] - self.bank[around], dim=2)
