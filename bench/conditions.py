@@ -64,7 +64,7 @@ class Conditions(BaseModel):
 
 
 #: Nothing otherwise.
-UNCHANGED = Conditions()
+UNCHANGED = Conditions.model_validate({})
 
 
 def in_words(changed: Mapping[str, Any]) -> str:

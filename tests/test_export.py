@@ -217,6 +217,15 @@ def test_without_thresholds_there_are_no_decisions(place, bench, monkeypatch):
     assert "No `mask`" in (bench.folder / "o" / "MODEL_CARD.md").read_text()
 
 
+def test_what_works_on_tiles_is_not_exported(place, bench):
+    data = ["--dataset", "mvtec_layout", "--data-root", place / "data", "--workers", "0", "--tile", "32"]
+    assert bench(*data, "--methods", "pixel_stats", "--profile", "demo", "--keep-models", "--out", "t") == 0, bench.err
+    for command in (["export", "--out", "o"], ["latency", "--out", "l"]):
+        given = ["--run", "t", "--method", "pixel_stats", "--category", "widget"]
+        assert bench(*command, *given) == 2 and "works on tiles of 32 px" in bench.err and bench.err.count("\n") == 1
+    assert not (bench.folder / "o").exists() and not (bench.folder / "l").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

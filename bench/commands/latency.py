@@ -43,6 +43,7 @@ def main(arguments: argparse.Namespace) -> int:
         parse_numbers,
         write_latency,
     )
+    from anoseg_bench.export.write import check_whole
     from anoseg_bench.formatting import shown_path
     from anoseg_bench.methods import METHODS
     from anoseg_bench.report.render import console
@@ -64,6 +65,8 @@ def main(arguments: argparse.Namespace) -> int:
     kept = [row for row in rows if row.result and (row.result.folder / MODEL).is_file()]
     if missing := [row.variant for row in rows if row not in kept] if arguments.method or not kept else []:
         raise UsageError(f"'{run.path}' has no model of {', '.join(missing)}; run its command again with --keep-models.")
+    for row in kept:
+        check_whole(row)
     models = exported_models(run, kept, arguments.exported)
     assert kept[0].result is not None
     name, read = images_of(run, kept[0], kept[0].result, arguments)[0]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from anoseg_bench.errors import UsageError
+from anoseg_bench.evaluation.predict import tiling_of
 from anoseg_bench.export.card import ABOUT, CARD, VERSION, card, describe, sha256
 from anoseg_bench.export.check import check
 from anoseg_bench.export.formats import FORMATS, choose_format
@@ -46,6 +47,20 @@ def check_place(folder: Path) -> None:
         )
 
 
+def check_whole(row: Row) -> None:
+    """Check that a row's method sees whole images.
+
+    Raises
+    ------
+    UsageError
+        If it works on tiles.
+    """
+    if row.result and (side := tiling_of(row.result).side):
+        raise UsageError(
+            f"'{row.variant}' works on tiles of {side} px, which no exported model cuts: use `predict`, or a model of whole images."
+        )
+
+
 def write_model(
     run: Run, row: Row, method: Method, result: CellResult, kind: str, images: Images, folder: Path, tell: Callable[[str], None]
 ) -> dict[str, Any]:
@@ -65,6 +80,7 @@ def write_model(
     BenchError
         If the model cannot be written, or differs from the harness; nothing is left then.
     """
+    check_whole(row)
     if method.no_graph:
         raise UsageError(f"'{row.method}' cannot be exported: {method.no_graph}.")
     chosen = choose_format(kind)
