@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 
 from anoseg_bench import Plan, load_run
 from anoseg_bench.conditions import UNCHANGED, Conditions
@@ -29,6 +30,7 @@ from anoseg_bench.experiments import EXPERIMENTS
 from anoseg_bench.methods import METHODS
 from anoseg_bench.methods.base import Method, MethodConfig, Prediction
 from anoseg_bench.plan import Cell
+from anoseg_bench.report.conditions import _panel
 from anoseg_bench.report.experiments import experiment_report
 from anoseg_bench.report.gallery import read_columns
 from anoseg_bench.store.cells import Store
@@ -415,6 +417,13 @@ def test_experiments_run_end_to_end(bench, plenty, name, seeds):
         assert [len(of) for of in tests.values()] == [1, 1]
     if name == "resolution":
         assert all(float(text) > 0 for text in of["ms per image"])
+
+
+def test_seeds_that_agree_have_bars_of_no_height():
+    """The mean of three equal numbers may be another number."""
+    block = np.full((1, 1, 1, 3), 0.1)
+    assert block.mean() > block.max()
+    assert len(_panel(Figure().subplots(), block)) == 1
 
 
 def test_a_category_with_too_few_defective_images_fails_in_one_line(bench, widget):

@@ -200,5 +200,6 @@ def _panel(ax: Axes, block: np.ndarray) -> list[Any]:
         style = {"color": COLOURS[k % len(COLOURS)], "linestyle": DASHES[k % len(DASHES)], "marker": MARKERS[k % len(MARKERS)]}
         style |= {"linewidth": 1.2, "markersize": 3.5, "capsize": 1.5, "elinewidth": 0.7}
         reach = np.stack([mean - seeds.min(axis=1), seeds.max(axis=1) - mean]) if seeds.shape[1] > 1 else None
+        reach = None if reach is None else np.where(reach < 0, 0, reach)  # the mean of equal numbers may be rounded
         handles.append(ax.errorbar(places, mean, reach, **style))
     return handles
