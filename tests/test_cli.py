@@ -146,7 +146,7 @@ def test_root_of_one_category(bench, widget):
 
 
 def test_the_parsers_errors_are_one_line_too(bench):
-    assert "Did you mean: report?" in usage_error(bench, "reprot", "r")
+    assert "Did you mean: report" in usage_error(bench, "reprot", "r")
     assert "--method anoseg" in usage_error(bench, "--method", "anoseg")  # no option by its beginning
     assert "invalid int value" in usage_error(bench, "--methods", "random", "--workers", "x")
     assert "names its own" in usage_error(bench, "--methods", "random", "--experiment", "ablation")

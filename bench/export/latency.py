@@ -16,8 +16,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from anoseg_bench import IMPORT_PATH
 from anoseg_bench.errors import BenchError, UsageError
@@ -35,6 +37,8 @@ from anoseg_bench.store.provenance import provenance
 NAME = "latency"
 #: What the figure shows over the latency.
 QUALITY = "iou_max"
+#: How many times the smallest latency the largest may be on a linear axis.
+FAR = 8
 #: Variables that hold how many threads libraries take.
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -239,9 +243,11 @@ def latency_table(found: Sequence[Latency], about: dict[str, Any]) -> Table:
         "peak memory (MiB)",
     ]
     first = found[0]
+    load = "" if about["load_before"] is None else f" (load {about['load_before']:.1f} when it began)"
     note = (
-        f"From an image of {first.width}x{first.height} px in memory to map, score and decision; milliseconds of a call; each "
-        f"line in a process of its own on {one_line(about['processor'])}, {min(latency.calls for latency in found)} calls at least."
+        f"From an image of {first.width}x{first.height} px in memory to map, score and decision; milliseconds of a call; each line "
+        f"in a process of its own on {one_line(about['processor'])}{load}, {min(latency.calls for latency in found)} calls at "
+        "least."
     )
     return Table(NAME, f"Latency on {one_line(first.category)}", header, lines, [note])
 
@@ -256,9 +262,7 @@ def latency_figure(run: Run, rows: Sequence[Row], found: Sequence[Latency], fold
     if not shown:
         return []
     what = f"{metric(QUALITY).title} over latency, {rows[0].category}, batch 1, {counted(threads, 'thread')}"
-    import matplotlib as mpl
-
-    with mpl.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE):
         figure, ax = axes(title_of(results, what, 3.3), "median latency (ms)", metric(QUALITY).title)
         for latency in shown:
             number, colour = numbers[latency.variant], COLOURS[results.variants.index(latency.variant) % len(COLOURS)]
@@ -267,7 +271,13 @@ def latency_figure(run: Run, rows: Sequence[Row], found: Sequence[Latency], fold
             ax.errorbar(
                 latency.median_ms, number.mean, [[below], [above]], color=colour, marker=marker, markersize=4.5, elinewidth=0.6
             )
-        ax.set_xscale("log")
+        if max(latency.median_ms for latency in shown) > FAR * min(latency.median_ms for latency in shown):
+            ax.set_xscale("log")
+            ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+            ax.xaxis.set_minor_formatter(NullFormatter())
+        else:
+            ax.set_xlim(0)
         handles = [Line2D([], [], color=COLOURS[i % len(COLOURS)], lw=2) for i in range(len(results.variants))]
         handles += [Line2D([], [], color="#555555", marker=MARKERS[i % len(MARKERS)], ls="") for i in range(len(runtimes))]
         legend(figure, handles, [*results.titles, *runtimes])
