@@ -118,7 +118,7 @@ def test_validation_images_are_held_out_instead_of_training_images(bench, widget
         save(widget / "widget" / "validation" / "good" / f"{i}.png", np.full((40, 48, 3), 100, np.uint8))
     assert bench.run(widget, "--out", "r") == 0
     record = json.loads(next((bench.folder / ".cells").glob("pixel_stats-*/cell.json")).read_text())
-    assert record["images"] == {"train": 6, "held_out": 3, "test_good": 2, "test_defective": 2}
+    assert record["images"] == {"train": 6, "held_out": 3, "test_good": 2, "test_defective": 2, "contaminated": 0}
 
 
 def test_environment_gives_the_root(bench, widget, monkeypatch):
