@@ -10,7 +10,9 @@ import pytest
 from anoseg_bench.datasets import DATASETS
 from anoseg_bench.evaluation.datareport import read_note
 from anoseg_bench.report.protocol import protocol_lines
+from anoseg_bench.report.render import Line, Table, TableCell
 from anoseg_bench.report.results import Results
+from anoseg_bench.report.static import _whole
 from anoseg_bench.store.cells import Run
 from anoseg_bench.store.records import CategoryData, DataReport, RunRecord
 from tests.helpers import ROOT, store
@@ -62,3 +64,8 @@ def test_the_docs_say_of_a_dataset_what_its_adapter_says(name):
     rows = re.findall(rf"^\| `{name}` \|.*$", (ROOT / "docs" / "data.md").read_text(encoding="utf-8"), re.MULTILINE)
     origin = DATASETS[name].load().origin
     assert origin and any(origin.licence in row and origin.citation.split(", ", 1)[1] in row for row in rows)
+
+
+def test_tables_as_html_are_bold_where_tables_are_and_hold_no_markup_of_others():
+    table = Table("t", "T", ["method", "x"], [Line([TableCell("<i>"), TableCell("<1>", True)])], [])
+    assert '<th scope="row">&lt;i&gt;</th><td><b>&lt;1&gt;</b></td>' in _whole(table)

@@ -58,7 +58,7 @@ def _whole(table: Table, attributes: str = "", by_category: bool = False) -> str
         if group:
             lines.append(f'<tr{of}><th scope="rowgroup" colspan="{len(table.header)}">{html.escape(group)}</th></tr>')
         for line in members:
-            first, *rest = (html.escape(cell.whole) for cell in line.cells)
+            first, *rest = (f"<b>{html.escape(cell.whole)}</b>" if cell.bold else html.escape(cell.whole) for cell in line.cells)
             lines.append(f'<tr{of}><th scope="row">{first}</th>{"".join(f"<td>{text}</td>" for text in rest)}</tr>')
     head = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in table.flat_header)
     body = f"<table{attributes}><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
