@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
 
 def percent(share: float, digits: int = 1) -> str:
@@ -60,3 +61,19 @@ def shown_path(path: Path) -> str:
     """Return a path as a user would type it: from the working folder where it lies in there."""
     here = Path.cwd()
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def without_folders(value: Any) -> Any:
+    """Return plain data with absolute paths in it reduced to their last part, for what travels to other machines.
+
+    Examples
+    --------
+    >>> without_folders({"weights": "/models/a.pth", "sizes": [1, "b/c"]})
+    {'weights': 'a.pth', 'sizes': [1, 'b/c']}
+    """
+    if isinstance(value, dict):
+        return {key: without_folders(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_folders(inner) for inner in value]
+    kind = next((k for k in (PurePosixPath, PureWindowsPath) if isinstance(value, str) and k(value).is_absolute()), None)
+    return kind(value).name if kind else value

@@ -9,6 +9,7 @@ import pytest
 
 from anoseg_bench.datasets import DATASETS
 from anoseg_bench.evaluation.datareport import read_note
+from anoseg_bench.formatting import without_folders
 from anoseg_bench.report.protocol import protocol_lines
 from anoseg_bench.report.render import Line, Table, TableCell
 from anoseg_bench.report.results import Results
@@ -69,3 +70,12 @@ def test_the_docs_say_of_a_dataset_what_its_adapter_says(name):
 def test_tables_as_html_are_bold_where_tables_are_and_hold_no_markup_of_others():
     table = Table("t", "T", ["method", "x"], [Line([TableCell("<i>"), TableCell("<1>", True)])], [])
     assert '<th scope="row">&lt;i&gt;</th><td><b>&lt;1&gt;</b></td>' in _whole(table)
+
+
+def test_what_travels_names_no_folder_of_this_machine():
+    given = {"weights": "/models/a.pth", "more": ["C:\\models\\b.pth", "layer4/x", 3], "none": None}
+    assert without_folders(given) == {"weights": "a.pth", "more": ["b.pth", "layer4/x", 3], "none": None}
+    pages = list((ROOT / "results" / "reference").rglob("report.html"))
+    assert pages and not any(
+        re.search(r"/(home|root|work|usr|Users)/|site-packages", page.read_text("utf-8")) for page in pages
+    )

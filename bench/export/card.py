@@ -12,7 +12,7 @@ from typing import Any
 from anoseg_bench import __version__
 from anoseg_bench.export.check import TOLERANCE, Check
 from anoseg_bench.export.formats import FORMATS
-from anoseg_bench.formatting import counted, one_line
+from anoseg_bench.formatting import counted, one_line, without_folders
 from anoseg_bench.methods.backbones import licence_of_weights
 from anoseg_bench.metrics.catalogue import metric, names_shown
 from anoseg_bench.report.render import DASH
@@ -100,7 +100,7 @@ def describe(
         },
         "method": row.method,
         "variant": row.variant,
-        "config": record.config,
+        "config": without_folders(record.config),
         "dataset": {"name": row.dataset, "category": row.category, "licence": note.licence, "citation": note.citation},
         "images": record.images.model_dump(),
         "profile": run.info.profile,

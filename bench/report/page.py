@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from anoseg_bench.datasets.base import GOOD
-from anoseg_bench.formatting import counted, one_line
+from anoseg_bench.formatting import counted, one_line, without_folders
 from anoseg_bench.metrics import RATE_CURVE, THRESHOLDS, VALUE_GRID, metric
 from anoseg_bench.report import notes
 from anoseg_bench.report.cache import PAGE
@@ -483,7 +483,7 @@ def _provenance(results: Results) -> list[dict[str, Any]]:
                 "train_s": timing_of(row.result, "train_s"),
                 "images": record.images.model_dump(),
                 "content": record.content,
-                "config": json.dumps(record.config | record.conditions, sort_keys=True),
+                "config": json.dumps(without_folders(record.config) | record.conditions, sort_keys=True),
                 "versions": ", ".join(f"{name} {version}" for name, version in record.provenance.versions.items()),
                 "maps": one_line(record.maps.folder if record.maps else ""),
             }
