@@ -76,6 +76,4 @@ def test_what_travels_names_no_folder_of_this_machine():
     given = {"weights": "/models/a.pth", "more": ["C:\\models\\b.pth", "layer4/x", 3], "none": None}
     assert without_folders(given) == {"weights": "a.pth", "more": ["b.pth", "layer4/x", 3], "none": None}
     pages = list((ROOT / "results" / "reference").rglob("report.html"))
-    assert pages and not any(
-        re.search(r"/(home|root|work|usr|Users)/|site-packages", page.read_text("utf-8")) for page in pages
-    )
+    assert pages and not any(re.search(r"/(home|root|work|usr|Users)/|site-packages", page.read_text("utf-8")) for page in pages)
