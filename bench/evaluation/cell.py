@@ -117,7 +117,7 @@ class _Predictor:
     """Predicts items one batch at a time, of which the next is read meanwhile.
 
     It keeps the maps as the method returned them, and the time of the method alone: on the clock, and of the processor without
-    what reading took. In tiles, a batch is those of one image, whose scores are the largest of its tiles'.
+    what reading took.
 
     In tiles, a batch is those of one image, whose scores are the largest of its tiles'.
     """

@@ -18,6 +18,7 @@ import torch
 from anoseg_bench.datasets.base import Item
 from anoseg_bench.datasets.mvtec import MVTecLayout
 from anoseg_bench.evaluation import cell
+from anoseg_bench.evaluation.tiles import Tiling
 from anoseg_bench.methods import METHODS
 from anoseg_bench.methods.base import Method
 from anoseg_bench.testing import budget
@@ -35,7 +36,7 @@ def trained(name: str, profile: str, items: list[Item]) -> Method:
 def measured(method: Method, items: list[Item], ahead: Callable) -> tuple[float, float]:
     """Return the seconds of a whole prediction, and those of the method in it."""
     cell.ahead = ahead
-    predict = cell._Predictor(method)
+    predict = cell._Predictor(method, Tiling())
     began = time.perf_counter()
     predict(items, lambda done, total: None)
     return time.perf_counter() - began, predict.seconds
