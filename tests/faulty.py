@@ -1,4 +1,7 @@
-"""A method that does what methods should not: for tests of what that costs. Named on the command line as ``faulty.py:Faulty``."""
+"""A method that does what methods should not: for tests of what that costs. Named on the command line as ``faulty.py:Faulty``.
+
+It imports torch where a cell runs only, as the commands of these tests are many and the import takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
 from pydantic import Field
 
 from anoseg_bench.methods.base import Method, MethodConfig, Prediction
@@ -29,6 +31,8 @@ class Faulty(Method):
     Config = FaultyConfig
 
     def _fit(self, images, progress):
+        import torch
+
         config = self.config
         if config.marks:
             with (Path(config.marks) / f"{config.action}-{self.seed}").open("a") as file:
@@ -77,6 +81,8 @@ class Faulty(Method):
             time.sleep(10_000)
 
     def _predict(self, images):
+        import torch
+
         if self.config.action == "wrong_shape":
             return Prediction(torch.zeros(len(images) + 1, 8, 8))
         return Prediction((images.float() - self.colour[:, None, None]).abs().mean(1))

@@ -416,7 +416,7 @@ def test_experiments_run_end_to_end(bench, plenty, name, seeds):
         tests = {seed: {str(r["items"]) + r["content"] for r in records if r["seed"] == seed} for seed in (0, 1)}
         assert [len(of) for of in tests.values()] == [1, 1]
     if name == "resolution":
-        assert all(float(text) > 0 for text in of["ms per image"])
+        assert all(float(text) > 0 for text in of["latency, one image (ms)"])
 
 
 def test_seeds_that_agree_have_bars_of_no_height():

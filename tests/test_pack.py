@@ -19,7 +19,7 @@ from anoseg_bench.store import files
 from anoseg_bench.store.cells import Run
 from anoseg_bench.store.pack import unpack
 from anoseg_bench.store.records import SCHEMA
-from tests.helpers import make_category
+from tests.helpers import make_category, store_latencies
 from tests.test_output import FULL
 
 
@@ -81,9 +81,11 @@ def refused(bench, *arguments, left: str = "elsewhere") -> str:
 
 @pytest.mark.figures
 def test_a_packed_run_gives_the_same_tables_elsewhere(ran, tmp_path):
+    run = Run.load(Path("results/r"))
+    store_latencies(run, run.rows[:1])
     assert ran("report", "results/r") == 0
     before = tables(Path("results/r"))
-    assert "maps/gallery_widget.png" in before and "tables/all.tex" in before
+    assert "maps/gallery_widget.png" in before and {"tables/all.tex", "tables/latency.md"} <= before.keys()
     assert ran("pack", "results/r") == 0 and "2 cells" in ran.out
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

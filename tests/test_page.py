@@ -29,7 +29,7 @@ from anoseg_bench.report.results import Results
 from anoseg_bench.store.cells import Run
 from anoseg_bench.store.records import RunRecord
 from run_bench import main
-from tests.helpers import make_category, save, store
+from tests.helpers import make_category, save, store, store_latencies
 
 pytestmark = pytest.mark.intervals
 
@@ -82,6 +82,7 @@ def skilled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for variant, skill in {"weak": 0.5, "fair": 1.2, "strong": 1.8}.items():
             store(run, variant, category, skill)
     run.save()
+    store_latencies(run, run.rows[1:3])
     write_page(Results(run), ["<b>"], ["NSA logistic", "DRAEM"])
     return run.path
 
@@ -313,6 +314,15 @@ def test_the_decisions_are_the_runs_numbers(opened: Opened, run: Path, which: st
         for variant, shown in column(name).items():
             exact = results.get(variant, "plain", 0).value(f"{name}_{which}")
             assert (float(shown) if shown else np.nan) == pytest.approx(exact, rel=1e-8, nan_ok=True), (name, variant)
+
+
+def test_quality_stands_against_measured_latency(apart: Opened):
+    axes = apart.texts("#cost-axis option")
+    assert axes[:3] == [f"latency from picture to decision, {r} (ms)" for r in ("torch", "onnx")] + ["images/s, 16 at once"]
+    assert apart.tab.evaluate("data.costs[1].values") == [None, 8, 16]  # `weak` was not measured
+    assert apart.tab.locator("#cost-chart path[d]").count() >= 2
+    assert apart.texts("#latency-title") == ["Latency on bottle"]
+    assert apart.texts("#latency-table tbody tr:first-child :is(th, td)")[:5] == ["fair", "torch", "1", "1", "10.0"]
 
 
 def test_decisions_sort_and_change_category(opened: Opened):

@@ -14,6 +14,7 @@ from PIL import Image
 
 from anoseg_bench.metrics import VERSION as METRICS_VERSION
 from anoseg_bench.metrics import tabled
+from anoseg_bench.report.cache import report_cache
 from anoseg_bench.report.compose import console_table, write_report
 from anoseg_bench.report.frame import FileNames
 from anoseg_bench.report.gallery import Column, choose
@@ -21,9 +22,10 @@ from anoseg_bench.report.plots import ONE_COLUMN, TWO_COLUMNS, bar_figure, iou_f
 from anoseg_bench.report.render import Line, Table, TableCell, comma_separated, escape_latex, latex, markdown
 from anoseg_bench.report.results import Number, Results, summarise
 from anoseg_bench.report.tables import cells, defect_table, metric_table, robustness_table, summary_table, threshold_table
-from anoseg_bench.store.cells import Run
+from anoseg_bench.store.cells import DamagedError, Run
+from anoseg_bench.store.latency import latencies_of
 from anoseg_bench.store.records import RunRecord
-from tests.helpers import AT_BOTH, ITEMS, LATEX, add, compiled
+from tests.helpers import AT_BOTH, ITEMS, LATEX, add, compiled, store_latencies
 
 NASTY = r"a_b & <c> $\q$ 50% #{~^}|`*"
 
@@ -303,6 +305,28 @@ def test_files_of_an_earlier_report_go_and_others_stay(run: Run) -> None:
         str(p.relative_to(run.path)) for p in files
     }
     assert left == {"tables/all.pdf", "notes.md", "maps/mine.txt"}
+
+
+def test_what_latency_measured_is_shown_as_long_as_it_is_of_the_runs_models(run: Run) -> None:
+    for variant in "ab":
+        add(run, variant, "wood", 0.5)
+        add(run, variant, "steel", 0.6)
+    assert latencies_of(run) is None
+    store_latencies(run, [run.rows[0], run.rows[2]])
+    files = {path.name for path in write_report(Results(run))}
+    assert {"latency.csv", "latency.md", "latency.tex", "latency.pdf", "latency.png"} <= files
+    table = pd.read_csv(run.path / "tables" / "latency.csv")
+    assert list(table["median (ms)"]) == [10, 8, 80, 64, 20, 16, 160, 128] and set(table["method"]) == {"a", "b"}
+    assert r"\input{latency.tex}" in (run.path / "tables" / "all.tex").read_text()
+    before = report_cache(run, []).made_from
+    store_latencies(run, [run.rows[2]])
+    assert report_cache(run, []).made_from != before  # a report is written anew
+    add(run, "b", "wood", 0.7)
+    retrained = Run(run.path, run.info, [run.rows[0], run.rows[4]])
+    assert latencies_of(retrained) is None and "latency.csv" not in {path.name for path in write_report(Results(retrained))}
+    (run.path / "latency" / "latency.json").write_text("{}")
+    with pytest.raises(DamagedError, match=r"latency.json', but it is damaged; measure again, or delete it"):
+        write_report(Results(run))
 
 
 @pytest.mark.figures

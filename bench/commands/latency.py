@@ -37,7 +37,6 @@ def main(arguments: argparse.Namespace) -> int:
     from anoseg_bench.export.latency import (
         cores,
         exported_models,
-        latency_table,
         machine,
         measure_all,
         parse_numbers,
@@ -46,8 +45,10 @@ def main(arguments: argparse.Namespace) -> int:
     from anoseg_bench.export.write import check_whole
     from anoseg_bench.formatting import shown_path
     from anoseg_bench.methods import METHODS
+    from anoseg_bench.report.latency import latency_table
     from anoseg_bench.report.render import console
     from anoseg_bench.store.cells import MODEL
+    from anoseg_bench.store.latency import NAME, Latencies
     from anoseg_bench.store.pack import open_run
 
     out = console_of(arguments)
@@ -57,7 +58,7 @@ def main(arguments: argparse.Namespace) -> int:
     for plugin in arguments.plugin:
         METHODS.match(plugin)
     run = open_run(arguments.run)
-    folder = arguments.out or arguments.run.with_suffix("") / "latency"
+    folder = arguments.out or arguments.run.with_suffix("") / NAME
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"Expected a folder for the measurements, but '{folder}' is a file; give another --out.")
     names = arguments.method or list(dict.fromkeys(row.variant for row in run.rows))
@@ -72,7 +73,8 @@ def main(arguments: argparse.Namespace) -> int:
     name, read = images_of(run, kept[0], kept[0].result, arguments)[0]
     about = machine() | {"image": name}
     found = measure_all(run, kept, models, read(), threads, batch, arguments.seconds, arguments.plugin, out.line)
-    files = write_latency(run, kept, found, about, folder)
-    out.result(console(latency_table(found, about)))
+    measured = Latencies(machine=about, latencies=tuple(found))
+    files = write_latency(run, kept, measured, folder)
+    out.result(console(latency_table(measured)))
     out.result(f"Written to {shown_path(folder)}: {', '.join(sorted(file.name for file in files))}")
     return 0

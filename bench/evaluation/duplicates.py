@@ -13,8 +13,6 @@ from collections.abc import Sequence
 import imagehash
 import numpy as np
 from PIL import Image
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from anoseg_bench.evaluation.imagestats import ImageFacts
 
@@ -33,6 +31,9 @@ ENOUGH = 8
 
 def copies(facts: Sequence[ImageFacts]) -> list[list[int]]:
     """Return the groups of images that are copies of each other, by number, each with two at least, in the order of their first."""
+    from scipy.sparse import coo_array  # takes half a second, which a command whose cells are stored need not spend at its start
+    from scipy.sparse.csgraph import connected_components
+
     alike: dict[tuple, list[int]] = defaultdict(list)
     for number, image in enumerate(facts):
         alike[image.looks].append(number)

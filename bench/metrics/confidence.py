@@ -17,14 +17,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
-from scipy.special import expit, logit
+from scipy.special import expit, logit, ndtri
 
 from anoseg_bench.metrics.separation import ends_of_auroc
 
 #: Resamples may differ by this much on the scale of the logit (a standard deviation); beyond, that scale says nothing.
 WIDEST_LOGIT = 1.5
 #: Levels, as quantiles of the normal distribution, at which the interval of an AUROC is computed; between, it is interpolated.
-_QUANTILES = np.unique(np.append(np.linspace(0, 3.75, 16), stats.norm.ppf(0.975)))
+_QUANTILES = np.unique(np.append(np.linspace(0, 3.75, 16), ndtri(0.975)))
 
 
 def _rate_end(hits: np.ndarray | int, number: np.ndarray | int, share: np.ndarray | float, upper: bool) -> np.ndarray:
@@ -67,7 +67,7 @@ def of_rate(hits: np.ndarray, number: np.ndarray, quantiles: np.ndarray) -> Draw
 def of_auroc(high: np.ndarray, low: np.ndarray, quantiles: np.ndarray) -> Draws:
     """Return draws of the AUROC of scores `high` (m,) of defective images against `low` (n,) of normal ones."""
     first, last = ends_of_auroc(high, low, _QUANTILES)
-    where = np.clip(stats.norm.ppf(quantiles), -_QUANTILES[-1], _QUANTILES[-1])
+    where = np.clip(ndtri(quantiles), -_QUANTILES[-1], _QUANTILES[-1])
     curve = np.concatenate([first[::-1], last[1:]])
     values = np.interp(where, np.concatenate([-_QUANTILES[::-1], _QUANTILES[1:]]), curve)
     return Draws(values, values)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy.special import expit, logit
-from scipy.stats import norm
+from scipy.special import expit, logit, ndtri
 
 
 def separation(high: np.ndarray, low: np.ndarray, level: float = 0.95) -> tuple[float, float, float]:
@@ -46,7 +45,7 @@ def separation(high: np.ndarray, low: np.ndarray, level: float = 0.95) -> tuple[
     [1.0, 0.95, 1.0]
     """
     area = float(_placements(high, low).mean())
-    first, last = ends_of_auroc(high, low, np.array([norm.ppf((1 + level) / 2)]))
+    first, last = ends_of_auroc(high, low, np.array([ndtri((1 + level) / 2)]))
     return area, float(first[0]), float(last[0])
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from anoseg_bench.store.cells import CellResult, Run, to_json
 from anoseg_bench.store.files import write_atomically
+from anoseg_bench.store.latency import FILE as LATENCIES
 
 NOTE = "report.json"
 #: The page of a run, and its frames.
@@ -112,7 +113,8 @@ def _digest(run: Run, options: list[Any]) -> str:
         + ([_content(r.result.folder / "cell.json"), *map(_state, _drawn_from(run, r.result))] if r.result else [])
         for r in run.rows
     ]
-    digest = hashlib.sha256(to_json([info, rows, options, shutil.get_terminal_size((120, 24)).columns]).encode())
+    latency = _content(run.path / LATENCIES)
+    digest = hashlib.sha256(to_json([info, rows, latency, options, shutil.get_terminal_size((120, 24)).columns]).encode())
     code = [*(ROOT / "report").rglob("*.*"), *(ROOT / "metrics").rglob("*.py"), ROOT / "experiments.py"]
     for path in sorted(path for path in code if path.suffix != ".pyc"):
         digest.update(path.read_bytes())

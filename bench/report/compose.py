@@ -17,6 +17,7 @@ from anoseg_bench.report.document import document, said_apart
 from anoseg_bench.report.findings import findings
 from anoseg_bench.report.frame import FileNames, defects_frame, results_frame
 from anoseg_bench.report.gallery import write_gallery
+from anoseg_bench.report.latency import latency_figure, latency_table
 from anoseg_bench.report.page import write_page
 from anoseg_bench.report.paper import paper_table
 from anoseg_bench.report.paper_choice import PaperChoice
@@ -27,12 +28,14 @@ from anoseg_bench.report.render import Table, console, escape_markdown
 from anoseg_bench.report.results import Results, intervals_frame
 from anoseg_bench.report.verdict import decision_table
 from anoseg_bench.store.files import put_in_place, staged, write_by, write_file
+from anoseg_bench.store.latency import NAME as LATENCY
+from anoseg_bench.store.latency import latencies_of
 
 __all__ = ["console_table", "write_report"]
 
 #: Tables of which there is one, by their file names.
 SINGLE = (
-    *("decisions", "summary", "comparison", "paper", "robustness", "cost"),
+    *("decisions", "summary", "comparison", "paper", "robustness", "cost", "latency"),
     *("data", "masks", "shortcuts", "published", "reproduction"),
 )
 USUAL_PAPER = PaperChoice()
@@ -54,7 +57,7 @@ def table_sections(
         "At both thresholds": tables.threshold_tables(results, names),
         "By defect type": tables.defect_tables(results, names),
         "Threshold robustness": [tables.robustness_table(results)],
-        "Cost": [tables.cost_table(results)],
+        "Cost": [tables.cost_table(results), *([latency_table(measured)] if (measured := latencies_of(results.run)) else [])],
         "The images": written_tables(results.run.info.data),
         "Beside published numbers": [*filter(None, [reproduction_table(results), published_table(results, published)])],
     }
@@ -124,6 +127,8 @@ def _write(results: Results, folder: Path, published: Sequence[str], paper: Pape
         for name in tables.MAIN:
             if figure := rank_figure(results, name):
                 files += plots.save(figure, folder / "plots", f"ranks_{name}")
+        if (measured := latencies_of(run)) and (figure := latency_figure(results, measured)):
+            files += plots.save(figure, folder / "plots", LATENCY)
         if experiment and experiment.figure:
             files += plots.save(experiment.figure, folder / "plots", experiment.table.name)
     names = FileNames()

@@ -27,7 +27,7 @@ METRICS = ("pixel_auroc", "aupro_0.3", "iou_max", "iou_deployable", "image_auroc
 #: How far apart methods stand at a level of a figure, as a share of the distance of two levels.
 DODGE = 0.06
 
-_COSTS = ("training (s)", "ms per image")
+_COSTS = ("training (s)", "latency, one image (ms)")
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ SHOWN = {
         "image size (px)",
         ("aupro_0.3", "iou_max", "image_auroc"),
         {},
-        "Image size: what images are resized to before a method sees them; maps are evaluated at the images' own size. Ms per "
-        "image: one at a time, the method alone, without reading and resizing files.",
+        "Image size: what images are resized to before a method sees them; maps are evaluated at the images' own size. Latency: "
+        "of the method alone, without reading and resizing files.",
         costs=True,
     ),
 }
@@ -120,7 +120,7 @@ def _table(results: Results, name: str, shown: Shown, levels: Sequence[str], met
     """Return the methods at each level: counts of images, metrics with the best of the level bold, costs."""
     everything, lines = list(range(len(results.categories))), []
     counts = {heading: results.cube(read) for heading, read in shown.counts.items()}
-    costs = _costs(results) if shown.costs else {}
+    costs = {heading: results.costs[heading] for heading in _COSTS} if shown.costs else {}
     numbers = {m: results.numbers(m, everything) for m in METRICS}
     for i, level in enumerate(levels):
         members = range(i, len(results.variants), len(levels))
@@ -145,11 +145,6 @@ def _table(results: Results, name: str, shown: Shown, levels: Sequence[str], met
     return Table(name, title, header, lines, table_notes(results, lines, own_notes, METRICS))
 
 
-def _costs(results: Results) -> dict[str, np.ndarray]:
-    """Return seconds of training and milliseconds per image, (V, C, S)."""
-    return dict(zip(_COSTS, (results.costs["training (s)"], 1000 / results.costs["images/s, one at a time"]), strict=True))
-
-
 def _span(values: np.ndarray) -> str:
     """Return the numbers of cells as text, ``"9–19"`` where they differ."""
     known = values[np.isfinite(values)]
@@ -164,7 +159,7 @@ def _mean_text(values: np.ndarray) -> str:
 def _figure(results: Results, shown: Shown, levels: Sequence[str], methods: Sequence[str]) -> Figure:
     """Return one panel for each metric, and one of costs: a line for each method, its range over seeds as bars."""
     panels = {metric(m).title + " (%)": 100 * results.values(m) for m in shown.panels}
-    panels |= {_COSTS[1]: _costs(results)[_COSTS[1]]} if shown.costs else {}
+    panels |= {_COSTS[1]: results.costs[_COSTS[1]]} if shown.costs else {}
     rows = 1 if len(panels) <= 3 else 2
     figure = Figure(figsize=(TWO_COLUMNS, 0.7 + 1.75 * rows), layout="constrained")
     draws = "; bars: range over seeds" if len(results.seeds) > 1 else ""

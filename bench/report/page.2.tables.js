@@ -121,7 +121,15 @@ sections.set("overview", () => {
   table($("overview-table"), headings, shown().map((v) => [named(v), ...columns.map((c) => c[v])]), { sort: [data.metrics[0]?.title, "descending"], foot });
   ranks();
   cost();
+  latency();
 });
+function latency() {
+  $("latency").hidden = !data.latency;
+  if (!data.latency) return;
+  $("latency-title").textContent = data.latency.title;
+  asWritten($("latency-table"), data.latency);
+  $("latency-note").textContent = data.latency.notes.join(" ");
+}
 function ranks() {
   $("ranks").hidden = categoryNames.length === 1;
   const headings = [{ title: "method" }, ...data.ranks.map((r) => ({ title: r.title }))];
@@ -160,6 +168,11 @@ sections.set("provenance", () => {
   table($("provenance-table"), columns.map(([, title]) => ({ title })), data.cells.map((cell) => columns.map(([name]) => ({ value: typeof cell[name] === "number" ? cell[name] : undefined, text: text(cell, name), long: ["config", "versions"].includes(name) || (name === "status" && cell.error) }))));
 });
 
+/* A table that comes as text. */
+function asWritten(element, { header, rows }) {
+  const value = (text) => (text.trim() && Number.isFinite(Number(text)) ? Number(text) : text);
+  table(element, header.map((title) => ({ title })), rows.map((cells) => cells.map(({ text, bold }) => ({ value: value(text), text, best: bold }))));
+}
 /* What is known of the images; nothing, where the run is of scored maps or of an older version. */
 function images() {
   const report = data.images;
@@ -168,10 +181,8 @@ function images() {
     for (const id of ["images-details", "images-said"]) $(id).remove();
     return;
   }
-  const rows = (t) => t.rows.map((cells) => cells.map(({ text, bold }) => ({ value: text, text, best: bold })));
-  const headings = (t) => t.header.map((title) => ({ title }));
   const [first, ...others] = report.tables;
-  if (first) table($("images-table"), headings(first), rows(first));
+  if (first) asWritten($("images-table"), first);
   report.findings.forEach((f) => {
     const li = add($("images-findings"), "li", { class: f.wrong ? "wrong" : "" }, `${f.text} `);
     add(li, "span", { class: "note" }, `To do: ${f.advice}.`);
@@ -179,7 +190,7 @@ function images() {
   report.notes.forEach((note) => add($("images-notes"), "li", {}, note));
   others.forEach((t, i) => {
     add($("images-details"), "h3", {}, t.title);
-    table(add(add($("images-details"), "div", { class: "scroll", tabindex: 0, role: "region", "aria-label": t.title }), "table", { id: `images-${i}-table` }), headings(t), rows(t));
+    asWritten(add(add($("images-details"), "div", { class: "scroll", tabindex: 0, role: "region", "aria-label": t.title }), "table", { id: `images-${i}-table` }), t);
     t.notes.forEach((note) => add($("images-details"), "p", { class: "note" }, note));
   });
   if (!others.length) $("images-details").remove();

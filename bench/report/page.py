@@ -32,9 +32,11 @@ from anoseg_bench.report.data import data_tables, finding_line, said_of_data
 from anoseg_bench.report.experiments import ExperimentReport
 from anoseg_bench.report.frame import GRIDS, opened, timing_of
 from anoseg_bench.report.gallery import Column, choose, read_columns
+from anoseg_bench.report.latency import latency_table
 from anoseg_bench.report.plots import COLOURS
 from anoseg_bench.report.published import beside, mean_text, sources
 from anoseg_bench.report.published_values import Published
+from anoseg_bench.report.render import Table
 from anoseg_bench.report.results import Number, Results
 from anoseg_bench.report.static import decisions_table, experiment_section, protocol_list, verdict_cards, without_scripts
 from anoseg_bench.report.tables import MAIN, SUMMARY
@@ -42,6 +44,7 @@ from anoseg_bench.report.verdict import verdicts_of
 from anoseg_bench.report.wins import wins
 from anoseg_bench.store.cells import CellResult
 from anoseg_bench.store.files import write_file
+from anoseg_bench.store.latency import Latencies, latencies_of
 from anoseg_bench.store.records import DataReport
 
 HERE = Path(__file__).parent
@@ -125,6 +128,7 @@ def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]
     several = [("", everything)] if len(everything) != 1 else []
     summary = [name for name in results.metrics if name in SUMMARY]
     beside_them = {name: beside(results, name, published) for name in summary}
+    measured = latencies_of(results.run)
     shown: dict[str, Any] = {
         "variants": results.titles,
         "scaled": [variant in results.scaled for variant in results.variants],
@@ -158,7 +162,8 @@ def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]
         "defect_metrics": [{"name": n, "title": metric(n).title} for n in DEFECT_METRICS],
         "wins": _wins(results),
         "ranks": _ranks(results),
-        "costs": _costs(results),
+        "costs": _costs(results, measured),
+        "latency": _table(latency_table(measured)) if measured else None,
         "categories": [_category(results, c) for c in everything],
         "cells": _provenance(results),
         "good": GOOD,
@@ -180,16 +185,13 @@ def _of_images(report: DataReport | None) -> dict[str, Any] | None:
     findings = [
         {"text": finding_line(finding), "advice": one_line(finding.advice), "wrong": finding.wrong} for finding in report.findings
     ]
-    shown = [
-        {
-            "title": table.title,
-            "header": table.header,
-            "rows": [[{"text": cell.text, "bold": cell.bold} for cell in line.cells] for line in table.lines],
-            "notes": table.notes,
-        }
-        for table in tables
-    ]
-    return {"tables": shown, "findings": findings, "notes": of_counts, "said": report.note.text if report.note else ""}
+    own = {"tables": [_table(table) for table in tables], "findings": findings}
+    return own | {"notes": of_counts, "said": report.note.text if report.note else ""}
+
+
+def _table(table: Table) -> dict[str, Any]:
+    rows = [[{"text": cell.text, "bold": cell.bold} for cell in line.cells] for line in table.lines]
+    return {"title": table.title, "header": table.header, "rows": rows, "notes": table.notes}
 
 
 def _json(value: Any) -> str:
@@ -264,9 +266,16 @@ def _ranks(results: Results) -> list[dict[str, Any]]:
     return views
 
 
-def _costs(results: Results) -> list[dict[str, Any]]:
-    """Return times, speed and memory of each variant: means over its cells."""
+def _costs(results: Results, measured: Latencies | None) -> list[dict[str, Any]]:
+    """Return measured latencies of single images, then times, speed and memory of each variant: means over its cells."""
     views = []
+    runtimes: dict[str, dict[str, float]] = {}
+    for latency in measured.of_single_images if measured else ():
+        of = runtimes.setdefault(latency.runtime, {})
+        of[latency.variant] = min(latency.median_ms, of.get(latency.variant, math.inf))
+    for runtime, times in runtimes.items():
+        title = f"latency from picture to decision, {runtime} (ms)"
+        views.append({"title": title, "values": [times.get(variant) for variant in results.variants]})
     for title, costs in results.costs.items():
         means = [float(np.nanmean(block)) if np.isfinite(block).any() else math.nan for block in costs]
         if np.isfinite(means).any():

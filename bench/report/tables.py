@@ -136,13 +136,13 @@ def _devices(results: Results) -> str:
 
 def cost_table(results: Results) -> Table:
     """Return what training and prediction cost, means over cells: variants by costs."""
-    columns = {WEIGHTS: weights_column(results)} | _cost_columns(results, [heading for heading, _, _ in COSTS])
+    columns = {WEIGHTS: weights_column(results)} | _cost_columns(results, [heading for heading, *_ in COSTS])
     lines = [Line([TableCell(title), *(column[i] for column in columns.values())]) for i, title in enumerate(results.titles)]
     own = [
-        f"Per cell, on {_devices(results)}. Images/s: the method alone, without reading and resizing files, in batches no larger "
-        "than its own. Model: its state, as it is stored. Multiply-adds: convolutions and matrix products of one prediction. Peak "
-        "memory: on CUDA what torch has allocated, else the whole process, with torch itself and the images; a dash where the "
-        "system does not tell.",
+        f"Per cell, on {_devices(results)}. Latency and images/s: the method alone, without reading and resizing files, in batches "
+        "no larger than its own. Model: its state, as it is stored. Multiply-adds: convolutions and matrix products of one "
+        "prediction. Peak memory: on CUDA what torch has allocated, else the whole process, with torch itself and the images; a "
+        "dash where the system does not tell.",
         notes.setup(results),
         *notes.pretrained(results),
         *notes.conditions(results),

@@ -1,4 +1,4 @@
-"""A run in one file, to take elsewhere: a zip of ``run.json`` and of a store of its own, ``cells/``.
+"""A run in one file, to take elsewhere: a zip of ``run.json``, of a store of its own, ``cells/``, and of what `latency` measured.
 
 It is read wherever a run's folder is, from a temporary folder that goes with it, and unpacks (`unpack`, or any unzip) into a folder
 of a run that holds its cells.
@@ -21,6 +21,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 from anoseg_bench.errors import UsageError
 from anoseg_bench.store.cells import MANIFEST, MODEL, OWN_STORE, CellResult, DamagedError, Run, Store, to_json
 from anoseg_bench.store.files import naming, written_whole
+from anoseg_bench.store.latency import FILE as LATENCIES
 
 #: The arrays of a cell that are pictures.
 _PICTURES = "map/"
@@ -83,6 +84,8 @@ def pack(run: Run, path: Path, *, models: bool = False, maps: bool = False, pict
     }
     with written_whole(path) as file, ZipFile(file, "w") as archive:
         _add(archive, MANIFEST, manifest.encode())
+        if (latencies := run.path / LATENCIES).is_file():
+            _add(archive, LATENCIES, latencies)
         for name, cell in sorted(cells.items()):
             _add_cell(archive, f"{OWN_STORE}/{name}", cell, models, maps, pictures)
         for source in sorted(previews):
@@ -192,10 +195,10 @@ def _opened(path: Path) -> Iterator[tuple[ZipFile, Run]]:
 
 
 def _is_inside(name: str) -> bool:
-    """Return whether a name of a file may be in a packed run: the manifest's, or one below the store, wherever that lies."""
+    """Return whether a name of a file may be in a packed run: one in a run's folder, or below the store."""
     parts = name.split("/")
     plain = "\\" not in name and not any(part in ("", ".", "..") for part in parts)
-    return name == MANIFEST or (plain and parts[0] == OWN_STORE and len(parts) > 2)
+    return name in (MANIFEST, LATENCIES) or (plain and parts[0] == OWN_STORE and len(parts) > 2)
 
 
 def _extract(archive: ZipFile, folder: Path, maps: bool = True) -> None:
