@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
-from sklearn.metrics import roc_auc_score
 
 from anoseg_bench.datasets.base import GOOD
 from anoseg_bench.formatting import one_line
 from anoseg_bench.metrics import metric
+from anoseg_bench.metrics.separation import separation
 from anoseg_bench.report.conditions import by_level
 from anoseg_bench.report.frame import opened
 from anoseg_bench.report.plots import (
@@ -204,7 +204,7 @@ def _auroc(row: Row, scores: ImageScores | None) -> float:
     if scores is None or row.result is None:
         return math.nan
     defective = np.array([defect != GOOD for _, defect in row.result.record.items])
-    return float(roc_auc_score(defective, scores[0])) if 0 < defective.sum() < len(defective) else math.nan
+    return separation(scores[0][defective], scores[0][~defective])[0] if 0 < defective.sum() < len(defective) else math.nan
 
 
 def _detection(results: Results) -> ExperimentReport:
