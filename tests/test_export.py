@@ -351,6 +351,10 @@ def test_latency_is_measured(place, bench):
     assert found["machine"]["processor"] and found["machine"]["versions"]["onnxruntime"]
     names = [f"latency.{kind}" for kind in ("csv", "json", "md", "pdf", "png", "tex")]
     assert sorted(path.name for path in (bench.folder / "l").iterdir()) == names
+    assert bench("pack", place / "r", "--models", "--out", "r.zip") == 0
+    whole = ["--run", "r.zip", *model(place)[2:]]
+    assert bench("latency", *whole, "--threads", "1", "--batch", "1", "--seconds", "0") == 0, bench.err
+    assert bench("report", "r.zip") == 0 and (bench.folder / "r-latency" / "latency.csv").is_file(), bench.err
 
 
 @pytest.mark.parametrize(

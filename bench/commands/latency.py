@@ -25,7 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", default="1,8", help="images at once, separated by commas (default: 1,8)")
     parser.add_argument("--seconds", type=float, default=3.0, help="for each measurement, at least; and 100 calls (default: 3)")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="folder for latency.csv, .json, .md, .tex, .png, .pdf (default: RUN/latency)"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder for latency.csv, .json, .md, .tex, .png, .pdf (default: RUN/latency, of a packed run RUN-latency)",
     )
 
 
@@ -58,7 +61,8 @@ def main(arguments: argparse.Namespace) -> int:
     for plugin in arguments.plugin:
         METHODS.match(plugin)
     run = open_run(arguments.run)
-    folder = arguments.out or arguments.run.with_suffix("") / NAME
+    packed = arguments.run.is_file()  # `report` unpacks it into a new folder of its name
+    folder = arguments.out or (arguments.run.with_name(f"{arguments.run.stem}-{NAME}") if packed else arguments.run / NAME)
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"Expected a folder for the measurements, but '{folder}' is a file; give another --out.")
     names = arguments.method or list(dict.fromkeys(row.variant for row in run.rows))

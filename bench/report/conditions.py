@@ -163,7 +163,7 @@ def _figure(results: Results, shown: Shown, levels: Sequence[str], methods: Sequ
     rows = 1 if len(panels) <= 3 else 2
     figure = Figure(figsize=(TWO_COLUMNS, 0.7 + 1.75 * rows), layout="constrained")
     draws = "; bars: range over seeds" if len(results.seeds) > 1 else ""
-    figure.suptitle(title_of(results, f"{shown.title}, mean over categories{draws}"))
+    figure.suptitle(title_of(results, f"{shown.title}, {results.over_all}{draws}"))
     handles: list[Any] = []
     axes = figure.subplots(rows, -(-len(panels) // rows), squeeze=False)
     for ax, (title, cube) in zip(axes.flat, panels.items(), strict=True):

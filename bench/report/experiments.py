@@ -86,7 +86,7 @@ def _ablation(results: Results) -> ExperimentReport:
 
 def _steps_figure(results: Results, numbers: dict[str, list[Number]]) -> Figure:
     title = title_of(results, "Ablation: each row adds a part to those above it")
-    figure, ax = axes(title, "percent, mean over categories", "", TWO_COLUMNS, 1.2 + 0.2 * len(results.variants))
+    figure, ax = axes(title, f"percent, {results.over_all}", "", TWO_COLUMNS, 1.2 + 0.2 * len(results.variants))
     places = np.arange(len(results.variants))
     handles = []
     for i, name in enumerate(_ABLATION):
@@ -246,7 +246,7 @@ def _detection(results: Results) -> ExperimentReport:
 
 
 def _bars_of_scores(results: Results, names: list[str], means: list[Number]) -> Figure:
-    title = title_of(results, "Detection of defective images, mean over categories")
+    title = title_of(results, f"Detection of defective images, {results.over_all}")
     figure, ax = axes(title, "image AUROC (%)", "", TWO_COLUMNS, 1.1 + 0.2 * len(names))
     values = [100 * n.mean if n.complete or (results.allow_partial and n.n) else 0.0 for n in means]
     low = min([v for v in values if v], default=0.0)
@@ -292,7 +292,8 @@ def _robustness(results: Results) -> ExperimentReport:
     """Return mean IoU and widths on both axes for each category and over all."""
     columns = ["iou_max", "iou_mean", "iou_width", "iou_mean_fpr", "iou_width_fpr"]
     everything = list(range(len(results.categories)))
-    members = [*((one_line(c), [i]) for i, c in enumerate(results.categories)), ("mean over categories", everything)]
+    members = [(one_line(c), [i]) for i, c in enumerate(results.categories) if len(everything) > 1]
+    members.append((results.over_all, everything))
     lines = []
     for title, where in members:
         block = [cells(results.numbers(name, where), results.allow_partial, best=name not in WIDTHS) for name in columns]
@@ -306,7 +307,7 @@ def _robustness(results: Results) -> ExperimentReport:
     table = Table(
         "experiment_robustness", title, header, lines, table_notes(results, lines, own, ["iou_mean", "iou_mean_fpr"], True)
     )
-    return ExperimentReport(table, iou_figure(results, everything, "mean over categories"))
+    return ExperimentReport(table, iou_figure(results, everything, results.over_all))
 
 
 # --- shift and levels of a condition ------------------------------------------------------------------------------------

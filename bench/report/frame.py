@@ -125,6 +125,11 @@ class RunCells:
         cubes = {name: self.cube(lambda cell, n=name: timing_of(cell, n)) for _, name, _, _ in COSTS}  # type: ignore[misc]
         return {heading: factor * cubes[name] ** power for heading, name, factor, power in COSTS}
 
+    @property
+    def over_all(self) -> str:
+        """What a number of all categories is, in words: ``"mean over categories"``, or the name of the only one."""
+        return one_line(self.categories[0]) if len(self.categories) == 1 else "mean over categories"
+
     def shown(self, category: str) -> tuple[int, dict[str, CellResult | None]]:
         """Return the first seed of which a category has a cell, and its cells by variant; the first seed where all failed."""
         for seed in [*self.seeds, self.seeds[0]]:

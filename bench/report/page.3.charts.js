@@ -52,10 +52,12 @@ function chart(place, { title, xlabel, ylabel, series, marks = [], scale: kind =
     }
   }
   names.sort((a, b) => a.y - b.y).forEach((name, i) => {
-    const near = names.slice(0, i).filter((other) => Math.abs(other.x - name.x) < 120);
+    const back = name.x > width * 0.7, at = name.x + (back ? -9 : 9), node = add(svg, "text", { x: at, "text-anchor": back ? "end" : "start" }, name.text);
+    const long = node.getComputedTextLength();
+    [name.from, name.to] = back ? [at - long, at] : [at, at + long];
+    const near = names.slice(0, i).filter((other) => other.from < name.to + 4 && name.from < other.to + 4);
     name.y = Math.max(name.y, ...near.map((other) => other.y + 13));
-    const back = name.x > width * 0.7;
-    add(svg, "text", { x: name.x + (back ? -9 : 9), y: name.y, "text-anchor": back ? "end" : "start" }, name.text);
+    node.setAttribute("y", name.y);
   });
   for (const mark of marks) {
     if (mark.x === null || mark.y === null) continue;

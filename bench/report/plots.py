@@ -223,7 +223,7 @@ def rate_figure(results: Results, name: str) -> Figure | None:
     block, how = results.curves[name], RATES[name]
     if not np.isfinite(block).any():
         return None
-    title = title_of(results, f"{how.title} of pixels, mean over categories{_band(results)}", ONE_COLUMN)
+    title = title_of(results, f"{how.title} of pixels, {results.over_all}{_band(results)}", ONE_COLUMN)
     figure, ax = axes(title, how.xlabel, how.ylabel)
     keep = (GRIDS[name] >= 0.9 * how.low) & (GRIDS[name] <= 1.1 * how.high)
     x = GRIDS[name][keep]
@@ -291,7 +291,7 @@ def write_plots(results: Results, folder: Path) -> list[Path]:
     """Write all figures that have something to show."""
     names = FileNames()
     everything = list(range(len(results.categories)))
-    figures = {names("iou_mean"): iou_figure(results, everything, "mean over categories")}
+    figures = {names("iou_mean"): iou_figure(results, everything, results.over_all)}
     for i, category in enumerate(results.categories):
         figures[names(f"iou_{slug(category)}")] = iou_figure(results, [i], one_line(category))
     figures |= {names(name): rate_figure(results, name) for name in RATES}

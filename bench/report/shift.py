@@ -201,7 +201,7 @@ def shift_numbers(results: Results) -> ShiftNumbers:
 
 def _members(results: Results) -> dict[str, list[int]]:
     """Return the categories, and all of them together where there are several, by name."""
-    several = {"mean over categories": list(range(len(results.categories)))} if len(results.categories) != 1 else {}
+    several = {results.over_all: list(range(len(results.categories)))} if len(results.categories) != 1 else {}
     return {one_line(name): [c] for c, name in enumerate(results.categories)} | several
 
 
