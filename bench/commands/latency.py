@@ -24,11 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", default="1,all", help="separated by commas (default: 1,all)")
     parser.add_argument("--batch", default="1,8", help="images at once, separated by commas (default: 1,8)")
     parser.add_argument("--seconds", type=float, default=3.0, help="for each measurement, at least; and 100 calls (default: 3)")
+    files = "latency.csv, .json, .md, .tex, .png, .pdf"
     parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="folder for latency.csv, .json, .md, .tex, .png, .pdf (default: RUN/latency, of a packed run RUN-latency)",
+        "--out", type=Path, metavar="DIR", help=f"folder for {files} (default: RUN/latency, of a packed run RUN-latency)"
     )
 
 
