@@ -48,7 +48,8 @@ def main(arguments: argparse.Namespace) -> int:
     from anoseg_bench.methods import METHODS
     from anoseg_bench.report.latency import latency_table
     from anoseg_bench.report.render import console
-    from anoseg_bench.store.cells import MODEL
+    from anoseg_bench.report.results import Results
+    from anoseg_bench.store.cells import MODEL, Run
     from anoseg_bench.store.latency import NAME, Latencies
     from anoseg_bench.store.pack import open_run
 
@@ -76,7 +77,8 @@ def main(arguments: argparse.Namespace) -> int:
     about = machine() | {"image": name}
     found = measure_all(run, kept, models, read(), threads, batch, arguments.seconds, arguments.plugin, out.line)
     measured = Latencies(machine=about, latencies=tuple(found))
-    files = write_latency(run, kept, measured, folder)
-    out.result(console(latency_table(measured)))
+    results = Results(Run(run.path, run.info, kept))
+    files = write_latency(results, measured, folder)
+    out.result(console(latency_table(results, measured)))
     out.result(f"Written to {shown_path(folder)}: {', '.join(sorted(file.name for file in files))}")
     return 0

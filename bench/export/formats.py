@@ -133,7 +133,8 @@ def _open_torch(path: Path, outputs: list[str], threads: int) -> Runner:
 
     if threads:
         torch.set_num_threads(threads)
-    model = torch.export.load(path).module()
+    with _quiet():
+        model = torch.export.load(path).module()
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:
         with torch.no_grad():

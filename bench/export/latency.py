@@ -173,17 +173,17 @@ def _version(name: str) -> str | None:
         return None
 
 
-def write_latency(run: Run, rows: Sequence[Row], measured: Latencies, out: Path) -> list[Path]:
+def write_latency(results: Results, measured: Latencies, out: Path) -> list[Path]:
     """Write ``latency.csv``, ``.json``, ``.md``, ``.tex`` and the figure into a folder together, and return them."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(Latency.model_fields)
     table.writerows([latency.model_dump().values() for latency in measured.latencies])
     with staged(out, NAME) as aside:
-        latency_table(measured).write(aside)
+        latency_table(results, measured).write(aside)
         write_file(aside / f"{NAME}.csv", text.getvalue())
         write_file(aside / f"{NAME}.json", to_json(measured.model_dump()))
         with matplotlib.rc_context(STYLE):
-            if figure := latency_figure(Results(Run(run.path, run.info, list(rows))), measured):
+            if figure := latency_figure(results, measured):
                 save(figure, aside, NAME)
         return put_in_place(aside, out)

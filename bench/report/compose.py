@@ -57,7 +57,10 @@ def table_sections(
         "At both thresholds": tables.threshold_tables(results, names),
         "By defect type": tables.defect_tables(results, names),
         "Threshold robustness": [tables.robustness_table(results)],
-        "Cost": [tables.cost_table(results), *([latency_table(measured)] if (measured := latencies_of(results.run)) else [])],
+        "Cost": [
+            tables.cost_table(results),
+            *([latency_table(results, measured)] if (measured := latencies_of(results.run)) else []),
+        ],
         "The images": written_tables(results.run.info.data),
         "Beside published numbers": [*filter(None, [reproduction_table(results), published_table(results, published)])],
     }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from anoseg_bench.formatting import counted, one_line
 from anoseg_bench.metrics import metric
+from anoseg_bench.report import notes
 from anoseg_bench.report.plots import COLOURS, MARKERS, axes, legend, title_of
 from anoseg_bench.report.render import Line, Table, TableCell
 from anoseg_bench.report.results import Results
@@ -19,16 +22,17 @@ QUALITY = "iou_max"
 FAR = 8
 
 
-def latency_table(measured: Latencies) -> Table:
+def latency_table(results: Results, measured: Latencies) -> Table:
     """Return the measurements as a table."""
+    titles = dict(zip(results.variants, results.titles, strict=True))
     found, load = measured.latencies, measured.machine.get("load_before")
     several = len({latency.folder for latency in found}) > len({(latency.variant, latency.runtime) for latency in found})
     lines = []
     for latency in found:
-        name = f"{latency.runtime} ({latency.folder})" if several and latency.folder else latency.runtime
+        name = f"{latency.runtime} ({one_line(latency.folder)})" if several and latency.folder else latency.runtime
         numbers = [f"{value:.1f}" for value in (latency.median_ms, latency.p95_ms, latency.p99_ms, latency.images_per_s)]
-        texts = [latency.variant, name, str(latency.threads), str(latency.batch), *numbers, f"{latency.peak_mib:.0f}"]
-        lines.append(Line([TableCell(one_line(text)) for text in texts]))
+        texts = [titles[latency.variant], name, str(latency.threads), str(latency.batch), *numbers, f"{latency.peak_mib:.0f}"]
+        lines.append(Line([TableCell(text) for text in texts]))
     header = [
         "method",
         "runtime",
@@ -47,7 +51,7 @@ def latency_table(measured: Latencies) -> Table:
         f"in a process of its own on {one_line(str(measured.machine.get('processor')))}{when}, "
         f"{min(latency.calls for latency in found)} calls at least. Measured by `latency`."
     )
-    return Table(NAME, f"Latency on {one_line(first.category)}", header, lines, [note])
+    return Table(NAME, f"Latency on {one_line(first.category)}", header, lines, [note, *notes.pretrained(results)])
 
 
 def latency_figure(results: Results, measured: Latencies) -> Figure | None:
@@ -60,13 +64,13 @@ def latency_figure(results: Results, measured: Latencies) -> Figure | None:
     runtimes = list(dict.fromkeys(latency.runtime for latency in shown))
     variants = [variant for variant in results.variants if variant in {latency.variant for latency in shown}]
     what = f"{metric(QUALITY).title} over latency, {category}, batch 1, {counted(shown[0].threads, 'thread')}"
-    figure, ax = axes(title_of(results, what, 3.3), "median latency (ms)", metric(QUALITY).title)
+    figure, ax = axes(title_of(results, what, 3.3), "median latency (ms)", f"{metric(QUALITY).title} (%)")
     for latency in shown:
         number, colour = numbers[latency.variant], COLOURS[results.variants.index(latency.variant) % len(COLOURS)]
         marker = MARKERS[runtimes.index(latency.runtime) % len(MARKERS)]
-        below, above = number.reach
-        style = {"color": colour, "marker": marker, "markersize": 4.5, "elinewidth": 0.6}
-        ax.errorbar(latency.median_ms, number.mean, [[below], [above]], **style)
+        below, above = (100 * length for length in number.reach)
+        style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4.5, "elinewidth": 0.6}
+        ax.errorbar(latency.median_ms, 100 * number.mean, [[below], [above]], **style)
     times = [latency.median_ms for latency in shown]
     if max(times) > FAR * min(times):
         ax.set_xscale("log")

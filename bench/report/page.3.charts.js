@@ -10,7 +10,11 @@ const TICKS = {
     const raw = (to - from) / 5, power = 10 ** Math.floor(Math.log10(raw)), step = [1, 2, 5, 10].find((s) => s * power >= raw) * power;
     return Array.from({ length: Math.floor(to / step + 1e-9) - Math.ceil(from / step - 1e-9) + 1 }, (_, i) => (Math.ceil(from / step - 1e-9) + i) * step);
   },
-  log: (from, to) => Array.from({ length: Math.floor(Math.log10(to) + 1e-9) - Math.ceil(Math.log10(from) - 1e-9) + 1 }, (_, i) => 10 ** (Math.ceil(Math.log10(from) - 1e-9) + i)),
+  log: (from, to) => {
+    const first = Math.floor(Math.log10(from)), tens = Array.from({ length: Math.ceil(Math.log10(to)) - first + 1 }, (_, i) => 10 ** (first + i));
+    const digits = to / from < 500 ? [1, 2, 5] : [1];
+    return tens.flatMap((ten) => digits.map((d) => d * ten)).filter((x) => x >= from * (1 - 1e-9) && x <= to * (1 + 1e-9));
+  },
   logit: () => [0, 0.01, 0.03, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 0.99, 1],
 };
 /* Lines over an axis. series: [{v, xs, ys}]; marks: [{v, x, y, shape, title}]. Values are read by pointer or arrow keys. */
@@ -154,6 +158,7 @@ function span(values, margin = 0.08) {
 }
 
 function cost() {
+  $("cost-title").textContent = `Quality against cost${categoryNames.length > 1 ? ", means over categories" : ""}`;
   const metric = data.metrics[$("cost-quality").value], by = data.costs[$("cost-axis").value];
   if (!by) return void $("cost-chart").replaceChildren("No cell has timings.");
   const means = data.overview[0].numbers[metric.name].map((n) => (n.n === n.total && n.mean !== null ? 100 * n.mean : null));

@@ -163,7 +163,7 @@ def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]
         "wins": _wins(results),
         "ranks": _ranks(results),
         "costs": _costs(results, measured),
-        "latency": _table(latency_table(measured)) if measured else None,
+        "latency": _table(latency_table(results, measured)) if measured else None,
         "categories": [_category(results, c) for c in everything],
         "cells": _provenance(results),
         "good": GOOD,
