@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from anoseg_bench.formatting import percent
 from anoseg_bench.metrics import confidence, evaluate
 from anoseg_bench.metrics.bootstrap import Choices, choices, draw, resampled, resampled_defects, strata_of
 from anoseg_bench.metrics.catalogue import names_resampled
 from anoseg_bench.metrics.thresholds import image_threshold, pixel_threshold
-from anoseg_bench.report.compare import comparison_table, needed_categories, rank_figure
+from anoseg_bench.report.compare import _holm, comparison_table, needed_categories, rank_figure
 from anoseg_bench.report.compare import test_over_categories as over_categories
 from anoseg_bench.report.findings import findings
 from anoseg_bench.report.intervals import percentiles
@@ -273,6 +274,16 @@ def test_error_rate_of_the_test_over_categories():
     better = rng.normal(size=12) + 0.1 * rng.normal(size=(4, 12)) + np.array([[1.0], [0], [0], [0]])
     test = over_categories(better)
     assert (test.p[0, 1:] < 0.05).all() and test.ranks[0] == 1
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])  # statsmodels' takes long in a large process
+def test_holms_correction_is_statsmodels(count):
+    p = np.random.default_rng(count).choice([1e-4, 0.003, 0.01, 0.02, 0.04, 0.5, 1.0], (count, count))
+    p = np.triu(p, 1) + np.triu(p, 1).T + np.eye(count)
+    pairs = np.triu_indices(count, 1)
+    corrected = _holm(p)
+    assert np.allclose(corrected[pairs], multipletests(p[pairs], method="holm")[1], rtol=1e-12)
+    assert (corrected == corrected.T).all() and (np.diag(corrected) == 1).all()
 
 
 def test_too_few_categories_are_said_to_be():
