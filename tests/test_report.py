@@ -21,7 +21,15 @@ from anoseg_bench.report.gallery import Column, choose
 from anoseg_bench.report.plots import ONE_COLUMN, TWO_COLUMNS, bar_figure, iou_figure, rate_figure
 from anoseg_bench.report.render import Line, Table, TableCell, comma_separated, escape_latex, latex, markdown
 from anoseg_bench.report.results import Number, Results, summarise
-from anoseg_bench.report.tables import cells, defect_table, metric_table, robustness_table, summary_table, threshold_table
+from anoseg_bench.report.tables import (
+    cells,
+    cost_table,
+    defect_table,
+    metric_table,
+    robustness_table,
+    summary_table,
+    threshold_table,
+)
 from anoseg_bench.store.cells import DamagedError, Run
 from anoseg_bench.store.latency import latencies_of
 from anoseg_bench.store.records import RunRecord
@@ -88,6 +96,13 @@ def test_an_incomplete_mean_is_a_dash_and_never_the_best(run: Run) -> None:
     assert shown(table)["mean"] == ["– (2/3)", "50.0"]
     assert shown(pixel_auroc(run, allow_partial=True))["mean"] == ["85.0 (2/3)", "50.0"]
     assert any(note == "Failed: a on pill: out of memory in /some_path." for note in table.notes)
+
+
+def test_nothing_is_said_of_weights_where_all_cells_failed(run: Run) -> None:
+    add(run, "a", "wood", 0.5)
+    add(run, "b", "wood", None)
+    column = {line.cells[0].text: line.cells[1].text for line in cost_table(Results(run)).lines}
+    assert column == {"a": "from scratch", "b": "–"}
 
 
 def test_an_undefined_value_is_a_dash_with_its_reason(run: Run) -> None:

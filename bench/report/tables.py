@@ -124,8 +124,8 @@ def _cost_columns(results: Results, headings: Sequence[str]) -> dict[str, list[T
 
 def weights_column(results: Results) -> list[TableCell]:
     """Return whether each variant rests on weights that were trained on other images, or begins with random ones."""
-    unknown = {row.variant for row, result in results.done if result.record.maps}  # made by another tool
-    words = {v: DASH if v in unknown else "pretrained" if v in results.pretrained else "from scratch" for v in results.variants}
+    known = {row.variant for row, result in results.done if not result.record.maps}  # not another tool's, nor where all failed
+    words = {v: DASH if v not in known else "pretrained" if v in results.pretrained else "from scratch" for v in results.variants}
     return [TableCell(word) for word in words.values()]
 
 
