@@ -33,6 +33,9 @@ COMMANDS = (
     "check",
 )
 
+#: The commands that keep what they finished when they are stopped.
+RESUMED = ("run", "score")
+
 EPILOG = """\
 commands (the default is run; COMMAND --help tells its options):
 {commands}
@@ -96,7 +99,8 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe went away
         return 1
     except KeyboardInterrupt:
-        print("stopped; finished cells are kept: run the same command again to continue", file=sys.stderr)
+        goes_on = "; finished cells are kept: run the same command again to continue" if argv[0] in RESUMED else ""
+        print(f"stopped{goes_on}", file=sys.stderr)
         return stopped
     except Exception as error:
         if not isinstance(error, BenchError | OSError) and full_disk(error) is None:

@@ -57,7 +57,8 @@ def make_dataset(cls: type[Dataset], name: str, data_root: str | Path | None, op
         raise UsageError(f"The dataset '{name}' needs its folder: give --data-root DIR or set BENCH_DATA_ROOT.")
     root = Path(given)
     if not root.is_dir():
-        raise UsageError(f"Expected the folder of '{name}' at '{root}', but there is none; correct --data-root.")
+        found = "that is a file" if root.exists() else "there is none"
+        raise UsageError(f"Expected the folder of '{name}' at '{root}', but {found}; correct --data-root.")
     return _made(cls, name, root.absolute(), config)
 
 

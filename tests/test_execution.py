@@ -16,7 +16,7 @@ import pytest
 from anoseg_bench.execution.loop import Execution
 from anoseg_bench.execution.worker import Job
 from anoseg_bench.store.cells import Row, Run, Store
-from tests.helpers import FAULTY, ROOT, Place, wait_until
+from tests.helpers import FAULTY, ROOT, Place, checkout_python, wait_until
 
 #: Cells of the run whose numbers are known.
 SEEDS = 8
@@ -101,6 +101,20 @@ def test_a_task_that_starts_as_ctrl_c_comes_is_ended_too(tmp_path, number):
     finally:
         for n, handler in before.items():
             signal.signal(n, handler)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_ctrl_c_does_not_reach_the_server_of_workers_while_it_imports():
+    code = """
+from multiprocessing import forkserver
+from anoseg_bench.execution.engines import Setup
+from anoseg_bench.execution.engines.local import LocalEngine
+LocalEngine(Setup(workers=1))
+status = open(f"/proc/{forkserver._forkserver._forkserver_pid}/status").read()
+print(int(next(line for line in status.splitlines() if line.startswith("SigBlk")).split()[1], 16) >> 1 & 1)
+"""
+    done = checkout_python(code)
+    assert done.stdout.strip() == "1", done.stderr
 
 
 # a method that misbehaves costs its own cell

@@ -321,6 +321,10 @@ def test_quality_stands_against_measured_latency(apart: Opened):
     assert axes[:3] == [f"latency from picture to decision, {r} (ms)" for r in ("torch", "onnx")] + ["images/s, 16 at once"]
     assert apart.tab.evaluate("data.costs[1].values") == [None, 8, 16]  # `weak` was not measured
     assert apart.tab.locator("#cost-chart path[d]").count() >= 2
+    assert apart.texts("#cost-note") == [""] or "weak (not measured)" in apart.texts("#cost-note")[0]
+    apart.choose("#cost-axis", label=axes[1])
+    assert apart.texts("#cost-note") == ["Not drawn: weak (not measured)."]
+    assert "picture%20to%20decision" in apart.address().replace("+", "%20")  # by name, as another report has other choices
     assert apart.texts("#latency-title") == ["Latency on bottle"]
     assert apart.texts("#latency-table tbody tr:first-child :is(th, td)")[:5] == ["fair", "torch", "1", "1", "10.0"]
 

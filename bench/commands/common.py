@@ -189,7 +189,10 @@ def finish(current: Run, arguments: argparse.Namespace, out: Console, anew: bool
     from anoseg_bench.formatting import shown_path
     from anoseg_bench.report.cache import PAGE, report_cache
     from anoseg_bench.store.cells import MANIFEST
+    from anoseg_bench.store.latency import why_unread
 
+    if damage := why_unread(current):
+        out.error(f"note: {damage}")
     options = report_options(arguments)
     cache = report_cache(current, [*options.values()])
     if not any(row.result for row in current.rows):

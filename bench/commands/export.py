@@ -38,7 +38,7 @@ def main(arguments: argparse.Namespace) -> int:
 
     out = console_of(arguments)
     choose_format(arguments.format)
-    check_place(arguments.out)
+    earlier = check_place(arguments.out)
     for plugin in arguments.plugin:
         METHODS.match(plugin)
     run = open_run(arguments.run)
@@ -49,6 +49,8 @@ def main(arguments: argparse.Namespace) -> int:
         out.error(f"note: the code of {row.variant} has changed since it was trained; its maps may not fit the thresholds")
     with working_at(arguments.out, arguments.command_line, tell=out.error):
         about = write_model(run, row, method, result, arguments.format, images, arguments.out, out.line)
+    if earlier:
+        out.error(f"note: {earlier} was in '{shown_path(arguments.out)}' before and gave way")
     for name, threshold in about["thresholds"].items():
         if threshold["value"] is None:
             out.error(f"note: it has no output '{name}': {threshold['reason']}")
@@ -56,7 +58,7 @@ def main(arguments: argparse.Namespace) -> int:
     out.result(
         f"{row.title} as {arguments.format}: maps differ by {checked['largest_map_difference']:.2g} at most on "
         f"{counted(checked['images'], 'image')} ({checked['tolerance']:.2g} is allowed), "
-        f"{checked['decisions']} decisions are the same"
+        + (f"{checked['decisions']} decisions are the same" if checked["decisions"] else "no decision to compare")
     )
     out.result(f"Written to {shown_path(arguments.out)}: {', '.join([*about['files'], 'model.json', 'MODEL_CARD.md'])}")
     return 0

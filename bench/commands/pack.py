@@ -35,7 +35,7 @@ def main(arguments: argparse.Namespace) -> int:
     out = console_of(arguments)
     if arguments.maps and not arguments.pictures:
         raise UsageError("Maps show what is in the images: give --maps or --no-pictures.")
-    if arguments.out is None and arguments.run.is_file():
+    if arguments.out is None and arguments.run.is_file() and is_packed(arguments.run):
         raise UsageError(f"'{arguments.run}' is packed already; give --out FILE.zip to pack it otherwise.")
     folder = arguments.run.absolute()
     path = arguments.out or folder.with_name(f"{folder.name}.zip")

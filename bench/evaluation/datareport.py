@@ -72,7 +72,7 @@ def data_report(
                     wrong=True,
                     category=name,
                     text=f"it cannot be read, so no method runs on it: {inspection}",
-                    advice="mend that; more may come to light then",
+                    advice="mend that, or leave images out by --exclude; more may come to light then",
                 )
             )
             continue
@@ -322,7 +322,8 @@ def number_findings(data: CategoryData, held_out_known: bool) -> list[DataFindin
             )
         )
     if good < FEW_GOOD:
-        most = f"none among {good} alarms leaves up to {100 * (1 - 0.05 ** (1 / good)):.0f} % possible" if good else "none is known"
+        most = f"no alarm on {good} leaves up to {100 * (1 - 0.025 ** (1 / good)):.0f} % possible (95 % interval)"
+        most = most if good else "nothing is known"
         findings.append(
             DataFinding(
                 kind="few good test images",

@@ -186,8 +186,9 @@ def card(about: dict[str, Any]) -> str:
         "",
         f"By {check['runtime']}, on {counted(check['images'], 'image')}: maps differ from the harness's by "
         f"{check['largest_map_difference']:.2g} at most ({check['tolerance']:.2g} is allowed), scores by "
-        f"{check['largest_score_difference']:.2g}; decisions compared: "
-        f"{check['decisions']}, all the same; {check['pixels_decided_otherwise']:,} of {check['pixels']:,} pixels lie on "
+        f"{check['largest_score_difference']:.2g}; "
+        + (f"all {check['decisions']} decisions are the same; " if check["decisions"] else "there is no decision to compare; ")
+        + f"{check['pixels_decided_otherwise']:,} of {check['pixels']:,} pixels lie on "
         "the other side of the threshold.",
         "",
         "## Origin",

@@ -28,8 +28,8 @@ _NAMES = {ABOUT, CARD} | {name for kind in FORMATS.values() for name in kind.fil
 Images = Sequence[tuple[str, Callable[[], np.ndarray]]]
 
 
-def check_place(folder: Path) -> None:
-    """Check that a model may be written into a folder: a new or empty one, or one of an earlier export.
+def check_place(folder: Path) -> str:
+    """Check that a model may be written into a folder: a new or empty one, or one of an earlier export, which is returned in words.
 
     Raises
     ------
@@ -45,6 +45,13 @@ def check_place(folder: Path) -> None:
             f"Expected a new folder for the model, or one of an earlier export, but '{folder}' holds '{others[0]}'; "
             "give another --out."
         )
+    try:
+        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        return f"{about['dataset']['category']} {about['variant']} seed {about['seed']} as {about['format']}"
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError, KeyError, TypeError):
+        return "a model that cannot be read"
 
 
 def check_whole(row: Row) -> None:

@@ -87,7 +87,7 @@ def _content(path: Path) -> str:
     """Return the hash of a file, "" where there is none."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return ""
 
 

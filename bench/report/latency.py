@@ -49,7 +49,7 @@ def latency_table(results: Results, measured: Latencies) -> Table:
     note = (
         f"From an image of {first.width}x{first.height} px in memory to map, score and decision; milliseconds of a call; each line "
         f"in a process of its own on {one_line(str(measured.machine.get('processor')))}{when}, "
-        f"{min(latency.calls for latency in found)} calls at least. Measured by `latency`."
+        f"{min(latency.calls for latency in found)} calls at least. Measured by the command latency."
     )
     return Table(NAME, f"Latency on {one_line(first.category)}", header, lines, [note, *notes.pretrained(results)])
 

@@ -159,10 +159,14 @@ function span(values, margin = 0.08) {
 
 function cost() {
   $("cost-title").textContent = `Quality against cost${categoryNames.length > 1 ? ", means over categories" : ""}`;
-  const metric = data.metrics[$("cost-quality").value], by = data.costs[$("cost-axis").value];
+  const metric = data.metrics.find((m) => m.name === $("cost-quality").value), by = data.costs.find((c) => c.title === $("cost-axis").value);
+  $("cost-note").textContent = "";
   if (!by) return void $("cost-chart").replaceChildren("No cell has timings.");
   const means = data.overview[0].numbers[metric.name].map((n) => (n.n === n.total && n.mean !== null ? 100 * n.mean : null));
   const xs = by.values.map((x) => (x > 0 ? x : null));
+  const why = (v) => (means[v] === null ? "lacks a category" : !known(by.values[v]) ? "not measured" : by.values[v] > 0 ? "" : "0, which this axis does not have");
+  const left = shown().map((v) => [data.variants[v], why(v)]).filter(([, reason]) => reason);
+  if (left.length) $("cost-note").textContent = `Not drawn: ${left.map(([name, reason]) => `${name} (${reason})`).join(", ")}.`;
   const some = shown().map((v) => xs[v]).filter((x) => x !== null);
   const [low, high] = span(shown().map((v) => means[v]));
   chart($("cost-chart"), {

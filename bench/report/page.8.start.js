@@ -45,8 +45,8 @@ function fillControls() {
 function start() {
   const many = categoryNames.length > 1;
   options($("category"), [...(many ? [`all ${categoryNames.length} categories`] : []), ...categoryNames], [...(many ? [""] : []), ...categoryNames.keys()]);
-  options($("cost-quality"), data.metrics.map((m) => m.title));
-  options($("cost-axis"), data.costs.map((c) => c.title));
+  options($("cost-quality"), data.metrics.map((m) => m.title), data.metrics.map((m) => m.name));
+  options($("cost-axis"), data.costs.map((c) => c.title), data.costs.map((c) => c.title));
   options($("defects-metric"), data.defect_metrics.map((m) => m.title), data.defect_metrics.map((m) => m.name));
   options($("wins-metric"), data.wins.map((w) => w.title));
   methodBoxes();

@@ -157,7 +157,7 @@ class Verdict:
     @property
     def fitness(self) -> str:
         """Of the best."""
-        return "not fit for use" if self.best is None else self.best.fitness
+        return "not shown" if self.best is None else self.best.fitness
 
 
 def outcomes(results: Results, category: int, decision: Decision) -> list[Outcome]:

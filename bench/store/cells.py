@@ -441,7 +441,8 @@ class Run:
                 )
             return cls(path, RunRecord(**info), rows)
         except (ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"Expected a run's manifest in '{path / MANIFEST}', but it cannot be read ({error}).") from error
+            why = error if isinstance(error, ValueError) else "its parts are others"
+            raise UsageError(f"Expected a run's manifest in '{path / MANIFEST}', but it cannot be read ({why}).") from error
 
     def replaced(self) -> str | None:
         """Return in words what the folder shows that this run, which is not saved yet, does not; None where that is nothing."""

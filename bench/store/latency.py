@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from anoseg_bench.store.cells import DamagedError, Run
+from anoseg_bench.store.cells import Run
 from anoseg_bench.store.records import Record
 
 NAME = "latency"
@@ -20,7 +20,7 @@ class Latency(Record):
     Attributes
     ----------
     cell : str
-        Key of the row that it is of; "" where an earlier version measured it.
+        Key of the row that it is of.
     variant, category : str
         Of that row.
     runtime : str
@@ -41,7 +41,7 @@ class Latency(Record):
         Largest memory of the process, with the interpreter and all that it imports.
     """
 
-    cell: str = ""
+    cell: str
     variant: str
     category: str
     runtime: str
@@ -80,21 +80,26 @@ class Latencies(Record):
 
 
 def latencies_of(run: Run) -> Latencies | None:
-    """Return what was measured on the models that a run shows now; None where that is nothing.
-
-    Raises
-    ------
-    DamagedError
-        If the file cannot be read.
-    """
-    path = run.path / FILE
-    try:
-        found = Latencies.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
+    """Return what was measured on the models that a run shows now; None where that is nothing, or cannot be read (`why_unread`)."""
+    found = _read(run)
+    if not isinstance(found, Latencies):
         return None
-    except ValidationError as error:
-        what = f"Expected what `latency` wrote in '{path}', but it is damaged; measure again, or delete it."
-        raise DamagedError(what) from error
     keys = {row.key for row in run.rows if row.result}
     kept = tuple(latency for latency in found.latencies if latency.cell in keys)
     return found.model_copy(update={"latencies": kept}) if kept else None
+
+
+def why_unread(run: Run) -> str:
+    """Return why measurements that are there cannot be shown, in a line; "" where they can, or there are none."""
+    found = _read(run)
+    return found if isinstance(found, str) else ""
+
+
+def _read(run: Run) -> Latencies | str | None:
+    path = run.path / FILE
+    try:
+        return Latencies.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValidationError):
+        return f"no latencies are shown, as '{path}' is damaged; measure again by `latency`, or delete it"

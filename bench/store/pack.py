@@ -22,6 +22,7 @@ from anoseg_bench.errors import UsageError
 from anoseg_bench.store.cells import MANIFEST, MODEL, OWN_STORE, CellResult, DamagedError, Run, Store, to_json
 from anoseg_bench.store.files import naming, written_whole
 from anoseg_bench.store.latency import FILE as LATENCIES
+from anoseg_bench.store.latency import why_unread
 
 #: The arrays of a cell that are pictures.
 _PICTURES = "map/"
@@ -84,7 +85,7 @@ def pack(run: Run, path: Path, *, models: bool = False, maps: bool = False, pict
     }
     with written_whole(path) as file, ZipFile(file, "w") as archive:
         _add(archive, MANIFEST, manifest.encode())
-        if (latencies := run.path / LATENCIES).is_file():
+        if (latencies := run.path / LATENCIES).is_file() and not why_unread(run):
             _add(archive, LATENCIES, latencies)
         for name, cell in sorted(cells.items()):
             _add_cell(archive, f"{OWN_STORE}/{name}", cell, models, maps, pictures)

@@ -11,6 +11,8 @@ from pathlib import Path
 from anoseg_bench import CHECKOUT, __version__
 from anoseg_bench.store.records import Provenance
 
+#: What of a checkout makes results.
+CODE = ("bench", "methods", "datasets", "run_bench.py", "pyproject.toml")
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "scipy", "kornia", "grad-cam", "pillow")
 
 
@@ -34,11 +36,11 @@ def _cpu() -> str:
 
 @cache
 def commit() -> tuple[str | None, bool]:
-    """Return the commit of the checkout that runs (None outside of one) and whether the tree differs from it."""
+    """Return the commit of the checkout that runs (None outside of one) and whether its code differs from it."""
     if CHECKOUT is None:
         return None, False
     name = _git("rev-parse", "--short=12", "HEAD")
-    return name, bool(name) and bool(_git("status", "--porcelain"))
+    return name, bool(name) and bool(_git("status", "--porcelain", "--", *CODE))
 
 
 def revision() -> str | None:

@@ -160,8 +160,9 @@ class LocalEngine:
 
     def _start_server(self, modules: tuple[str, ...]) -> None:
         """Start the server that workers are forked from, which imports their modules while the command still plans."""
-        from multiprocessing import forkserver
+        from multiprocessing import forkserver, resource_tracker
 
+        resource_tracker.ensure_running()  # first, as it lets signals through again where it starts
         self.context.set_forkserver_preload(["anoseg_bench.execution.engines.preload"])
         before = {name: os.environ.get(name) for name in ("PYTHONPATH", MODULES)}
         path = os.pathsep.join(filter(None, [str(IMPORT_PATH), before["PYTHONPATH"]]))
