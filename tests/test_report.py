@@ -98,6 +98,18 @@ def test_an_incomplete_mean_is_a_dash_and_never_the_best(run: Run) -> None:
     assert any(note == "Failed: a on pill: out of memory in /some_path." for note in table.notes)
 
 
+def test_the_terminal_rather_leaves_out_weights_than_a_number(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(run, "a", "wood", 0.5, pretrained="weights of others")
+    shown = {}
+    for room in ("300", "110", "70"):
+        monkeypatch.setenv("COLUMNS", room)
+        shown[room] = console_table(Results(run))
+        assert "a†" in shown[room] and "† rests on weights trained on other images." in shown[room]
+    assert "weights" in shown["300"].split("\n---")[0] and "More columns" not in shown["300"]
+    assert "(deployable)" in shown["110"] and " weights " not in shown["110"].split("Means over")[1].split("---")[0]
+    assert "More columns: tables/summary.md." in shown["70"]
+
+
 def test_nothing_is_said_of_weights_where_all_cells_failed(run: Run) -> None:
     add(run, "a", "wood", 0.5)
     add(run, "b", "wood", None)

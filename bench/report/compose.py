@@ -15,7 +15,7 @@ from anoseg_bench.report.compare import comparison_table, rank_figure
 from anoseg_bench.report.data import written_tables
 from anoseg_bench.report.document import document, said_apart
 from anoseg_bench.report.findings import findings
-from anoseg_bench.report.frame import FileNames, defects_frame, results_frame
+from anoseg_bench.report.frame import MARK, FileNames, defects_frame, results_frame
 from anoseg_bench.report.gallery import write_gallery
 from anoseg_bench.report.latency import latency_figure, latency_table
 from anoseg_bench.report.page import write_page
@@ -151,11 +151,15 @@ def console_table(results: Results) -> str:
         return max(map(len, text.split("\n"))) <= room
 
     experiment = experiments.experiment_report(results)
-    summaries = [tables.summary_table(results, tables.MAIN[:n]) for n in range(len(tables.MAIN), 1, -1)]
+    whole = [tables.summary_table(results, tables.MAIN[:n]) for n in range(len(tables.MAIN), 1, -1)]
+    summaries = [one for table in whole for one in (table, table.without(tables.WEIGHTS))]  # which the mark says, too
     summary = next((table for table in summaries if fits(console(table))), summaries[-1])
     blocks = ["\n".join(textwrap.fill(f"* {s}", room, subsequent_indent="  ") for s in findings(results))]
     blocks += [experiment.table.title, console(experiment.table), ""] if experiment else []
     blocks += [summary.title, console(summary)]
+    below = [f"{MARK} rests on weights trained on other images."] if results.pretrained else []
+    below += ["More columns: tables/summary.md."] if {*whole[0].header} - {*summary.header, tables.WEIGHTS} else []
+    blocks += [" ".join(below)] if below else []
     if fits(detail := console(tables.compact_table(results))):
         blocks += ["Pixel AUROC / IoU-max (%)", detail]
     return "\n\n".join([*blocks, *notes.failures(results)]) + "\n"

@@ -89,6 +89,17 @@ class Table:
     spans: list[tuple[str, int]] = field(default_factory=list)
     decimals: bool = False
 
+    def without(self, heading: str) -> Table:
+        """Return the table without the column of a heading, itself where it has none; it has no spans."""
+        if heading not in self.header:
+            return self
+        place = self.header.index(heading)
+
+        def kept(of: list) -> list:
+            return [*of[:place], *of[place + 1 :]]
+
+        return replace(self, header=kept(self.header), lines=[replace(line, cells=kept(line.cells)) for line in self.lines])
+
     def write(self, folder: Path, said_apart: Collection[str] = ()) -> list[Path]:
         """Write the table as ``.tex`` (see `latex`), ``.md`` and ``.csv``, and return the files."""
         texts = {"tex": latex(self, said_apart), "md": markdown(self), "csv": comma_separated(self)}
