@@ -348,6 +348,10 @@ def test_what_latency_measured_is_shown_as_long_as_it_is_of_the_runs_models(run:
     before = report_cache(run, []).made_from
     store_latencies(run, [run.rows[2]])
     assert report_cache(run, []).made_from != before  # a report is written anew
+    run.rows[2].variant = "c"  # the same cell under another label
+    measured = latencies_of(run)
+    assert measured and {latency.variant for latency in measured.latencies} == {"c"}
+    assert "latency.csv" in {path.name for path in write_report(Results(run))}
     add(run, "b", "wood", 0.7)
     retrained = Run(run.path, run.info, [run.rows[0], run.rows[4]])
     assert latencies_of(retrained) is None and "latency.csv" not in {path.name for path in write_report(Results(retrained))}

@@ -80,12 +80,13 @@ class Latencies(Record):
 
 
 def latencies_of(run: Run) -> Latencies | None:
-    """Return what was measured on the models that a run shows now; None where that is nothing, or cannot be read (`why_unread`)."""
+    """Return what was measured on the models that a run shows, under its names; None where that is nothing, or `why_unread`."""
     found = _read(run)
     if not isinstance(found, Latencies):
         return None
-    keys = {row.key for row in run.rows if row.result}
-    kept = tuple(latency for latency in found.latencies if latency.cell in keys)
+    names = {row.key: row.variant for row in reversed(run.rows) if row.result}
+    own = (latency for latency in found.latencies if latency.cell in names)
+    kept = tuple(latency.model_copy(update={"variant": names[latency.cell]}) for latency in own)
     return found.model_copy(update={"latencies": kept}) if kept else None
 
 
