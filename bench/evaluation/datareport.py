@@ -322,8 +322,9 @@ def number_findings(data: CategoryData, held_out_known: bool) -> list[DataFindin
             )
         )
     if good < FEW_GOOD:
-        most = f"no alarm on {good} leaves up to {100 * (1 - 0.025 ** (1 / good)):.0f} % possible (95 % interval)"
-        most = most if good else "nothing is known"
+        most = "nothing is known"
+        if good:
+            most = f"no alarm on {good} leaves up to {100 * (1 - 0.025 ** (1 / good)):.0f} % possible (95 % interval)"
         findings.append(
             DataFinding(
                 kind="few good test images",
