@@ -29,7 +29,6 @@ from anoseg_bench.report.results import Results, intervals_frame
 from anoseg_bench.report.verdict import decision_table
 from anoseg_bench.store.files import put_in_place, staged, write_by, write_file
 from anoseg_bench.store.latency import NAME as LATENCY
-from anoseg_bench.store.latency import latencies_of
 
 __all__ = ["console_table", "write_report"]
 
@@ -59,7 +58,7 @@ def table_sections(
         "Threshold robustness": [tables.robustness_table(results)],
         "Cost": [
             tables.cost_table(results),
-            *([latency_table(results, measured)] if (measured := latencies_of(results.run)) else []),
+            *([latency_table(results, results.latencies)] if results.latencies else []),
         ],
         "The images": written_tables(results.run.info.data),
         "Beside published numbers": [*filter(None, [reproduction_table(results), published_table(results, published)])],
@@ -130,7 +129,7 @@ def _write(results: Results, folder: Path, published: Sequence[str], paper: Pape
         for name in tables.MAIN:
             if figure := rank_figure(results, name):
                 files += plots.save(figure, folder / "plots", f"ranks_{name}")
-        if (measured := latencies_of(run)) and (figure := latency_figure(results, measured)):
+        if results.latencies and (figure := latency_figure(results, results.latencies)):
             files += plots.save(figure, folder / "plots", LATENCY)
         if experiment and experiment.figure:
             files += plots.save(experiment.figure, folder / "plots", experiment.table.name)

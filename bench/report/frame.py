@@ -15,6 +15,7 @@ from anoseg_bench.datasets.base import GOOD
 from anoseg_bench.formatting import one_line
 from anoseg_bench.metrics import FPR_GRID, RATE_CURVE, RECALL_GRID, VALUE_GRID, metric, tabled
 from anoseg_bench.store.cells import CellResult, Row, Run, slug
+from anoseg_bench.store.latency import Latencies, latencies_of
 
 TIMING = [
     *("train_s", "predict_s", "images_per_s_1", "images_per_s_16"),
@@ -129,6 +130,11 @@ class RunCells:
     def over_all(self) -> str:
         """What a number of all categories is, in words: ``"mean over categories"``, or the name of the only one."""
         return one_line(self.categories[0]) if len(self.categories) == 1 else "mean over categories"
+
+    @cached_property
+    def latencies(self) -> Latencies | None:
+        """What was measured on the models of the run by `latency`."""
+        return latencies_of(self.run)
 
     def shown(self, category: str) -> tuple[int, dict[str, CellResult | None]]:
         """Return the first seed of which a category has a cell, and its cells by variant; the first seed where all failed."""

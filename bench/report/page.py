@@ -44,7 +44,6 @@ from anoseg_bench.report.verdict import verdicts_of
 from anoseg_bench.report.wins import wins
 from anoseg_bench.store.cells import CellResult
 from anoseg_bench.store.files import write_file
-from anoseg_bench.store.latency import Latencies, latencies_of
 from anoseg_bench.store.records import DataReport
 
 HERE = Path(__file__).parent
@@ -128,7 +127,6 @@ def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]
     several = [("", everything)] if len(everything) != 1 else []
     summary = [name for name in results.metrics if name in SUMMARY]
     beside_them = {name: beside(results, name, published) for name in summary}
-    measured = latencies_of(results.run)
     shown: dict[str, Any] = {
         "variants": results.titles,
         "scaled": [variant in results.scaled for variant in results.variants],
@@ -162,8 +160,8 @@ def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]
         "defect_metrics": [{"name": n, "title": metric(n).title} for n in DEFECT_METRICS],
         "wins": _wins(results),
         "ranks": _ranks(results),
-        "costs": _costs(results, measured),
-        "latency": _table(latency_table(results, measured)) if measured else None,
+        "costs": _costs(results),
+        "latency": _table(latency_table(results, results.latencies)) if results.latencies else None,
         "categories": [_category(results, c) for c in everything],
         "cells": _provenance(results),
         "good": GOOD,
@@ -266,11 +264,11 @@ def _ranks(results: Results) -> list[dict[str, Any]]:
     return views
 
 
-def _costs(results: Results, measured: Latencies | None) -> list[dict[str, Any]]:
+def _costs(results: Results) -> list[dict[str, Any]]:
     """Return measured latencies of single images, then times, speed and memory of each variant: means over its cells."""
     views = []
     runtimes: dict[str, dict[str, float]] = {}
-    for latency in measured.of_single_images if measured else ():
+    for latency in results.latencies.of_single_images if results.latencies else ():
         of = runtimes.setdefault(latency.runtime, {})
         of[latency.variant] = min(latency.median_ms, of.get(latency.variant, math.inf))
     for runtime, times in runtimes.items():
