@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import numpy as np
 import pytest
@@ -22,8 +23,9 @@ from anoseg_bench.metrics import RATE_GRID, VALUE_GRID, evaluate, tabled
 from anoseg_bench.metrics.axes import RATE_AXIS, VALUE_AXIS
 from anoseg_bench.metrics.binned import Binned, Sketch, from_keys, ordered_keys
 from anoseg_bench.metrics.catalogue import average_precision
-from anoseg_bench.metrics.counts import Parts, region_labels
+from anoseg_bench.metrics.counts import Parts, in_threads, region_labels
 from anoseg_bench.metrics.curves import PIMO_RANGE, auroc, limited_area, pro_curve
+from anoseg_bench.metrics.exact import _positions
 from anoseg_bench.metrics.thresholds import image_threshold, needed_scores
 from tests.helpers import halves
 
@@ -529,6 +531,40 @@ def test_bounded_mode_keeps_few_scores_apart(case):
     assert set(exact.reasons) == {name for name, value in exact.values.items() if np.isnan(value)}
     for name in exact.values.keys() - {"threshold_oracle"}:  # in bounded mode an edge, with the same counts
         assert bounded.values[name] == pytest.approx(exact.values[name], abs=1e-9, nan_ok=True), name
+
+
+@pytest.mark.parametrize("memory", [None, 1], ids=["exact", "bounded"])
+@pytest.mark.parametrize("digits", [1, 6], ids=["ties", "distinct"])
+def test_threads_change_no_number(digits, memory):
+    maps, masks = larger_case(np.random.default_rng(21), 9, (250, 300))  # enough for several ranges of scores
+    maps = [np.round(m, digits) for m in maps]
+    options = {"normal_maps": maps[:1], "defects": ["good", "a", "b"] * 3, "regions": halves(masks), "memory": memory}
+    one, three = (evaluate(maps, masks, **options, threads=threads) for threads in (1, 3))
+    np.testing.assert_equal((one.values, one.defects), (three.values, three.defects))
+    for name, numbers in (one.curves | one.per_image).items():
+        np.testing.assert_array_equal(numbers, (three.curves | three.per_image)[name], err_msg=name)
+
+
+def test_threads_keep_order_and_errors_at_their_place():
+    def inverse(n):
+        time.sleep(0.01 * (n % 3))
+        return 1 / n
+
+    assert list(in_threads(inverse, range(1, 30), 3)) == [1 / n for n in range(1, 30)]
+    results = in_threads(inverse, iter([4, 5, 0, 7]), 2)
+    assert [next(results), next(results)] == [1 / 4, 1 / 5]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    hnp.arrays(np.float32, st.integers(0, 3000), elements=st.sampled_from([-np.inf, -1, 0, 0.5, 1, 2, np.inf])),
+    hnp.arrays(np.float32, st.integers(0, 3000), elements=st.floats(-2, 3, width=32)),
+)
+def test_positions_are_those_of_a_plain_search(ordered, thresholds):
+    ordered, thresholds = np.sort(ordered), np.sort(thresholds)
+    np.testing.assert_array_equal(_positions(ordered, thresholds), np.searchsorted(ordered, thresholds))
 
 
 def test_mode_is_chosen_by_size():

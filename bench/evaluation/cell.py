@@ -361,7 +361,7 @@ def write_cell(
     names, defects = [item.name for item in test.items], [item.defect for item in test.items]
     given = (test.maps, test.masks, test.scores, held_out.maps, held_out.scores, probability, names)
     try:
-        evaluation = evaluate(*given, defects=defects, regions=test.regions)
+        evaluation = evaluate(*given, defects=defects, regions=test.regions, threads=torch.get_num_threads())
     except ValueError as error:
         raise DataError(str(error)) from error
     good = sum(item.is_good for item in test.items)

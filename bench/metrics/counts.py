@@ -8,14 +8,20 @@ only adds false positives.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from scipy import ndimage
 
 _EIGHT = np.ones((3, 3), bool)
+#: Results for each thread that wait to be taken, so that no thread waits for work.
+_WAITING = 2
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -192,6 +198,24 @@ def part(scores: np.ndarray, mask: np.ndarray, kind: str = "", where: str = "") 
     return Part(kind, normal, defective[order], (1 / sizes)[labels[order]], sizes, low, high)
 
 
+def in_threads(function: Callable[[T], R], given: Iterable[T], threads: int) -> Iterator[R]:
+    """Yield ``map(function, given)``, worked at by threads, a few ahead; an error comes at its place.
+
+    It helps where the function lets go of Python's lock, as sorting does.
+    """
+    if threads == 1:
+        yield from map(function, given)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        coming: deque[Future[R]] = deque()
+        for one in given:
+            coming.append(pool.submit(function, one))
+            if len(coming) > _WAITING * threads:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
+
+
 def check_repeatable(what: str, given: Iterable) -> None:
     """Raise ValueError if something can be iterated once only."""
     if iter(given) is given:
@@ -207,6 +231,8 @@ class Parts:
         That can be iterated more than once: lists, or objects that read one array after the other.
     kinds, names : sequence of str, optional
         Defect types; names for messages.
+    threads : int
+        How many split and sort.
 
     Raises
     ------
@@ -220,12 +246,16 @@ class Parts:
         masks: Iterable[np.ndarray],
         kinds: Sequence[str] | None = None,
         names: Sequence[str] | None = None,
+        threads: int = 1,
     ) -> None:
         check_repeatable("maps", maps)
         check_repeatable("masks", masks)
-        self.maps, self.masks, self.kinds, self.names = maps, masks, kinds, names
+        self.maps, self.masks, self.kinds, self.names, self.threads = maps, masks, kinds, names, threads
 
     def __iter__(self) -> Iterator[Part]:
+        return in_threads(lambda given: part(*given), self._given(), self.threads)
+
+    def _given(self) -> Iterator[tuple[np.ndarray, np.ndarray, str, str]]:
         number = 0
         masks = iter(self.masks)
         for number, scores in enumerate(self.maps, 1):
@@ -236,7 +266,7 @@ class Parts:
                 if given is not None and len(given) < number:
                     raise ValueError(f"Expected one of {what} per map, but got only {len(given)}.")
             where = f"number {number - 1}" if self.names is None else self.names[number - 1]
-            yield part(scores, mask, "" if self.kinds is None else self.kinds[number - 1], where)
+            yield scores, mask, "" if self.kinds is None else self.kinds[number - 1], where
         if number == 0 or next(masks, None) is not None:
             raise ValueError(f"Expected as many maps as masks, at least one, but got {number} maps.")
         for what, given in (("defects", self.kinds), ("names", self.names)):

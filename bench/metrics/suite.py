@@ -101,6 +101,7 @@ def evaluate(
     allowed_fpr: float = ALLOWED_FPR,
     level: float = ALLOWED_ALARMS,
     memory: int | None = None,
+    threads: int = 1,
 ) -> Evaluation:
     """Return all numbers of one category; a pixel is positive where score >= threshold, everywhere.
 
@@ -133,7 +134,9 @@ def evaluate(
     memory : int, optional
         Bytes that exact mode may take; where it would take more, the mode is bounded: scores are counted in bins,
         laid so that areas and maxima are within 1e-4 (unless scores crowd on neighbouring float32 numbers), and the
-        maps are read twice, one at a time. By default 4 GiB, or half of the machine's memory if that is less.
+        maps are read twice, a few at a time. By default 4 GiB, or half of the machine's memory if that is less.
+    threads : int
+        How many split and sort the scores; the numbers are the same.
 
     Returns
     -------
@@ -160,7 +163,8 @@ def evaluate(
     result = Evaluation(scaled=not probability)
     kinds = None if defects is None else [str(kind) for kind in defects]
     unseen = HeldOut() if normal_maps is None else pixel_threshold(normal_maps, allowed_fpr)
-    scores, table = _reduce(Parts(maps, masks, kinds, names), result, unseen, default_memory() if memory is None else memory)
+    memory = default_memory() if memory is None else memory
+    scores, table = _reduce(Parts(maps, masks, kinds, names, threads), result, unseen, memory)
     if probability and not (table.low >= -1e-5 and table.high <= 1 + 1e-5):  # interpolation may round beyond
         raise ValueError(f"Expected probabilities in 0..1, but the maps hold {table.low:g}..{table.high:g}.")
     if probability and (unseen.peaks > 1 + 1e-5).any():
@@ -180,7 +184,7 @@ def evaluate(
     if kinds is not None:
         _defect_numbers(result, scores, np.array(kinds))
     del scores, table  # sPRO may need as much memory
-    _spro_numbers(result, maps, regions, kinds, names, default_memory() if memory is None else memory)
+    _spro_numbers(result, maps, regions, kinds, names, memory)
     return result
 
 
@@ -197,11 +201,11 @@ def default_memory() -> int:
     return min(limits) // 2
 
 
-def _reduce(parts: Iterable[Part], result: Evaluation, unseen: HeldOut, memory: int) -> tuple[Scores, ImageTable]:
+def _reduce(parts: Parts, result: Evaluation, unseen: HeldOut, memory: int) -> tuple[Scores, ImageTable]:
     """Read the parts once, and once more where they do not fit into the memory."""
     held = collect(parts, memory)
     if isinstance(held, list):
-        exact = Exact(held)
+        exact = Exact(held, parts.threads)
         low, high = min(p.low for p in held), max(p.high for p in held)
         grids = _grids(exact, result, low, high, unseen)
         if exact.positives and exact.negatives:
