@@ -15,7 +15,7 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 from anoseg_bench.evaluation.imagestats import FileFacts, ImageFacts, jpeg_quality, pixel_facts
-from anoseg_bench.evaluation.shortcuts import NAMED, SHIFT, TELL, distance, separations, shortcut_findings
+from anoseg_bench.evaluation.shortcuts import SHIFT, TELL, separations, shortcut_findings
 from anoseg_bench.methods import METHODS
 from anoseg_bench.metrics.separation import separation
 
@@ -76,6 +76,14 @@ def test_a_darker_good_test_set_is_named_in_both_directions():
     assert not tell.wrong and "brighter" in tell.text and "as the good ones differ from the training images" in tell.text
 
 
+def test_a_shift_of_less_than_the_spread_is_named_where_it_tells_images_apart():
+    rng = np.random.default_rng(0)
+    shown = separations(group(rng, 200), group(rng, 20, 98.9), group(rng, 60))  # AUROC 0.78 expected
+    shift, *_ = shortcut_findings("c", shown)
+    assert not shift.wrong and "darker" in shift.text
+    assert shortcut_findings("c", separations(group(rng, 200), group(rng, 20, 99.9), group(rng, 60))) == []
+
+
 def test_another_jpeg_quality_is_named_and_no_defect_explains_it():
     rng = np.random.default_rng(0)
     shown = separations(group(rng, 60), group(rng, 20), group(rng, 30, quality=80))
@@ -101,8 +109,7 @@ def test_alike_groups_are_rarely_named():
         rng = np.random.default_rng(seed)
         sizes = [[facts(100, **dict(zip(("contrast", "sharpness", "warmth"), rng.normal(10, 1, 3), strict=True)), bytes=int(b))
                   for b in rng.integers(3000, 5000, n)] for n in (200, 20, 60)]  # fmt: skip
-        named += any(distance(s) > 0 for s in separations(*sizes))
-        assert not any(distance(s) >= NAMED for s in separations(*sizes))
+        named += any(s.is_named for s in separations(*sizes))
     assert named <= 6  # Bonferroni: 3 of 60 are expected at most
 
 

@@ -36,8 +36,8 @@ STATISTICS = {
 OF_THE_FILE = {"height", "width", "quality", "kind"}
 #: Images of a group, at least.
 FEWEST = 5
-#: An AUROC is named where its whole interval is this far from 0.5, and called wrong where it is that far.
-NAMED, WRONG = 0.1, 0.2
+#: A separation is called wrong where its whole interval is this far from 0.5.
+WRONG = 0.2
 CONFIDENCE = 0.95
 
 
@@ -89,7 +89,7 @@ def distance(shown: Separation) -> float:
 
 def shortcut_findings(category: str, shown: Sequence[Separation]) -> list[DataFinding]:
     """Return what the separations of a category mean, one finding for each of the two questions at most."""
-    far = {groups: [s for s in shown if s.groups == groups and distance(s) >= NAMED] for groups in (SHIFT, TELL)}
+    far = {groups: [s for s in shown if s.groups == groups and s.is_named] for groups in (SHIFT, TELL)}
     findings = []
     if far[SHIFT]:
         findings.append(

@@ -7,17 +7,17 @@ from dataclasses import replace
 
 from anoseg_bench.formatting import counted, one_line
 from anoseg_bench.report.render import DASH, Line, Table, TableCell
-from anoseg_bench.store.records import DataFinding, DataReport, Separation
+from anoseg_bench.store.records import TELLING, DataFinding, DataReport, Separation
 
-#: The groups of images of a separation, and how far from 0.5 its whole interval is where it is bold.
-GROUPS, FAR = ("good test / train", "defective / good test"), 0.1
+#: The groups of images of a separation.
+GROUPS = ("good test / train", "defective / good test")
 #: Sizes and kinds of images that are named.
 NAMED = 3
 INTERVALS = (
     "AUROC of one number of the whole image, with its interval: 95 % for all numbers of a category together (Bonferroni over those "
     "that vary; the union of the intervals of Newcombe 2006 and of DeLong et al. 1988, as if images were independent). 0.5: it "
-    "tells nothing; 0 or 1: it tells all. Bold: the whole interval is 0.1 or more from 0.5. Good test / train: how often a good "
-    "test image has more of it than a training image; defective / good test: the same of a defective and a good test image."
+    f"tells nothing; 0 or 1: it tells all. Bold: it is {TELLING:g} or more from 0.5, and its interval does not hold 0.5. "
+    "Good test / train: how often a good test image has more of it than a training image; defective / good test: the same of a defective and a good test image."
 )
 
 
@@ -118,7 +118,7 @@ def shortcuts_table(report: DataReport) -> Table:
 def _separation(shown: Separation | None) -> TableCell:
     if shown is None:
         return TableCell(DASH)
-    return TableCell(f"{shown.auroc:.2f} ({shown.low:.2f} to {shown.high:.2f})", shown.low >= 0.5 + FAR or shown.high <= 0.5 - FAR)
+    return TableCell(f"{shown.auroc:.2f} ({shown.low:.2f} to {shown.high:.2f})", shown.is_named)
 
 
 def finding_line(finding: DataFinding) -> str:

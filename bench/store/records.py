@@ -255,6 +255,10 @@ class DataFinding(Record):
     images: list[str] = []
 
 
+#: How far from 0.5 an AUROC of a statistic of whole images matters.
+TELLING = 0.15
+
+
 class Separation(Record):
     """How well one statistic of whole images separates two groups of them.
 
@@ -275,6 +279,11 @@ class Separation(Record):
     auroc: Number
     low: Number
     high: Number
+
+    @property
+    def is_named(self) -> bool:
+        """Whether it matters (`TELLING` from 0.5) and is surely there (the interval does not hold 0.5)."""
+        return abs(self.auroc - 0.5) >= TELLING and not self.low <= 0.5 <= self.high
 
 
 class MaskSummary(Record):

@@ -3,8 +3,8 @@
     python -m tests.tools.benchmark_metrics          # prints the tables of docs/metrics.md; about five minutes on 2 cores
     python -m tests.tools.benchmark_metrics small    # one of: small, large, bounded, error
 
-Each number is measured in a process of its own, one after the other in one run: seconds are the best of at least `REPEATS` (small) or
-one, memory is the peak above what the process held with the maps loaded (Linux). What is not installed is left out.
+Each number is measured in a process of its own, one after the other in one run: seconds are the best of at least `REPEATS`
+(small) or one, memory is the peak above what the process held with the maps loaded (Linux). What is not installed is left out.
 """
 
 from __future__ import annotations
