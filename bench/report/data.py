@@ -17,7 +17,8 @@ INTERVALS = (
     "AUROC of one number of the whole image, with its interval: 95 % for all numbers of a category together (Bonferroni over those "
     "that vary; the union of the intervals of Newcombe 2006 and of DeLong et al. 1988, as if images were independent). 0.5: it "
     f"tells nothing; 0 or 1: it tells all. Bold: it is {TELLING:g} or more from 0.5, and its interval does not hold 0.5. "
-    "Good test / train: how often a good test image has more of it than a training image; defective / good test: the same of a defective and a good test image."
+    "Good test / train: how often a good test image has more of it than a training image; defective / good test: the same of a "
+    "defective and a good test image."
 )
 
 
