@@ -16,14 +16,50 @@ from anoseg_bench.methods.patchcore import PatchCoreConfig
 QUERIES, TILE = 128, 32
 #: Patches of the bank at once in an exported graph: a bound on its memory.
 BLOCK = 2048
-#: Share of the bank's variance along the axes that bounds on distances are made of.
-EXPLAINED = 0.975
+#: Share of the variance along the axes that bounds on distances are made of: of the pool, of the bank.
+OF_POOL, OF_BANK = 0.88, 0.975
 #: Patches whose distance to a new centre is computed at once.
 POINTS = 65_536
-#: Share of the points that are touched by a new centre below which only those are looked at.
+#: Share of the points that the triangle inequality leaves below which only those are looked at.
 FEW = 0.2
 #: Share of the squared lengths by which a bound on squared distances is widened, for rounding.
 SLACK = 1e-5
+
+
+class Shortened:
+    """Points on the few axes along which they differ most, for bounds on their distances.
+
+    In the principal axes of some points, of which the first k are kept and the length of the rest r, two points a and b have
+
+        |a - b|^2 >= |a_k - b_k|^2 + (a_r - b_r)^2,
+
+    a bound that one product of matrices of k + 1 columns gives for many.
+
+    Parameters
+    ----------
+    points : torch.Tensor
+        float32, (N, D).
+    share : float
+        How much of their variance lies along the kept axes: the more, the closer the bound, and the dearer.
+    """
+
+    def __init__(self, points: torch.Tensor, share: float) -> None:
+        self.mean = points.mean(0)
+        scatter = points.new_zeros(points.shape[1], points.shape[1])
+        for some in points.split(POINTS):
+            scatter += (some - self.mean).T @ (some - self.mean)
+        variances, axes = torch.linalg.eigh(scatter)
+        self.axes = axes.flip(1).contiguous()
+        explained = variances.flip(0).clamp(min=0).cumsum(0)
+        self.kept = int((explained < share * explained[-1]).sum()) + 1
+
+    def rotate(self, points: torch.Tensor) -> torch.Tensor:
+        """Return points (N, D) in all principal axes, (N, D)."""
+        return (points - self.mean) @ self.axes
+
+    def shorten(self, rotated: torch.Tensor) -> torch.Tensor:
+        """Return the first k coordinates of rotated points, and the length of the others, (N, k + 1)."""
+        return torch.cat([rotated[:, : self.kept], torch.linalg.vector_norm(rotated[:, self.kept :], dim=1, keepdim=True)], 1)
 
 
 def k_centre_greedy(points: torch.Tensor, number: int, progress: Callable[[int], None] = lambda done: None) -> torch.Tensor:
@@ -32,6 +68,7 @@ def k_centre_greedy(points: torch.Tensor, number: int, progress: Callable[[int],
     Each next one is the point furthest from those chosen; the first is drawn by torch's generator. The result is that of the
     plain algorithm, which computes all N distances to each new centre. Here a point p with centre c is passed over where the new
     centre n has d(n, c) >= 2 d(p, c), as then d(p, n) >= d(p, c) by the triangle inequality; later on, that is nearly all of them.
+    Of the others only those are compared in full whose bound on d(p, n) is below d(p, c). Both rest on `Shortened` points.
 
     Parameters
     ----------
@@ -48,27 +85,27 @@ def k_centre_greedy(points: torch.Tensor, number: int, progress: Callable[[int],
         int64, (number,), which points, in the order of choice.
     """
     device, n = points.device, len(points)
+    axes = Shortened(points, OF_POOL)
+    short = torch.cat([axes.shorten(axes.rotate(some)) for some in points.split(POINTS)])
+    norms = (1 - SLACK) * short.square().sum(1)
     nearest = torch.full((n,), math.inf, device=device)  # squared distance to the nearest centre
     owner = torch.zeros(n, dtype=torch.int32, device=device)  # and which that is
-    centres = torch.empty(number, points.shape[1], device=device)
-    norms = torch.empty(number, device=device)
+    centres = short.new_empty(number, short.shape[1])
     chosen = torch.empty(number, dtype=torch.int64)
     index = int(torch.randint(n, ()))
     for k in range(number):
-        chosen[k], centres[k] = index, points[index]
-        norms[k] = centres[k].square().sum()
-        if k:
-            apart = torch.addmv(norms[:k] + norms[k], centres[:k], centres[k], alpha=-2)  # squared distances of centres
-            touched = (4 * nearest + SLACK * norms[k] > apart.index_select(0, owner)).nonzero().squeeze(1)
+        chosen[k], centres[k], near = index, short[index], nearest - norms[index]
+        apart = torch.addmv(norms[chosen[:k].to(device)] + norms[index], centres[:k], centres[k], alpha=-2)  # of centres
+        asked = (4 * nearest > apart.index_select(0, owner)).nonzero().squeeze(1) if k else owner
+        if len(asked) > FEW * n:  # then those between are looked at, too, as they lie in a row
+            closer = (torch.addmv(norms, short, centres[k], alpha=-2) < near).nonzero().squeeze(1)
         else:
-            touched = owner
-        every = len(touched) > FEW * n  # then those between are computed, too, as they lie in a row
-        for some in torch.arange(n, device=device).split(POINTS) if every else touched.split(POINTS):
-            there = points[some[0] : some[-1] + 1] if every else points.index_select(0, some)
-            distance = (there - centres[k]).square_().sum(1)
-            closer = distance < nearest.index_select(0, some)
-            changed = some[closer]
-            nearest[changed], owner[changed] = distance[closer], k
+            bounds = torch.addmv(norms[asked], short.index_select(0, asked), centres[k], alpha=-2)
+            closer = asked[bounds < near[asked]]
+        for some in closer.split(POINTS):
+            distance = (points.index_select(0, some) - points[index]).square_().sum(1)
+            less = distance < nearest[some]
+            nearest[some[less]], owner[some[less]] = distance[less], k
         index = int(nearest.argmax())
         if (k + 1) % 100 == 0 or k + 1 == number:
             progress(k + 1)
@@ -76,14 +113,10 @@ def k_centre_greedy(points: torch.Tensor, number: int, progress: Callable[[int],
 
 
 class Neighbours:
-    """Finds the nearest neighbour in a bank, exactly, at the price of the few axes along which its patches differ most.
+    """Finds the nearest neighbour in a bank, exactly.
 
-    In the bank's principal axes, of which the first k are kept and the length of the rest r, a patch b and a query q have
-
-        |q - b|^2 >= |q_k - b_k|^2 + (q_r - b_r)^2,
-
-    a bound that one product of matrices of k + 1 columns gives for all patches. The patch with the least bound has some distance;
-    only patches whose bound is below it, a few dozen, are compared in full. Bounds are first looked at by tiles of patches.
+    Bounds on the distances to all patches (`Shortened`) come first. The patch with the least bound has some distance; only patches
+    whose bound is below it, a few dozen, are compared in full. Bounds are first looked at by tiles of patches.
 
     Parameters
     ----------
@@ -92,21 +125,13 @@ class Neighbours:
     """
 
     def __init__(self, bank: torch.Tensor) -> None:
-        self.mean = bank.mean(0)
-        variances, axes = torch.linalg.eigh((bank - self.mean).T @ (bank - self.mean))
-        self.axes = axes.flip(1).contiguous()
-        explained = variances.flip(0).clamp(min=0).cumsum(0)
-        self.kept = int((explained < EXPLAINED * explained[-1]).sum()) + 1
-        rotated = (bank - self.mean) @ self.axes
+        self.axes = Shortened(bank, OF_BANK)
+        rotated = self.axes.rotate(bank)
         self.order = rotated[:, 0].argsort()  # the patches of a tile are alike
         self.rotated = rotated[self.order].contiguous()
         spare = -len(bank) % TILE
-        self.short = F.pad(self._shorten(self.rotated), (0, 0, 0, spare))
+        self.short = F.pad(self.axes.shorten(self.rotated), (0, 0, 0, spare))
         self.half_norms = F.pad(self.short[: len(bank)].square().sum(1) / 2, (0, spare), value=math.inf)[:, None]
-
-    def _shorten(self, rotated: torch.Tensor) -> torch.Tensor:
-        """Return the first k coordinates, and the length of the others."""
-        return torch.cat([rotated[:, : self.kept], torch.linalg.vector_norm(rotated[:, self.kept :], dim=1, keepdim=True)], 1)
 
     def find(self, queries: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return Euclidean distances, float32 (Q,), and indices in the bank, int64 (Q,), of the nearest neighbours of (Q, D)."""
@@ -116,8 +141,8 @@ class Neighbours:
 
     def _find(self, queries: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         n, device = len(queries), queries.device
-        rotated = (queries - self.mean) @ self.axes
-        short = self._shorten(rotated)
+        rotated = self.axes.rotate(queries)
+        short = self.axes.shorten(rotated)
         # half of each bound, less half of the query's square; tiles first, queries last
         bounds = torch.addmm(self.half_norms, self.short, short.T, alpha=-1).view(-1, TILE, n)
         lowest = bounds.amin(1)
@@ -194,7 +219,8 @@ class PatchCore(DistanceMethod):
 
     def _find_plainly(self, queries: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Do what `Neighbours.find` does, by one product of matrices with each `BLOCK` patches of the bank."""
-        bank, queries = self.bank - self.neighbours.mean, queries - self.neighbours.mean  # what is near zero loses no digits
+        mean = self.neighbours.axes.mean  # what is near zero loses no digits
+        bank, queries = self.bank - mean, queries - mean
         nearness, place = torch.full_like(queries[:, 0], -math.inf), torch.zeros_like(queries[:, 0], dtype=torch.int64)
         for first, some in zip(range(0, len(bank), BLOCK), bank.split(BLOCK), strict=True):
             here, index = torch.addmm(-some.square().sum(1) / 2, queries, some.T).max(1)
