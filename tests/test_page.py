@@ -370,9 +370,22 @@ def test_the_gallery_filters_and_shows_the_worst_first(opened: Opened, run: Path
     opened.choose("#gallery-method", label="random")
     data = page_data(Results(Run.load(run)))
     shown = next(c for c in data["categories"] if c["name"] == EVIL)["images"]
-    bad = sorted((image for image in shown if image["defect"] != "good"), key=lambda image: image["iou"][1])
+    bad = sorted((image for image in shown if image["defect"] != "good"), key=lambda image: image["iou"]["oracle"][1])
     names = opened.tab.eval_on_selector_all("#gallery-cards .card", "cards => cards.map(c => c.dataset.image)")
     assert names[: len(bad)] == [image["name"] for image in bad] and len(names) == len(bad) + 2
+
+
+def test_the_iou_below_a_map_is_that_of_the_line_on_it(opened: Opened, run: Path):
+    opened.choose("#category", label=EVIL)
+    shown = next(c for c in page_data(Results(Run.load(run)))["categories"] if c["name"] == EVIL)["images"]
+    ious = {(i["name"], v): {which: i["iou"][which][v] for which in i["iou"]} for i in shown for v in (0, 1)}
+    (name, v), own = next((place, iou) for place, iou in ious.items() if abs(iou["oracle"] - iou["deployable"]) > 0.02)
+    text = f"#gallery-cards .card[data-image='{name}'] .panel:nth-child({3 + v}) > span"
+    for which in ("oracle", "deployable"):
+        opened.choose("#gallery-line", value=which)
+        assert f", IoU {100 * own[which]:.0f}" in opened.texts(text)[0]
+    opened.choose("#gallery-line", value="slider")
+    assert f", oracle IoU {100 * own['oracle']:.0f}" in opened.texts(text)[0]
 
 
 def test_maps_lie_over_the_picture_with_the_threshold_in_the_middle_of_their_bar(opened: Opened):

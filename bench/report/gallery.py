@@ -37,8 +37,8 @@ class Column:
     ----------
     maps : dict of int to numpy.ndarray
         Reduced maps by the number of their test image.
-    iou, score : numpy.ndarray
-        Of each test image: IoU at the oracle threshold (NaN without defect), and image score.
+    iou, iou_deployable, score : numpy.ndarray
+        Of each test image: IoU at the oracle and at the deployable threshold (NaN without defect or threshold), and image score.
     low, high : float
         The colour scale, one for the category.
     threshold : float
@@ -50,6 +50,7 @@ class Column:
     variant: str
     maps: dict[int, np.ndarray] = field(default_factory=dict)
     iou: np.ndarray = field(default_factory=lambda: np.empty(0))
+    iou_deployable: np.ndarray = field(default_factory=lambda: np.empty(0))
     score: np.ndarray = field(default_factory=lambda: np.empty(0))
     low: float = 0.0
     high: float = 1.0
@@ -64,7 +65,8 @@ class Column:
             return column
         column.threshold = result.value("threshold_oracle")
         with opened(result) as arrays:
-            column.iou, column.score = (arrays[n] if n in arrays else np.empty(0) for n in ("iou_oracle", "score"))
+            for name, own in (("iou", "iou_oracle"), ("iou_deployable", "iou_deployable"), ("score", "score")):
+                setattr(column, name, arrays[own] if own in arrays else np.empty(0))
             for i in range(len(result.record.items)):
                 if f"map/{i}" in arrays:
                     column.maps[i] = arrays[f"map/{i}"]

@@ -106,7 +106,7 @@ function galleryPictures() {
   const v = Number($("gallery-method").value), defect = $("gallery-defect").value;
   const found = several().flatMap((category) => category.images.map((picture) => ({ picture, category })));
   const wanted = found.filter((f) => defect === "all" || f.picture.defect === defect);
-  const worst = ({ picture: p }) => (p.defect === data.good ? [1, -(p.score[v] ?? -Infinity)] : [0, p.iou[v] ?? Infinity]);
+  const worst = ({ picture: p }) => (p.defect === data.good ? [1, -(p.score[v] ?? -Infinity)] : [0, p.iou.oracle[v] ?? Infinity]);
   return wanted.sort((a, b) => worst(a)[0] - worst(b)[0] || worst(a)[1] - worst(b)[1]);
 }
 async function panels(place, picture, category, large = false) {
@@ -122,7 +122,8 @@ async function panels(place, picture, category, large = false) {
   panel(`mask of ${picture.name}`, "mask", async (canvas) => { const m = await pixels(picture.pictures.mask); paint(canvas, m.width, m.height, (i) => m.inks[i]); });
   for (const v of shown()) {
     if (!picture.pictures.maps[v] || !category.cells[v]) continue;
-    const iou = picture.iou[v] === null ? "" : `, ${which === "oracle" ? "" : "oracle "}IoU ${percent(picture.iou[v], 0)}`;
+    const at = which === "deployable" ? which : "oracle", own = picture.iou[at][v];
+    const iou = own === null ? "" : `, ${at === which ? "" : "oracle "}IoU ${percent(own, 0)}`;
     const score = large && picture.score[v] !== null ? `, image score ${short(picture.score[v])}` : "";
     const one = panel(`map of ${data.variants[v]} on ${picture.name}`, `${data.variants[v]}${iou}${score}`, (canvas) => drawMap(canvas, picture, category, v, which, over));
     colourBar(one, category, v, which, over);

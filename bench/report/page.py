@@ -433,10 +433,17 @@ def _picture(
         "index": i,
         "name": one_line(item[0]),
         "defect": one_line(item[1]),
-        "iou": [float(c.iou[i]) if i < len(c.iou) else math.nan for c in columns],
-        "score": [float(c.score[i]) if i < len(c.score) else math.nan for c in columns],
+        "iou": {
+            "oracle": [_of_image(c.iou, i) for c in columns],
+            "deployable": [_of_image(c.iou_deployable, i) for c in columns],
+        },
+        "score": [_of_image(c.score, i) for c in columns],
         "pictures": {"image": _uri(image, "JPEG", quality=QUALITY), "mask": _uri(mask, "PNG", optimize=True), "maps": maps},
     }
+
+
+def _of_image(values: np.ndarray, i: int) -> float:
+    return float(values[i]) if i < len(values) else math.nan
 
 
 def _reduced(array: np.ndarray) -> Image.Image:

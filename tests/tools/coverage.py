@@ -1,6 +1,6 @@
 """How often intervals called 95 % hold the truth, on data whose truth is known: the table of docs/metrics.md.
 
-    python -m tests.tools.coverage            # about ten minutes on one core; --trials 100 for a look
+    python -m tests.tools.coverage            # about an hour on one core; --trials 100, --detector strong for a look
 
 Images have effects of their own: how bright their normal pixels are for the method, how far defects stand out, how large they are
 (lognormal). The truth is that of 200,000 images. Rates are of fixed thresholds, and of deployable ones with their choice.
@@ -66,9 +66,10 @@ def truths(detector: tuple[float, float, float], share: float, rng: np.random.Ge
     return {name: float(np.mean(values)) for name, values in sums.items()}
 
 
-def of_detectors(trials: int, rng: np.random.Generator) -> Iterator[list[str]]:
+def of_detectors(titles: list[str], trials: int, rng: np.random.Generator) -> Iterator[list[str]]:
     """Yield rows: detector, images, and for each number its truth and the coverage of its interval."""
-    for title, detector in DETECTORS.items():
+    for title in titles:
+        detector = DETECTORS[title]
         for n, share in SIZES:
             truth = truths(detector, share, rng)
             bad = int(n * share)
@@ -110,9 +111,11 @@ def main() -> None:
     """Print both tables."""
     parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parse.add_argument("--trials", type=int, default=400)
-    trials, rng = parse.parse_args().trials, np.random.default_rng(0)
+    parse.add_argument("--detector", choices=DETECTORS, nargs="+", default=[*DETECTORS])
+    arguments, rng = parse.parse_args(), np.random.default_rng(0)
+    trials = arguments.trials
     print("| detector | test images | pixel AUROC | pixel AP | IoU-max | image AUROC |\n|---|---|---|---|---|---|")
-    for row in of_detectors(trials, rng):
+    for row in of_detectors(arguments.detector, trials, rng):
         print(f"| {' | '.join(row)} |", flush=True)
     print(f"\n| images | {' | '.join(f'{100 * rate:g} %' for rate in RATES)} |\n|---|{'---|' * len(RATES)}")
     for row in of_rates(20 * trials, rng):
