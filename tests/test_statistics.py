@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.special import logit
 from statsmodels.stats.multitest import multipletests
 
 from anoseg_bench.formatting import percent
@@ -196,6 +197,19 @@ def test_coverage_of_resampled_intervals():
         low, high = interval_of(confidence.of_resamples(means, means[0], weights, [members], None, 15))
         inside += low <= truth <= high
     assert 0.90 <= inside / trials <= 0.99
+
+
+def test_an_interval_reaches_further_towards_the_image_that_is_most_unlike():
+    values = np.array([0.95, 0.96, 0.97, 0.98] * 5 + [0.7])
+    n, mean = len(values), values.mean()
+    weights = draw([np.arange(n)], 4000, np.random.default_rng(0))
+    means = weights @ values / n
+    draws = confidence.of_resamples(means, means[0], weights, [np.arange(n)], None, n)
+    reach = np.abs(logit(np.array(interval_of(draws))) - logit(mean))
+    influence = (values - mean) / n / (mean * (1 - mean))  # on the scale of the logit, to first order
+    most, least = influence.max(), -influence.min()
+    further = (least**2 - most**2) / (least + most)
+    assert least > 5 * most and reach[0] - reach[1] == pytest.approx(further, rel=0.15)
 
 
 def test_a_number_that_no_resample_moves_is_not_certain():
