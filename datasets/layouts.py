@@ -37,11 +37,12 @@ def pair_masks(folder: Path, where: Path) -> list[tuple[str, Path, Path]]:
         if name in paired:
             raise DataError(f"Two masks for one image: '{paired[name]}' and '{mask}'; remove one of them.")
         paired[name] = mask
-    for name, image in images.items():
-        if name not in paired:
-            raise DataError(
-                f"The defective test image '{image}' has no mask; expected '{where / name}_mask.*' or '{where / name}.*'."
-            )
+    if missing := [name for name in images if name not in paired]:
+        more = f"; {len(missing) - 1} more below '{folder}' have none" if len(missing) > 1 else ""
+        wanted = where / missing[0]
+        raise DataError(
+            f"The defective test image '{images[missing[0]]}' has no mask; expected '{wanted}_mask.*' or '{wanted}.*'{more}."
+        )
     return [(name, image, paired[name]) for name, image in images.items()]
 
 

@@ -32,8 +32,16 @@ def read_image(path):
 
 
 if __name__ == "__main__":
-    model = open_model(sys.argv[1])
+    if len(sys.argv) < 3 or not (Path(sys.argv[1]) / "model.json").is_file():
+        sys.exit(f"usage: {sys.argv[0]} DIR IMAGE..., where DIR holds the model.json of an exported model")
+    model, failed = open_model(sys.argv[1]), False
     for file in sys.argv[2:]:
-        found = model(read_image(file))
+        try:
+            found = model(read_image(file))
+        except (OSError, ValueError) as error:
+            print(f"{file}: not judged: {error}", file=sys.stderr)
+            failed = True
+            continue
         decision = {True: "defective", False: "normal"}.get(bool(found["defective"])) if "defective" in found else "not decided"
         print(f"{file}: {decision}, score {found['score']:.6g}, {found.get('mask', np.zeros(1)).sum():.0f} pixels marked")
+    sys.exit(failed)

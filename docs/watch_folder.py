@@ -56,6 +56,8 @@ def main():
     arguments = parser.parse_args()
     if not arguments.folder.is_dir():
         sys.exit(f"error: there is no folder '{arguments.folder}'")
+    if not (arguments.model / "model.json").is_file():
+        sys.exit(f"error: '{arguments.model}' holds no exported model (model.json)")
     model = open_model(arguments.model)
     stopped = []
     for number in (signal.SIGINT, signal.SIGTERM):

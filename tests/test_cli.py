@@ -248,9 +248,10 @@ def test_no_test_images(bench, widget):
 
 
 def test_defective_image_without_mask(bench, widget):
-    (widget / "widget" / "ground_truth" / "spot" / "001_mask.png").unlink()
+    for name in ("000", "001"):
+        (widget / "widget" / "ground_truth" / "spot" / f"{name}_mask.png").unlink()
     line = data_error(bench, widget)
-    assert "001.png' has no mask" in line and "001_mask" in line
+    assert "000.png' has no mask" in line and "000_mask" in line and "1 more below" in line
 
 
 def test_mask_of_another_size(bench, widget):

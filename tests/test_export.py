@@ -294,6 +294,17 @@ def test_the_example_decides_as_the_harness(place, bench):
     assert not error and {file: text.split(",")[0] for file, text in said.items()} == known and len(known) == 7
 
 
+def test_the_example_names_what_it_cannot_judge(place, tmp_path):
+    (broken := tmp_path / "broken.png").write_bytes(b"no picture")
+    good = images_of(place)[0]
+    run = example("use_exported.py", place / "onnx", broken, good)
+    output, error = run.communicate(timeout=60)
+    assert run.returncode == 1 and f"{broken}: not judged" in error and output.startswith(f"{good}: ")
+    for arguments in ((), (tmp_path, good)):
+        run = example("use_exported.py", *arguments)
+        assert run.communicate(timeout=60)[1].startswith("usage: ") and run.returncode == 1
+
+
 def test_the_example_reads_images_as_the_harness(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     from use_exported import read_image as read

@@ -124,7 +124,8 @@ def card(about: dict[str, Any]) -> str:
     lines = [
         f"# {one_line(about['variant'])} for {one_line(dataset['category'])} ({about['format']})",
         "",
-        f"Finds defects in images of '{one_line(dataset['category'])}' of {one_line(dataset['name'])}: `{about['method']}`, "
+        f"Finds defects in images of the category '{one_line(dataset['category'])}' (dataset '{one_line(dataset['name'])}'): "
+        f"`{about['method']}`, "
         f"trained on {counted(images['train'] or 0, 'normal image')}, seed {about['seed']}, profile {about['profile']}"
         f"{', ' + about['deviations'] if about['deviations'] else ''}.",
         "",
