@@ -53,7 +53,7 @@ ABLATION: Sequence[tuple[str, tuple[str, ...]]] = (
     ("+ placement (ours)", ("placement",)),
     ("+ mixture with the paper's (ours)", ("mixture",)),
     ("+ normal augmentation (ours)", ("normal_augmentation", "motion")),
-    ("+ contrast (ours)", ("contrast",)),
+    ("+ contrast, light (ours)", ("contrast", "same_light")),
     ("+ restoration (ours)", ("restoration",)),
     ("+ comparison (ours)", ("comparison",)),
     ("+ weight averaging (ours)", ("weight_averaging",)),

@@ -23,9 +23,10 @@ from anoseg_bench.methods.anoseg import AnoSegConfig
 from anoseg_bench.methods.anoseg import anomalies as a
 from anoseg_bench.methods.anoseg.detector import Detector
 from anoseg_bench.methods.anoseg.losses import normal_pair, reconstruction_loss, segmentation_loss
-from anoseg_bench.methods.anoseg.method import AnoSeg, contrast_table, to_map, top_mean
+from anoseg_bench.methods.anoseg.method import AnoSeg, to_map, top_mean
 from anoseg_bench.methods.anoseg.network import Generator
 from anoseg_bench.methods.anoseg.recipe import EXPOSURE, EXPOSURE_LIMIT, VISIBLE, Recipe
+from anoseg_bench.methods.anoseg.tones import Tones, contrast_table
 from anoseg_bench.methods.anoseg.training import Recorded
 
 OURS = [*a.ADDITIONS, "mixture", "normal_augmentation"]
@@ -566,14 +567,50 @@ def test_dark_images_are_stretched_and_others_left_alone():
     assert constant[7] == 20 and constant[8] == 28
 
 
+def exposed(images, gain):
+    return (images * gain).round().clamp(0, 255).byte()
+
+
+def test_light_is_brought_into_the_range_of_the_normals():
+    rng = np.random.default_rng(0)
+    scene = rng.integers(40, 180, (64, 64, 3))
+    normals = tensor(np.stack([scene * gain for gain in rng.uniform(0.97, 1.03, 40)]).round().astype(np.uint8))
+    tones = Tones(AnoSegConfig(image_size=64, contrast=False))
+    assert torch.equal(tones.learn(normals), normals)
+    usual = float(normals.float().mean())
+    kept = (tones(normals) == normals).flatten(1).all(1)
+    assert kept.sum() >= 38 and (tones(normals) - normals).abs().max() < 1  # 1 % on either side is beyond
+    for gain in (0.8, 1.25):
+        assert float(tones(exposed(normals, gain)).mean()) == pytest.approx(usual, rel=0.035)
+    spoiled = normals.clone()
+    spoiled[:, :, 8:22, 8:22] = 0  # a defect of 5 % of the image
+    assert (tones(spoiled) - spoiled)[kept].abs().max() < 3
+    assert tones(torch.zeros_like(normals)).max() < 1  # the camera's cap is no exposure
+    off = Tones(AnoSegConfig(image_size=64, contrast=False, same_light=False))
+    off.learn(normals)
+    assert torch.equal(off(exposed(normals, 0.8)), exposed(normals, 0.8).float())
+
+
+def test_light_and_contrast_go_together():
+    dark = torch.randint(10, 50, (8, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    tones = Tones(AnoSegConfig(image_size=64))
+    seen = tones.learn(dark)
+    assert torch.equal(seen, contrast_table(dark)[dark.int()]) and (tones(dark) - seen).abs().max() < 1
+    assert (
+        (tones(exposed(dark, 0.8)) - seen.float()).abs().mean()
+        < 6
+        < (tones.table[exposed(dark, 0.8).int()] - seen.float()).abs().mean()
+    )
+
+
 def test_exposure_hardly_moves_the_score_of_normals():
-    """Held-out normals, 10 % darker or brighter, move by less than the normals differ from each other."""
+    """Held-out normals, darker or brighter, move by less than the normals differ from each other."""
     normals = torch.stack([resize(item.load_image(), 64) for item in Synthetic().load("gasket").train[:64]])
     method = AnoSeg(AnoSegConfig(image_size=64, images_seen=2400, batch_size=16), seed=0)
     method.fit(normals[:-16])
     held_out = normals[-16:]
     scores = method.predict(held_out).scores.numpy()
     width = np.subtract(*np.percentile(scores, [75, 25]))
-    for gain in (0.9, 1.1):
-        exposed = method.predict((held_out * gain).round().clamp(0, 255).byte()).scores.numpy()
-        assert abs(np.median(exposed) - np.median(scores)) < width
+    for gain in (0.8, 0.9, 1.1, 1.2):
+        moved = method.predict(exposed(held_out, gain)).scores.numpy()
+        assert abs(np.median(moved) - np.median(scores)) < width

@@ -178,7 +178,8 @@ def reading(results: Results, texts: Iterable[str]) -> list[str]:
         bold += (
             " (low–high): 95 % confidence interval over test images (normal ones and each defect type apart) and, at deployable "
             f"thresholds, over the choice of the held-out images{over}. Rates of images: exact (Clopper-Pearson); image AUROC: "
-            f"Newcombe's and DeLong's; all others: {results.intervals.resamples:,} resamples, Student's t on the logit, and further towards the image that is most unlike."
+            f"Newcombe's and DeLong's; all others: {results.intervals.resamples:,} resamples, Student's t on the logit, "
+            "further towards the image that is most unlike."
         )
     if any("≈" in text for text in texts):
         bold += " ≈: cannot be told from the best, as the interval of the difference on the same resamples holds zero."

@@ -37,6 +37,7 @@ class AnomalyConfig(MethodConfig):
     normal_augmentation: bool = Field(True, description="ours: slight shifts and turns of the normals, and other exposures")
     motion: bool = Field(True, description="ours: these shifts and turns, but for the turns of what turns freely")
     contrast: bool = Field(True, description="ours: images that use a part of the range of values only are stretched to it")
+    same_light: bool = Field(True, description="ours: images darker or brighter than the normal ones are brought into their light")
     weight_averaging: bool = Field(True, description="ours: predict with an exponential moving average of the weights")
 
     # rules: "auto" follows from the training images, see `recipe`; what is set by hand holds for any category
@@ -76,7 +77,7 @@ class AnoSegConfig(AnomalyConfig):
         "quick": {"image_size": 96, "images_seen": 9_000, "batch_size": 16},
     }
 
-    version: ClassVar[int] = 8
+    version: ClassVar[int] = 9
 
     # the paper's parts (known), beside those of the anomalies; their weights are ours
     adversarial: bool = Field(True, description="adversarial loss on (image, map) pairs")
@@ -107,6 +108,8 @@ class AnoSegPretrainedConfig(AnomalyConfig, BackboneConfig):
         "demo": {"image_size": 64, "images_seen": 2000},
         "quick": {"image_size": 128, "images_seen": 4000},
     }
+
+    version: ClassVar[int] = 2
 
     motion: bool = Field(
         False, description="shifts and turns of the normals, whose features are compared with those at their place"

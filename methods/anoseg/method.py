@@ -11,17 +11,18 @@ from torchvision.transforms.functional import gaussian_blur
 
 from anoseg_bench.methods import base
 from anoseg_bench.methods._batches import Batches
+from anoseg_bench.methods._features import prefixed, unprefixed
 from anoseg_bench.methods._unet import levels_for
 from anoseg_bench.methods.anoseg import AnoSegConfig
 from anoseg_bench.methods.anoseg.anomalies import Source, to_tensors
 from anoseg_bench.methods.anoseg.detector import Detector
 from anoseg_bench.methods.anoseg.network import Generator
 from anoseg_bench.methods.anoseg.recipe import describe
+from anoseg_bench.methods.anoseg.tones import Tones
 from anoseg_bench.methods.anoseg.training import train_detector, train_generator
 
-#: Largest gain of `contrast_table`, and the values that the darkest and brightest of the normal images then take.
-GAIN, DARKEST, BRIGHTEST = 8.0, 20, 235
-
+#: What a trained model consists of.
+PARTS = ("tones", "generator", "detector")
 #: Share of the pixels whose mean is the image score: by measurement, see docs/anoseg.md.
 TOP = 0.001
 
@@ -47,26 +48,6 @@ def smoothed(maps: torch.Tensor, sigma: float) -> torch.Tensor:
     return gaussian_blur(maps, 2 * int(3 * sigma) + 1, sigma).clamp(0, 1) if sigma > 0 else maps
 
 
-def contrast_table(images: torch.Tensor) -> torch.Tensor:
-    """Return what each value 0..255 becomes so that images which use a part of the range only, like dark ones, use most (ours).
-
-    Parameters
-    ----------
-    images : torch.Tensor
-        uint8, normal; all but 0.1 % of their values at either end span the range.
-
-    Returns
-    -------
-    torch.Tensor
-        uint8 (256,); the identity where the range is used already.
-    """
-    values = torch.arange(256, dtype=torch.float64)
-    share = torch.bincount(images.flatten(), minlength=256).cumsum(0) / images.numel()
-    low, high = (int((share < limit).sum()) for limit in (0.001, 0.999))
-    gain = min(GAIN, (BRIGHTEST - DARKEST) / max(1, high - low))
-    return ((values - low) * gain + DARKEST if gain > 1.2 else values).round().clamp(0, 255).byte()
-
-
 class AnoSeg(base.Method):
     """AnoSeg (Song et al. 2021): the network outputs the anomaly map directly; see the package for what is ours."""
 
@@ -78,14 +59,12 @@ class AnoSeg(base.Method):
         self.generator = Generator(levels_for(config.image_size), config.width, config.coord, config.comparison)
         self.generator.to(torch.device(self.device)).to(memory_format=torch.channels_last)
         self.detector = Detector(config.detector_map).to(self.device)
-        self.table = torch.arange(256, dtype=torch.uint8, device=self.device)
+        self.tones = Tones(config).to(self.device)
         self._findings: dict[str, Any] = {}
 
     def _fit(self, images: torch.Tensor, progress: base.Progress) -> None:
         config = self.config
         self._build()
-        if config.contrast:
-            self.table = contrast_table(images).to(self.device)
         steps = config.steps
         total = steps + config.detector_steps
         source = self._source(images)
@@ -98,8 +77,8 @@ class AnoSeg(base.Method):
                 progress(steps + step, total, loss)
 
     def _source(self, images: torch.Tensor) -> Source:
-        """Return what makes training images of normals, uint8 (N, 3, S, S)."""
-        return Source.of(np.ascontiguousarray(self.table.cpu()[images.int()].permute(0, 2, 3, 1).numpy()), self.config)
+        """Return what makes training images of normals, uint8 (N, 3, S, S), and learn their contrast and light."""
+        return Source.of(np.ascontiguousarray(self.tones.learn(images).permute(0, 2, 3, 1).numpy()), self.config)
 
     def findings(self) -> dict[str, Any]:
         """Return the fingerprint of the training images, and the recipe that followed from it; empty where nothing was trained."""
@@ -112,7 +91,7 @@ class AnoSeg(base.Method):
 
     @torch.no_grad()
     def _predict(self, images: torch.Tensor) -> base.Prediction:
-        x = self.table[images.long()].float() / 127.5 - 1
+        x = self.tones(images) / 127.5 - 1
         maps = self._maps(x)
         if not self.config.detector:
             return base.Prediction(maps.squeeze(1), top_mean(maps, TOP))
@@ -122,7 +101,7 @@ class AnoSeg(base.Method):
         return base.Prediction(maps.squeeze(1), scores, {"detector": detected})
 
     def _examples(self, images: torch.Tensor, number: int) -> base.Examples:
-        self.table = contrast_table(images) if self.config.contrast else torch.arange(256, dtype=torch.uint8)
+        self.tones = Tones(self.config)
         source = self._source(images)
         size = self.config.batch_size
         shown: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -137,17 +116,13 @@ class AnoSeg(base.Method):
         return base.Examples(pictures, marks, normals, foregrounds, describe(source.normals.fingerprint, source.recipe))
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return the weights of generator and detector, and the table of contrast."""
-        return {"table": self.table} | {
-            f"{name}.{key}": value
-            for name, net in (("generator", self.generator), ("detector", self.detector))
-            for key, value in net.state_dict().items()
-        }
+        """Return the weights of generator and detector, and the tones."""
+        parts = (prefixed(name, getattr(self, name)) for name in PARTS)
+        return {key: value for part in parts for key, value in part.items()}
 
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
-        """Take over the weights and the table."""
+        """Take over what `state` returned."""
         self._build()
-        self.table = state["table"].to(self.device)
-        for name, net in (("generator", self.generator), ("detector", self.detector)):
-            net.load_state_dict({k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")})
-            net.eval()
+        for name in PARTS:
+            getattr(self, name).load_state_dict(unprefixed(name, state))
+            getattr(self, name).eval()

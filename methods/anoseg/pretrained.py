@@ -23,9 +23,12 @@ from anoseg_bench.methods._unet import coordinate_channels
 from anoseg_bench.methods.anoseg import AnoSegPretrainedConfig
 from anoseg_bench.methods.anoseg.anomalies import Batch, Source, to_tensors
 from anoseg_bench.methods.anoseg.losses import segmentation_loss
-from anoseg_bench.methods.anoseg.method import TOP, contrast_table, smoothed, to_map, top_mean
+from anoseg_bench.methods.anoseg.method import TOP, smoothed, to_map, top_mean
 from anoseg_bench.methods.anoseg.recipe import describe
+from anoseg_bench.methods.anoseg.tones import Tones
 
+#: What a trained model consists of.
+PARTS = ("tones", "features", "deviation", "decoder")
 #: Normal images whose spread over all places counts as much as that at one place: a guard where there are few.
 PRIOR = 10
 #: Deviations are bounded to so many spreads.
@@ -133,15 +136,13 @@ class AnoSegPretrained(base.Method):
         self.decoder = Decoder(channels, config.widths, config.coord)
         for net in (self.features, self.deviation, self.decoder):
             net.to(torch.device(self.device)).to(memory_format=torch.channels_last)
-        self.table = torch.arange(256, dtype=torch.uint8, device=self.device)
+        self.tones = Tones(config).to(self.device)
         self._findings: dict[str, Any] = {}
 
     def _fit(self, images: torch.Tensor, progress: base.Progress) -> None:
         config = self.config
         self._build(weights=True)
-        if config.contrast:
-            self.table = contrast_table(images).to(self.device)
-        stretched = self.table.cpu()[images.int()]
+        stretched = self.tones.learn(images)
         source = Source.of(np.ascontiguousarray(stretched.permute(0, 2, 3, 1).numpy()), config)
         self._findings = describe(source.normals.fingerprint, source.recipe)
         with torch.no_grad():
@@ -177,7 +178,7 @@ class AnoSegPretrained(base.Method):
 
     @torch.no_grad()
     def _predict(self, images: torch.Tensor) -> base.Prediction:
-        maps = smoothed(to_map(self._logits(self.table[images.long()])), self.config.smoothing)
+        maps = smoothed(to_map(self._logits(self.tones(images))), self.config.smoothing)
         return base.Prediction(maps.squeeze(1), top_mean(maps, TOP))
 
     def findings(self) -> dict[str, Any]:
@@ -185,14 +186,13 @@ class AnoSegPretrained(base.Method):
         return self._findings
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return backbone, deviation, decoder, and the table of contrast."""
-        parts = (prefixed(name, getattr(self, name)) for name in ("features", "deviation", "decoder"))
-        return {"table": self.table} | {key: value for part in parts for key, value in part.items()}
+        """Return tones, backbone, deviation and decoder."""
+        parts = (prefixed(name, getattr(self, name)) for name in PARTS)
+        return {key: value for part in parts for key, value in part.items()}
 
     def load_state(self, state: dict[str, torch.Tensor]) -> None:
         """Take over what `state` returned."""
         self._build(weights=False)
-        self.table = state["table"].to(self.device)
-        for name in ("features", "deviation", "decoder"):
+        for name in PARTS:
             getattr(self, name).load_state_dict(unprefixed(name, state))
         self.decoder.eval()
