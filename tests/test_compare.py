@@ -14,7 +14,7 @@ import pytest
 from anoseg_bench import api, compare_runs, load_run
 from anoseg_bench.errors import UsageError
 from anoseg_bench.metrics.catalogue import CATALOGUE
-from anoseg_bench.report.changes import Change, RunComparison
+from anoseg_bench.report.changes import Change, RunComparison, _scored
 from anoseg_bench.store.cells import Run
 from anoseg_bench.store.records import RunRecord
 from tests.helpers import store
@@ -220,3 +220,12 @@ def test_packed_runs_compare_and_wrong_input_is_one_line(bench, kept):
     assert bench("compare", kept / "old/r") == 2
     with pytest.raises(UsageError, match="give the folder of a run"):
         compare_runs(kept / "old/r", "nowhere")
+
+
+def test_scored_maps_are_compared_by_one_line():
+    """Not by the hash of each, in which all else would drown."""
+    first = {"maps": {f"test/{i}": "a" * 64 for i in range(42)}, "probability": True, "scores": None, "seed": 0}
+    other = first | {"maps": first["maps"] | {"test/3": "b" * 64}}
+    before, now = _scored(first), _scored(other)
+    assert before["scored: maps"].startswith("42 (") and len(before["scored: maps"]) < 20
+    assert [name for name in before if before[name] != now[name]] == ["scored: maps"] and "scored: seed" not in before

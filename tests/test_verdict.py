@@ -10,6 +10,7 @@ import pytest
 
 from anoseg_bench.formatting import percent
 from anoseg_bench.report import verdict as verdict_module
+from anoseg_bench.report.intervals import Resamples
 from anoseg_bench.report.results import Number, Results
 from anoseg_bench.report.verdict import DECISIONS, FAR, decision_table, outcomes, share_text, verdict, verdict_text, verdicts_of
 from anoseg_bench.store.cells import Run
@@ -121,3 +122,24 @@ def test_asked_and_got_as_a_table(run):
     assert of["wood", "strong"][1].startswith("100.0 (63.1–100.0)") and of["wood", "strong"][3] == "not shown"
     assert of["nut", "alarming"][2].endswith(" > asked") and of["nut", "alarming"][3] == "no"
     assert [given.decision for given in verdicts_of(results, 1)] == [IMAGES, PIXELS]
+
+
+def test_of_one_image_nothing_is_shown(run):
+    """Neither an interval nor fitness nor a difference rests on the only normal or defective image."""
+    store(run, "strong", "wood", 12.0, peak=1.0)
+    given = verdict(Results(run), 0, PIXELS)
+    assert given.best
+    unknown = replace(given.best, alarms=Number(0.0007, 1, 1, float("nan"), float("nan")), faults=[])
+    assert verdict_module._doubts(unknown) == ["of a single image nothing can be learnt about others"]
+    known, none = np.linspace(0.5, 0.6, 50), np.full(50, np.nan)
+    resamples = Resamples(np.stack([known, known + 0.2]), np.stack([known, none]), np.stack([known, none]))
+    assert np.isnan(resamples.difference(1, 0).low) and resamples.difference(1, 0).holds_zero and resamples.ties([0.5, 0.7]) == {0}
+
+
+def test_thresholds_of_several_seeds_stand_apart(run):
+    run.info.seeds = [0, 1]
+    for seed in 0, 1:
+        store(run, "strong", "wood", 12.0 + seed, peak=1.0, seed=seed)
+    results = Results(run)
+    both = [f"{row.result.value('image_threshold_deployable'):.6g}" for row in run.rows]
+    assert f"'strong' at {', '.join(both)} (one for each seed) finds" in verdict_text(results, verdict(results, 0, IMAGES))

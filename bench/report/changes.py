@@ -5,6 +5,8 @@ Paired are the cells of one variant, dataset, category and seed with a result in
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -184,7 +186,7 @@ class RunComparison:
             training = " With one seed they tell the runs apart on these images, but not from another training of the same method."
         return (
             f"Intervals: of the difference, on the same resamples of {images} for both runs; worse or better where they exclude "
-            f"zero, which of unchanged numbers about one in twenty does by chance.{training}"
+            f"zero, which of unchanged numbers about one in twenty does by chance, and with fewer than 20 images more.{training}"
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -318,7 +320,7 @@ def _identity(record: CellRecord) -> dict[str, str]:
         "method": record.method,
         "version of the method": trained.get("version"),
         "code of the method": (record.source or "unknown")[:12],
-        "scored maps": record.identity.scored,
+        **_scored(record.identity.scored or {}),
         "share held out": trained.get("holdout"),
         **{f"setting {name}": value for name, value in record.config.items()},
         **{f"condition {name}": value for name, value in record.conditions.items()},
@@ -331,6 +333,18 @@ def _identity(record: CellRecord) -> dict[str, str]:
         **{f"package {name}": version for name, version in origin.versions.items()},
     }
     return {what: one_line(fact) for what, fact in facts.items()}
+
+
+def _scored(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what scored numbers depend on: of maps and scores their number, and the beginning of a hash of all."""
+
+    def brief(fact: Any) -> Any:
+        whole = hashlib.sha256(json.dumps(fact, sort_keys=True, default=str).encode()).hexdigest()
+        return f"{len(fact)} ({whole[:12]})" if isinstance(fact, (dict, list)) else fact
+
+    return {
+        f"scored: {name}": brief(fact) for name, fact in facts.items() if name not in ("dataset", "category", "content", "seed")
+    }
 
 
 def _where(rows: Sequence[Row], among: Sequence[Row]) -> str:

@@ -176,9 +176,13 @@ class RunCells:
                     counts.setdefault(defect, int(numbers.get("images", 0)))
         return counts
 
-    def tested(self, category: str) -> tuple[int, int]:
-        """Return how many test images of a category are defective and how many normal, (0, 0) where no cell is done."""
-        items = next((result.record.items for row, result in self.done if row.category == category), [])
+    def tested(self, category: str, variant: int | None = None) -> tuple[int, int]:
+        """Return how many test images of a category are defective and how many normal, (0, 0) where no cell is done.
+
+        They are those of one variant, where it is given: under its own conditions it may have fewer.
+        """
+        among = self.variants if variant is None else [self.variants[variant]]
+        items = next((result.record.items for row, result in self.done if row.category == category and row.variant in among), [])
         normal = sum(defect == GOOD for _, defect in items)
         return len(items) - normal, normal
 

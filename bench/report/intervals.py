@@ -43,8 +43,8 @@ class Interval:
 
     @property
     def holds_zero(self) -> bool:
-        """Whether a difference of zero lies in it."""
-        return self.low <= 0 <= self.high
+        """Whether a difference of zero lies in it, or nothing is known of it."""
+        return not (self.low > 0 or self.high < 0)
 
 
 def _quantile(values: np.ndarray, share: float) -> float:
@@ -82,7 +82,9 @@ class Resamples:
         return percentiles(self.low[variant], self.high[variant])
 
     def difference(self, variant: int, other: int) -> Interval:
-        """Return the interval of the difference of two variants."""
+        """Return the interval of the difference of two variants, NaN where one of them has none."""
+        if np.isnan(self.low[[variant, other]]).all(axis=1).any():
+            return Interval(math.nan, math.nan)
         return percentiles(self.values[variant] - self.values[other])
 
     def ties(self, means: Sequence[float]) -> set[int]:
@@ -280,6 +282,8 @@ def _draws(
     pooled = not name.startswith(("image_", "aupro", "aupimo", "spro"))
     units = [int(members.sum()), int(normal.sum())]
     units = units[:1] if "recall" in name else units[1:] if "normal_fpr" in name else units
+    if min(units) < 2:  # of one image nothing can be learnt about others like it
+        return Draws.none(len(sample.quantiles))
     strata = [own for own in (some[(members | normal)[some]] for some in sample.strata) if len(own)]
     sizes = arrays["positives"] * members if pooled else None
     return confidence.of_resamples(values, exact, sample.weights, strata, sizes, min(units))

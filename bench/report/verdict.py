@@ -92,8 +92,8 @@ class Outcome:
 
     Attributes
     ----------
-    threshold : float
-        The mean over seeds, in units of the map or of the image score.
+    thresholds : tuple of float
+        Of each seed, in units of the map or of the image score.
     found, alarms : Number
         Shares, with intervals.
     quality : Number
@@ -106,7 +106,7 @@ class Outcome:
 
     variant: int
     decision: Decision
-    threshold: float
+    thresholds: tuple[float, ...]
     found: Number
     alarms: Number
     quality: Number
@@ -170,7 +170,7 @@ def outcomes(results: Results, category: int, decision: Decision) -> list[Outcom
             continue
         gain = Number(found[v].mean - alarms[v].mean, 1, 1)
         quality = results.numbers(decision.best_by, [category])[v] if decision.best_by else gain
-        outcome = Outcome(v, decision, float(thresholds[v].mean()), found[v], alarms[v], quality, [], [])
+        outcome = Outcome(v, decision, tuple(thresholds[v].tolist()), found[v], alarms[v], quality, [], [])
         outcome.faults.extend(_faults(results, category, outcome))
         outcome.doubts.extend([] if outcome.faults else _doubts(outcome))
         shown.append(outcome)
@@ -196,6 +196,8 @@ def _faults(results: Results, category: int, outcome: Outcome) -> list[str]:
 def _doubts(outcome: Outcome) -> list[str]:
     """Return which faults the intervals of a threshold allow."""
     decision = outcome.decision
+    if math.isnan(outcome.alarms.high) or math.isnan(outcome.found.low):
+        return ["of a single image nothing can be learnt about others"]
     doubts = []
     if outcome.alarms.high > FAR * decision.asked:
         doubts.append(f"up to {percent(outcome.alarms.high, decision.digits)} % of {decision.normal} may be taken for defective")
@@ -256,7 +258,7 @@ def outcome_text(results: Results, outcome: Outcome, category: str) -> str:
     if decision.of == "image":
         defective, normal = (
             f"the {number} {what}"
-            for number, what in zip(results.tested(category), ("defective images", "normal images"), strict=True)
+            for number, what in zip(results.tested(category, outcome.variant), ("defective images", "normal images"), strict=True)
         )
     relation = {1: ", above what was asked", -1: ", below what was asked", 0: ""}[outcome.missed_asked]
     at = f" at an IoU of {share_text(outcome.quality)}" if decision.best_by else ""
@@ -272,7 +274,9 @@ def verdict_text(results: Results, given: Verdict) -> str:
         return f"No decision: {given.reason}."
     name = results.titles[given.best.variant]
     head = "" if given.is_fit else f"Not fit for use, as {' and '.join(given.best.faults)}; the best of them: "
-    text = f"{head}'{name}' at {given.best.threshold:.6g} {outcome_text(results, given.best, given.category)}."
+    at = ", ".join(f"{threshold:.6g}" for threshold in given.best.thresholds)
+    at += " (one for each seed)" if len(given.best.thresholds) > 1 else ""
+    text = f"{head}'{name}' at {at} {outcome_text(results, given.best, given.category)}."
     if given.best.doubts:
         text += f" That it is fit is not shown by so few images: {' and '.join(given.best.doubts)}."
     if given.second is None:
