@@ -429,6 +429,18 @@ def test_predict_reads_as_the_model_was_trained(bench, data, tmp_path):
     assert [float(line.split(",")[1]) for line in table] == pytest.approx(list(scores[-3:]), rel=1e-6)
 
 
+def test_predict_names_images_of_fewer_bits_than_their_type(bench, data, tmp_path):
+    """A model of 8-bit images sees 12 bits kept in 16 nearly black."""
+    assert bench.run(data, "--keep-models", "--out", "r") == 0, bench.err
+    grey = np.asarray(Image.open(next((data / "widget" / "test" / "good").iterdir())).convert("L")).astype(np.uint16)
+    for name, factor in (("a12", 16), ("b12", 16), ("c16", 257)):
+        Image.fromarray(grey * factor).save(tmp_path / f"{name}.png")
+    where = ["--run", "r", "--method", "pixel_stats", "--category", "widget", "--out", tmp_path / "p"]
+    assert bench("predict", *where, *(tmp_path / f"{name}.png" for name in ("a12", "b12", "c16"))) == 0, bench.err
+    assert "a12.png' holds values up to " in bench.err and "of 65535" in bench.err and "1 more like it" in bench.err
+    assert bench("predict", *where[:-1], tmp_path / "q", tmp_path / "c16.png") == 0 and "holds values" not in bench.err
+
+
 def test_test_images_on_another_scale_are_named(data, tmp_path):
     deep(data, lambda a: a.astype(np.uint16) * 16)
     for path in (data / "widget/test").rglob("*.tif"):

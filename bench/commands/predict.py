@@ -53,6 +53,10 @@ def main(arguments: argparse.Namespace) -> int:
     if is_stale(row.method, result.record.source):
         out.error(f"note: the code of {row.variant} has changed since it was trained; its maps may not fit the thresholds")
     predicted, problems = predict_images(method, files, reading_of(result), tiling_of(result))
+    doubtful = [d for d in predicted if d.doubt]
+    if doubtful:
+        more = f"; {len(doubtful) - 1} more like it" if len(doubtful) > 1 else ""
+        out.error(f"note: '{doubtful[0].path}' {doubtful[0].doubt}{more}")
     for problem in problems:
         out.error(f"error: {problem}")
     if predicted:

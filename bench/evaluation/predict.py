@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from anoseg_bench.datasets.images import PLAIN, Reading, list_images, read_image, walk
+from anoseg_bench.datasets.images import PLAIN, Picture, Reading, list_images, open_picture, read_image, to_uint8, walk
 from anoseg_bench.errors import BenchError, DataError, UsageError
 from anoseg_bench.evaluation.ahead import ahead
 from anoseg_bench.evaluation.cell import resize, score_of
@@ -122,15 +122,23 @@ def find_images(given: list[Path]) -> tuple[list[Path], list[Path]]:
     return list(dict.fromkeys(files)), others
 
 
+#: An image whose largest value is a smaller share of its type's is nearly black, or has fewer bits than its type.
+DARK = 1 / 8
+
+
 @dataclass(frozen=True)
 class PredictedImage:
-    """What a model says of one image: its score, and its map by `read`, float32 at the image's size, in `low` to `high`."""
+    """What a model says of one image: its score, and its map by `read`, float32 at the image's size, in `low` to `high`.
+
+    `doubt` is what may be wrong with how the image was read, "" for nothing.
+    """
 
     path: Path
     score: float
     low: float
     high: float
     read: Callable[[], np.ndarray]
+    doubt: str = ""
 
 
 def reading_of(result: CellResult) -> Reading:
@@ -153,22 +161,34 @@ def predict_images(
         if isinstance(image, DataError):
             problems.append(str(image))
             continue
-        tiles, shape = image
+        tiles, shape, doubt = image
         prediction = method.predict(tiles)
         read = functools.partial(maps.whole, len(maps))
         maps.add(prediction.maps.numpy(), shape)
         low, high = (float(end) for end in prediction.maps.aminmax())
-        predicted.append(PredictedImage(path, float(score_of(prediction).max()), low, high, read))
+        predicted.append(PredictedImage(path, float(score_of(prediction).max()), low, high, read, doubt))
     return predicted, problems
 
 
-def _read(path: Path, reading: Reading, tiling: Tiling, side: int) -> tuple[torch.Tensor, tuple[int, int]] | DataError:
-    """Return the tiles of an image, resized, and its size, or why it cannot be read."""
+def _read(path: Path, reading: Reading, tiling: Tiling, side: int) -> tuple[torch.Tensor, tuple[int, int], str] | DataError:
+    """Return the tiles of an image, resized, its size, and what is doubtful in how it was read, or why it cannot be read."""
     try:
-        image = read_image(path, reading)
+        picture = open_picture(path, reading.page)
+        image = to_uint8(picture, path, reading)
     except DataError as error:
         return error
-    return torch.stack([resize(tile, side) for tile in tiling.crops(image)]), (image.shape[0], image.shape[1])
+    tiles = torch.stack([resize(tile, side) for tile in tiling.crops(image)])
+    return tiles, (image.shape[0], image.shape[1]), _doubt(picture, reading)
+
+
+def _doubt(picture: Picture, reading: Reading) -> str:
+    """Return what is doubtful where more than 8 bits are read by the range of their type, as no training image had so many."""
+    if reading.high is not None or not picture.is_wide or picture.full is None:
+        return ""
+    largest = float(picture.values.max())
+    if largest > DARK * picture.full:
+        return ""
+    return f"holds values up to {largest:g} of {picture.full:g}, so the model sees it nearly black; bring it to 8 bits first"
 
 
 def overlay(image: np.ndarray, map_: np.ndarray, low: float, high: float, threshold: float) -> np.ndarray:
