@@ -130,7 +130,7 @@ def test_of_one_image_nothing_is_shown(run):
     given = verdict(Results(run), 0, PIXELS)
     assert given.best
     unknown = replace(given.best, alarms=Number(0.0007, 1, 1, float("nan"), float("nan")), faults=[])
-    assert verdict_module._doubts(unknown) == ["of a single image nothing can be learnt about others"]
+    assert verdict_module._doubts(unknown) == ["no interval says how sure its shares are"]
     known, none = np.linspace(0.5, 0.6, 50), np.full(50, np.nan)
     resamples = Resamples(np.stack([known, known + 0.2]), np.stack([known, none]), np.stack([known, none]))
     assert np.isnan(resamples.difference(1, 0).low) and resamples.difference(1, 0).holds_zero and resamples.ties([0.5, 0.7]) == {0}

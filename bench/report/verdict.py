@@ -197,7 +197,7 @@ def _doubts(outcome: Outcome) -> list[str]:
     """Return which faults the intervals of a threshold allow."""
     decision = outcome.decision
     if math.isnan(outcome.alarms.high) or math.isnan(outcome.found.low):
-        return ["of a single image nothing can be learnt about others"]
+        return ["no interval says how sure its shares are"]
     doubts = []
     if outcome.alarms.high > FAR * decision.asked:
         doubts.append(f"up to {percent(outcome.alarms.high, decision.digits)} % of {decision.normal} may be taken for defective")
