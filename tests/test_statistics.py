@@ -20,7 +20,7 @@ from anoseg_bench.metrics.thresholds import image_threshold, pixel_threshold
 from anoseg_bench.report.compare import _holm, comparison_table, needed_categories, rank_figure
 from anoseg_bench.report.compare import test_over_categories as over_categories
 from anoseg_bench.report.findings import findings
-from anoseg_bench.report.intervals import percentiles
+from anoseg_bench.report.intervals import Resamples, percentiles
 from anoseg_bench.report.results import Number, Results, intervals_frame
 from anoseg_bench.report.tables import metric_table
 from anoseg_bench.store.cells import Row, Run
@@ -194,7 +194,7 @@ def test_coverage_of_resampled_intervals():
         values = rng.beta(1, 19, 15)
         weights = draw([members], 400, rng)
         means = weights @ values / 15
-        low, high = interval_of(confidence.of_resamples(means, means[0], weights, [members], None, 15))
+        low, high = interval_of(confidence.of_resamples(means, means[0], confidence.slopes_of(weights), [members], None, 15))
         inside += low <= truth <= high
     assert 0.90 <= inside / trials <= 0.99
 
@@ -204,7 +204,7 @@ def test_an_interval_reaches_further_towards_the_image_that_is_most_unlike():
     n, mean = len(values), values.mean()
     weights = draw([np.arange(n)], 4000, np.random.default_rng(0))
     means = weights @ values / n
-    draws = confidence.of_resamples(means, means[0], weights, [np.arange(n)], None, n)
+    draws = confidence.of_resamples(means, means[0], confidence.slopes_of(weights), [np.arange(n)], None, n)
     reach = np.abs(logit(np.array(interval_of(draws))) - logit(mean))
     influence = (values - mean) / n / (mean * (1 - mean))  # on the scale of the logit, to first order
     most, least = influence.max(), -influence.min()
@@ -215,10 +215,11 @@ def test_an_interval_reaches_further_towards_the_image_that_is_most_unlike():
 def test_a_number_that_no_resample_moves_is_not_certain():
     weights = draw([np.arange(20)], 200, np.random.default_rng(0))
     for exact in 0.0, 1.0:
-        draws = confidence.of_resamples(np.full(201, exact), exact, weights, [np.arange(20)], None, 20)
+        draws = confidence.of_resamples(np.full(201, exact), exact, confidence.slopes_of(weights), [np.arange(20)], None, 20)
         low, high = interval_of(draws)
         assert high - low == pytest.approx(1 - 0.025 ** (1 / 20), abs=1e-3) and low <= exact <= high
-    assert math.isnan(interval_of(confidence.of_resamples(np.full(201, 0.4), 0.4, weights, [np.arange(20)], None, 20))[0])
+    draws = confidence.of_resamples(np.full(201, 0.4), 0.4, confidence.slopes_of(weights), [np.arange(20)], None, 20)
+    assert math.isnan(interval_of(draws)[0])
 
 
 def test_normal_images_move_aupimo():
@@ -256,25 +257,54 @@ def test_what_an_oracle_and_a_width_vary_by(name):
     assert np.corrcoef(samples, exact)[0, 1] > 0.8
 
 
+def test_the_interval_of_a_difference_is_students_and_welchs():
+    """Against SciPy, on means whose images differ by one of two values (no kurtosis): paired, and of different images."""
+    rng = np.random.default_rng(0)
+    first, other = np.array([0.0, 1.0] * 5), np.array([0.2, 1.4, 0.2, 1.4] * 4)
+    weights = [draw([np.arange(n)], 40_000, rng) for n in (10, 16)]
+    means = [(w @ x / len(x))[1:] for w, x in zip(weights, (first, other), strict=True)]
+    parts = [
+        confidence.uncertainty(confidence.influences_of(mean, confidence.slopes_of(w), [np.arange(len(x))]), None)
+        for mean, w, x in zip(means, weights, (first, other), strict=True)
+    ]
+    paired = stats.ttest_rel(first, np.zeros(10)).confidence_interval(0.95)
+    assert confidence.around_mean(means[0], parts[:1], 0.95) == pytest.approx([*paired], abs=0.01)
+    welch = stats.ttest_ind(first, other, equal_var=False).confidence_interval(0.95)
+    assert confidence.around_mean(means[0] - means[1], parts, 0.95) == pytest.approx([*welch], abs=0.01)
+    assert confidence.around_mean(np.zeros(50), [(0.0, 2.0)], 0.95) == (0, 0)
+    assert all(map(math.isnan, confidence.around_mean(np.full(50, math.nan), parts, 0.95)))
+
+
+def test_what_differs_by_seeds_alone_has_their_degrees_of_freedom():
+    seeds = draw([np.arange(3)], 4000, np.random.default_rng(1))
+    values = np.stack([seeds[1:] @ [0.1, 0.2, 0.6] / 3, np.zeros(4000)])
+    interval = Resamples(values, values, values, [], seeds).difference(0, 1)
+    assert [interval.low, interval.high] == pytest.approx([*stats.t.interval(0.95, 2, 0.3, stats.sem([0.1, 0.2, 0.6]))], rel=0.03)
+
+
 def test_false_positive_rate_of_ties():
     """Two methods of the same skill on the same images are told apart in about 5 % of the cases, of other skill nearly always."""
     rng = np.random.default_rng(3)
 
-    def told_apart(skills: tuple[float, float]) -> float:
-        apart = 0
+    def told_apart(skills: tuple[float, float], normal: int, defective: int) -> float:
+        apart, strata = 0, [np.arange(normal), np.arange(normal, normal + defective)]
         for _ in range(200):
-            hard = rng.normal(0, 1, 70)  # what is hard for one is hard for the other
-            weights = draw([np.arange(30), np.arange(30, 70)], 300, rng)
+            hard = rng.normal(0, 1, normal + defective)  # what is hard for one is hard for the other
+            weights = draw(strata, 300, rng)
             values = []
             for skill in skills:
-                scores = hard + rng.normal(0, 0.7, 70)
-                per_image = auroc_arrays(scores[30:] + skill, scores[:30])
+                scores = hard + rng.normal(0, 0.7, len(hard))
+                per_image = auroc_arrays(scores[normal:] + skill, scores[:normal])
                 values.append(resampled(per_image, weights, nothing(weights), False)["image_auroc"][1:])
-            apart += not percentiles(values[0] - values[1]).holds_zero
+            difference = values[0] - values[1]
+            influences = confidence.influences_of(difference, confidence.slopes_of(weights), strata)
+            low, high = confidence.around_mean(difference, [confidence.uncertainty(influences, None)], 0.95)
+            apart += low > 0 or high < 0
         return apart / 200
 
-    assert told_apart((1.0, 1.0)) <= 0.10
-    assert told_apart((0.3, 1.6)) >= 0.95
+    assert told_apart((1.0, 1.0), 30, 40) <= 0.08
+    assert told_apart((1.0, 1.0), 8, 6) <= 0.08
+    assert told_apart((0.3, 1.6), 30, 40) >= 0.95
 
 
 def test_error_rate_of_the_test_over_categories():

@@ -57,7 +57,8 @@ def test_a_decision_by_lot_is_not_fit(run, monkeypatch):
     """Two thirds found and 4 % alarms say nothing where the interval of their difference holds zero."""
     store(run, "strong", "wood", 12.0, peak=1.0)
     assert outcomes(Results(run), 0, IMAGES)[0].faults == []
-    monkeypatch.setattr(verdict_module, "_gain", lambda *_: np.linspace(-0.1, 1, 100))
+    values = np.linspace(-0.1, 1, 100)[None]
+    monkeypatch.setattr(verdict_module, "_gain", lambda *_: Resamples(values, values, values, [], np.ones((101, 1))))
     assert outcomes(Results(run), 0, IMAGES)[0].faults == ["it cannot be told from chance"]
 
 
@@ -132,8 +133,10 @@ def test_of_one_image_nothing_is_shown(run):
     unknown = replace(given.best, alarms=Number(0.0007, 1, 1, float("nan"), float("nan")), faults=[])
     assert verdict_module._doubts(unknown) == ["no interval says how sure its shares are"]
     known, none = np.linspace(0.5, 0.6, 50), np.full(50, np.nan)
-    resamples = Resamples(np.stack([known, known + 0.2]), np.stack([known, none]), np.stack([known, none]))
-    assert np.isnan(resamples.difference(1, 0).low) and resamples.difference(1, 0).holds_zero and resamples.ties([0.5, 0.7]) == {0}
+    ends = np.stack([known, none])
+    resamples = Resamples(np.stack([known, known + 0.2]), ends, ends, [], np.ones((51, 1)))
+    assert np.isnan(resamples.difference(1, 0).low) and resamples.difference(1, 0).holds_zero
+    assert resamples.ties({0: 0.5, 1: 0.7}) == {0}
 
 
 def test_thresholds_of_several_seeds_stand_apart(run):

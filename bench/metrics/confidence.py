@@ -7,6 +7,8 @@ interval their quantiles. For discrete data there are two distributions, one for
 * rates of images: Clopper and Pearson (1934), exact;
 * AUROC of images: the union of Newcombe's and DeLong's intervals (`anoseg_bench.metrics.separation`);
 * all others: the bootstrap's spread on the scale of the logit with a quantile of Student's t (`of_resamples`).
+
+Differences of two methods on the same resamples: the bootstrap's spread with a quantile of Student's t (`around_mean`).
 """
 
 from __future__ import annotations
@@ -74,7 +76,7 @@ def of_auroc(high: np.ndarray, low: np.ndarray, quantiles: np.ndarray) -> Draws:
 
 
 def of_resamples(
-    values: np.ndarray, exact: float, weights: np.ndarray, strata: Sequence[np.ndarray], sizes: np.ndarray | None, units: int
+    values: np.ndarray, exact: float, slopes: np.ndarray, strata: Sequence[np.ndarray], sizes: np.ndarray | None, units: int
 ) -> Draws:
     r"""Return draws of a number in 0..1 from its values on resamples.
 
@@ -97,8 +99,8 @@ def of_resamples(
         float64, (B + 1,), the first of the images themselves.
     exact : float
         The number, which the first value comes near.
-    weights : numpy.ndarray
-        (B + 1, M): how often each image is in a resample.
+    slopes : numpy.ndarray
+        (B, M), see `slopes_of`.
     strata : sequence of numpy.ndarray
         Of each stratum the numbers of its images.
     sizes : numpy.ndarray or None
@@ -127,8 +129,8 @@ def of_resamples(
         def back(angle: np.ndarray) -> np.ndarray:
             return np.sin(np.clip(angle, 0, math.pi / 2)) ** 2
 
-    influences = _influences(scaled[known], weights[1:][known], strata)
-    freedom = _freedom(influences, sizes)
+    influences = influences_of(scaled, slopes, strata)
+    _, freedom = uncertainty(influences, sizes)
     draws = np.full(number, np.nan)
     order = np.argsort(scaled[known], kind="stable")
     steps = stats.t.ppf(np.linspace(0, 1, len(order)), freedom)
@@ -139,15 +141,18 @@ def of_resamples(
     return Draws(draws, draws)
 
 
-def _influences(scaled: np.ndarray, weights: np.ndarray, strata: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return the influences of the images of each stratum of two or more on resampled values, (n,) each."""
-    deviation = scaled - scaled.mean()
-    found = []
-    for members in strata:
-        own = weights[:, members]
-        if len(members) > 1:
-            found.append(deviation @ (own - own.mean(axis=0)) / len(scaled) / np.maximum(own.var(axis=0), 1e-12))
-    return found
+def slopes_of(weights: np.ndarray) -> np.ndarray:
+    """Return what turns values on resamples into influences of images, (B, M), from how often each is in them, (B + 1, M)."""
+    drawn = weights[1:]
+    return (drawn - drawn.mean(axis=0)) / (np.maximum(drawn.var(axis=0), 1e-12) * len(drawn))
+
+
+def influences_of(values: np.ndarray, slopes: np.ndarray, strata: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return the influences of the images of each stratum of two or more, (n,) each, on values on resamples, (B,)."""
+    known = np.isfinite(values)
+    deviation = np.where(known, values - values[known].mean(), 0) * (len(values) / known.sum())
+    everywhere = deviation @ slopes
+    return [everywhere[members] for members in strata if len(members) > 1]
 
 
 def _beyond(influences: Sequence[np.ndarray]) -> tuple[float, float]:
@@ -157,8 +162,8 @@ def _beyond(influences: Sequence[np.ndarray]) -> tuple[float, float]:
     return low**2 / both, high**2 / both
 
 
-def _freedom(influences: Sequence[np.ndarray], sizes: np.ndarray | None) -> float:
-    """Return the degrees of freedom of the variance of resampled values, 2 at least."""
+def uncertainty(influences: Sequence[np.ndarray], sizes: np.ndarray | None) -> tuple[float, float]:
+    """Return the variance that influences make, and its degrees of freedom, 2 at least."""
     total, uncertain = 0.0, 0.0
     for influence in influences:
         n = len(influence)
@@ -170,4 +175,28 @@ def _freedom(influences: Sequence[np.ndarray], sizes: np.ndarray | None) -> floa
     freedom = 2 * total**2 / uncertain if uncertain > 0 else math.inf
     if sizes is not None and sizes.any():
         freedom = min(freedom, float(sizes.sum()) ** 2 / float(np.square(sizes, dtype=float).sum()) - 1)
-    return max(2.0, freedom)
+    return total, max(2.0, freedom)
+
+
+def around_mean(values: np.ndarray, parts: Sequence[tuple[float, float]], level: float) -> tuple[float, float]:
+    r"""Return the ends of the interval of a difference from its values on resamples.
+
+    Their mean plus and minus their standard deviation times a quantile of Student's t. Differences have no bounds near, so no
+    other scale is needed.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        float64, (B,), NaN where undefined.
+    parts : sequence of (float, float)
+        The independent parts of the variance, each :math:`V_k` with its degrees of freedom :math:`\nu_k` (`uncertainty`), which
+        together have :math:`(\sum V_k)^2 / \sum V_k^2 / \nu_k` (Satterthwaite 1946).
+    level : float
+        The share of such intervals that holds the truth, 0..1.
+    """
+    known = values[np.isfinite(values)]
+    if len(known) < 2:
+        return math.nan, math.nan
+    whole, uncertain = sum(variance for variance, _ in parts), sum(variance**2 / freedom for variance, freedom in parts)
+    reach = float(known.std(ddof=1) * stats.t.ppf((1 + level) / 2, whole**2 / uncertain if uncertain > 0 else math.inf))
+    return float(known.mean()) - reach, float(known.mean()) + reach

@@ -127,12 +127,10 @@ def _table(results: Results, name: str, shown: Shown, levels: Sequence[str], met
         columns = [[TableCell(_span(cube[v])) for v in members] for cube in counts.values()]
         for m in METRICS:
             resamples = results.intervals.of(m, everything)
-            at_level = [numbers[m][v] for v in members]
             ties: set[int] = set()
             if resamples is not None:
-                own = replace(resamples, values=resamples.values[list(members)])
-                ties = own.ties([n.mean if n.complete else math.nan for n in at_level])
-            columns.append(cells([replace(n, tie=k in ties) for k, n in enumerate(at_level)], results.allow_partial))
+                ties = resamples.ties({v: numbers[m][v].mean if numbers[m][v].complete else math.nan for v in members})
+            columns.append(cells([replace(numbers[m][v], tie=v in ties) for v in members], results.allow_partial))
         columns += [[TableCell(_mean_text(cube[v])) for v in members] for cube in costs.values()]
         lines += [
             Line([TableCell(method), TableCell(level), *(c[k] for c in columns)], rule=k == 0 < i)

@@ -14,8 +14,8 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -62,46 +62,13 @@ def _seeded(text: str) -> np.random.Generator:
 
 
 @dataclass(frozen=True)
-class Resamples:
-    """A number of all variants on the same resamples.
-
-    Attributes
-    ----------
-    values : numpy.ndarray
-        float64, (V, B), NaN where undefined.
-    low, high : numpy.ndarray
-        float64, (V, B): draws for the ends of intervals.
-    """
-
-    values: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-
-    def interval(self, variant: int) -> Interval:
-        """Return the interval of a variant's number."""
-        return percentiles(self.low[variant], self.high[variant])
-
-    def difference(self, variant: int, other: int) -> Interval:
-        """Return the interval of the difference of two variants, NaN where one of them has none."""
-        if np.isnan(self.low[[variant, other]]).all(axis=1).any():
-            return Interval(math.nan, math.nan)
-        return percentiles(self.values[variant] - self.values[other])
-
-    def ties(self, means: Sequence[float]) -> set[int]:
-        """Return the variants that cannot be told from the best one: the interval of the difference holds zero."""
-        some = [v for v, mean in enumerate(means) if math.isfinite(mean) and np.isfinite(self.values[v]).all()]
-        if len(some) < 2:
-            return set()
-        best = max(some, key=lambda v: means[v])
-        return {v for v in some if v != best and self.difference(v, best).holds_zero}
-
-
-@dataclass(frozen=True)
 class Sample:
     """The resamples of a category, the same for all methods and seeds.
 
     Attributes
     ----------
+    defects, positives : numpy.ndarray
+        (M,): of each test image the defect type and the number of defective pixels.
     strata : list of numpy.ndarray
         Of each stratum the numbers of its images.
     weights : numpy.ndarray
@@ -112,10 +79,17 @@ class Sample:
         Begins the resamples of the held-out images.
     """
 
+    defects: np.ndarray
+    positives: np.ndarray
     strata: list[np.ndarray]
     weights: np.ndarray
     quantiles: np.ndarray
     text: str
+
+    @cached_property
+    def slopes(self) -> np.ndarray:
+        """What turns values on resamples into influences of images, (B, M)."""
+        return confidence.slopes_of(self.weights)
 
     @classmethod
     def of(cls, cell: CellResult, category: str, number: int) -> Sample:
@@ -125,7 +99,19 @@ class Sample:
         with opened(cell) as arrays:
             positives = arrays["positives"] if "positives" in arrays else np.zeros(len(defects))
         strata = strata_of(defects, positives)
-        return cls(strata, draw(strata, number, _seeded(text)), confidence.shares(number, _seeded(f"{text} quantiles")), text)
+        quantiles = confidence.shares(number, _seeded(f"{text} quantiles"))
+        return cls(np.array(defects, object), positives, strata, draw(strata, number, _seeded(text)), quantiles, text)
+
+    def members(self, defect: str = "") -> np.ndarray:
+        """Return which images are defective, (M,) bool; of one type, where it is named."""
+        return (self.positives > 0) & ((self.defects == defect) | (defect == ""))
+
+    def rests_on(self, name: str, defective: np.ndarray) -> tuple[list[np.ndarray], np.ndarray | None]:
+        """Return the strata of a number of some defective images and all normal ones, and how much each image counts in it."""
+        counted = defective | (self.positives == 0)
+        strata = [some[counted[some]] for some in self.strata]
+        pooled = not name.startswith(("image_", "aupro", "aupimo", "spro"))
+        return [some for some in strata if len(some)], self.positives * defective if pooled else None
 
     def choices(self, cell: CellResult, arrays: dict[str, np.ndarray]) -> Choices:
         """Return the deployable thresholds of a cell on resamples of its held-out images."""
@@ -133,6 +119,83 @@ class Sample:
         rng = _seeded(f"{self.text} held out {cell.record.seed}")
         weights = draw([np.arange(held_out)] if held_out else [], len(self.weights) - 1, rng)
         return choices(arrays, cell.value("image_threshold_deployable"), weights)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a category adds to a number on the same resamples, (V, B) for all variants; whose images, and which number it is."""
+
+    values: np.ndarray
+    samples: Sequence[Sample | None]
+    name: str
+    defect: str
+
+    def uncertainty(self, variant: int, other: int) -> list[tuple[float, float]]:
+        """Return the variance of the difference of two variants with its degrees of freedom; of each, where images differ."""
+        mine, its = self.samples[variant], self.samples[other]
+        if mine is its:
+            return [self._of(self.values[variant] - self.values[other], mine)]
+        return [self._of(self.values[variant], mine), self._of(self.values[other], its)]
+
+    def _of(self, values: np.ndarray, sample: Sample | None) -> tuple[float, float]:
+        assert sample is not None  # as there are values
+        strata, sizes = sample.rests_on(self.name, sample.members(self.defect))
+        return confidence.uncertainty(confidence.influences_of(values, sample.slopes, strata), sizes)
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """A number of all variants on the same resamples.
+
+    Attributes
+    ----------
+    values : numpy.ndarray
+        float64, (V, B), NaN where undefined.
+    low, high : numpy.ndarray
+        float64, (V, B): draws for the ends of intervals.
+    parts : sequence of Part
+        Of each category.
+    seeds : numpy.ndarray
+        (B + 1, S): how often each seed is in a resample.
+    """
+
+    values: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    parts: Sequence[Part]
+    seeds: np.ndarray
+
+    def interval(self, variant: int) -> Interval:
+        """Return the interval of a variant's number."""
+        return percentiles(self.low[variant], self.high[variant])
+
+    def difference(self, variant: int, other: int) -> Interval:
+        """Return the interval of the difference of two variants, NaN where one of them has none."""
+        if np.isnan(self.low[[variant, other]]).all(axis=1).any():
+            return Interval(math.nan, math.nan)
+        difference = self.values[variant] - self.values[other]
+        if not np.isfinite(difference).any():
+            return Interval(math.nan, math.nan)
+        parts = [one for part in self.parts for one in part.uncertainty(variant, other)]
+        count = self.seeds.shape[1]
+        if count > 1:
+            of_seeds = confidence.influences_of(difference, confidence.slopes_of(self.seeds), [np.arange(count)])
+            parts.append(confidence.uncertainty(of_seeds, None))
+        return Interval(*confidence.around_mean(difference, parts, LEVEL))
+
+    def less(self, other: Resamples) -> Resamples:
+        """Return this number less another one of the same categories."""
+        parts = [replace(mine, values=mine.values - its.values) for mine, its in zip(self.parts, other.parts, strict=True)]
+        values, low, high = self.values - other.values, self.low - other.high, self.high - other.low
+        return Resamples(values, low, high, parts, self.seeds)
+
+    def ties(self, means: Mapping[int, float]) -> set[int]:
+        """Return the variants that cannot be told from the best one, by their means: the interval of the difference holds zero."""
+        some = [v for v, mean in means.items() if math.isfinite(mean) and np.isfinite(self.values[v]).all()]
+        if len(some) < 2:
+            return set()
+        best = max(some, key=means.__getitem__)
+        return {v for v in some if v != best and self.difference(v, best).holds_zero}
 
 
 #: The layers (3, B) of numbers, by name, or by defect type and name.
@@ -159,21 +222,31 @@ class Intervals:
             self._samples[key] = Sample.of(cell, category, self.resamples)
         return self._samples[key]
 
+    @cached_property
+    def _seeds(self) -> np.ndarray:
+        """How often each seed is in a resample, (B + 1, S)."""
+        return draw([np.arange(len(self.results.seeds))], self.resamples, _seeded("seeds"))
+
+    def _cells(self, category: int, variant: str) -> list[CellResult]:
+        """Return the cells of a variant, of each seed; none where one is missing."""
+        name, seeds = self.results.categories[category], self.results.seeds
+        done = [cell for seed in seeds if (cell := self.results.get(variant, name, seed)) is not None]
+        return done if len(done) == len(seeds) else []
+
     def average(self, category: int, one: Callable[[CellResult, Sample], Resampled]) -> list[Resampled]:
         """Return what `one` gives for the cells of each variant, averaged over resampled seeds; {} where a cell is missing."""
-        results, number = self.results, self.resamples
-        name, seeds = results.categories[category], len(results.seeds)
-        often = draw([np.arange(seeds)], number, _seeded("seeds"))[1:].T / seeds  # (S, B)
+        name, often = self.results.categories[category], self._seeds[1:].T / len(self.results.seeds)  # (S, B)
         averaged: list[Resampled] = []
-        for variant in results.variants:
-            cells = [results.get(variant, name, seed) for seed in results.seeds]
-            done = [cell for cell in cells if cell is not None]
-            if len(done) < len(cells):
-                averaged.append({})
-                continue
-            per_seed = [one(cell, self._sample(cell, name)) for cell in done]
-            averaged.append({key: sum(often[s] * per_seed[s][key] for s in range(seeds)) for key in per_seed[0]})
+        for variant in self.results.variants:
+            per_seed = [one(cell, self._sample(cell, name)) for cell in self._cells(category, variant)]
+            keys = per_seed[0] if per_seed else ()
+            averaged.append({key: sum(share * of[key] for share, of in zip(often, per_seed, strict=True)) for key in keys})
         return averaged
+
+    def _part(self, values: np.ndarray, category: int, name: str, defect: str) -> Part:
+        every = [self._cells(category, variant) for variant in self.results.variants]
+        samples = [self._sample(cells[0], self.results.categories[category]) if cells else None for cells in every]
+        return Part(values, samples, name, defect)
 
     def _stacked(self, averaged: list[Resampled], names: Sequence[Any]) -> dict[Any, np.ndarray]:
         """Return the layers of each number, (V, 3, B)."""
@@ -206,11 +279,15 @@ class Intervals:
             A defect type, of one category.
         """
         if defect:
-            samples = self._of_defects(categories[0]).get(defect, {})
-            return Resamples(*np.moveaxis(samples[name], 1, 0)) if name in samples else None
-        if name not in names_resampled():
+            layers = self._of_defects(categories[0]).get(defect, {}).get(name)
+            whole = None if layers is None else layers[:, None]
+        else:
+            whole = self._values[name][:, list(categories)] if name in names_resampled() else None
+        if whole is None:
             return None
-        return Resamples(*np.moveaxis(self._values[name][:, list(categories)].mean(axis=1), 1, 0))
+        parts = [self._part(whole[:, k, 0] / len(categories), c, name, defect) for k, c in enumerate(categories)]
+        values, low, high = np.moveaxis(whole.mean(axis=1), 1, 0)
+        return Resamples(values, low, high, parts, self._seeds)
 
 
 def _arrays(cell: CellResult) -> dict[str, np.ndarray]:
@@ -231,10 +308,10 @@ def _of_cell(cell: CellResult, sample: Sample) -> Resampled:
     defects = [defect for _, defect in cell.record.items]
     chosen = sample.choices(cell, arrays)
     values = resampled(arrays, sample.weights, chosen, not cell.record.scaled, defects)
-    members, oracle = arrays["positives"] > 0, cell.value("image_threshold_oracle")
+    oracle = cell.value("image_threshold_oracle")
     exact = {name: cell.value(name) for name in names_resampled()}
     return {
-        name: _layers(values[name], value, _draws(name, values[name], value, arrays, sample, chosen, members, oracle))
+        name: _layers(values[name], value, _draws(name, values[name], value, arrays, sample, chosen, sample.members(), oracle))
         for name, value in exact.items()
     }
 
@@ -244,8 +321,7 @@ def _of_defects(cell: CellResult, sample: Sample, defects: Sequence[str]) -> Res
     arrays = _arrays(cell)
     if not arrays:
         return {}
-    kinds, defective = np.array([d for _, d in cell.record.items]), arrays["positives"] > 0
-    members = {defect: (kinds == defect) & defective for defect in defects}
+    members = {defect: sample.members(defect) for defect in defects}
     oracle = {name: cell.value(name) for name in ("threshold_oracle", "image_threshold_oracle")}
     chosen, best = sample.choices(cell, arrays), oracle["image_threshold_oracle"]
     found = resampled_defects(arrays, sample.weights, members, oracle, chosen)
@@ -279,11 +355,8 @@ def _draws(
         hits, alarms = ((scores[which] >= thresholds[:, None]).sum(axis=1) for which in (members, normal))
         number = hits + alarms if "precision" in name else np.full(len(hits), (members if "recall" in name else normal).sum())
         return confidence.of_rate(alarms if "fpr" in name else hits, number, sample.quantiles)
-    pooled = not name.startswith(("image_", "aupro", "aupimo", "spro"))
     units = [int(members.sum()), int(normal.sum())]
     units = units[:1] if "recall" in name else units[1:] if "normal_fpr" in name else units
     if min(units) < 2:  # of one image nothing can be learnt about others like it
         return Draws.none(len(sample.quantiles))
-    strata = [own for own in (some[(members | normal)[some]] for some in sample.strata) if len(own)]
-    sizes = arrays["positives"] * members if pooled else None
-    return confidence.of_resamples(values, exact, sample.weights, strata, sizes, min(units))
+    return confidence.of_resamples(values, exact, sample.slopes, *sample.rests_on(name, members), min(units))

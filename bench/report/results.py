@@ -101,7 +101,7 @@ class Results(RunCells):
         resamples = self.intervals.of(name, members, defect)
         if resamples is None:
             return means
-        ties = resamples.ties([number.mean if number.complete else math.nan for number in means])
+        ties = resamples.ties({v: number.mean if number.complete else math.nan for v, number in enumerate(means)})
         intervals = [resamples.interval(v) for v in range(len(means))]
         return [
             replace(number, low=interval.low, high=interval.high, tie=v in ties) if number.complete else number

@@ -13,6 +13,7 @@ import numpy as np
 
 from anoseg_bench.formatting import one_line, percent
 from anoseg_bench.metrics.thresholds import ALLOWED_ALARMS, ALLOWED_FPR
+from anoseg_bench.report.intervals import Resamples, percentiles
 from anoseg_bench.report.render import DASH, Line, Table, TableCell
 from anoseg_bench.report.results import Number, Results
 from anoseg_bench.report.tables import dataset_of, table_notes, with_interval
@@ -187,8 +188,8 @@ def _faults(results: Results, category: int, outcome: Outcome) -> list[str]:
     if outcome._is_far:
         asked, got = (percent(share, decision.digits) for share in (decision.asked, outcome.alarms.mean))
         faults.append(f"it takes {got} % of {decision.normal} for defective, where {asked} % was asked")
-    gain = _gain(results, category, decision, outcome.variant)
-    if not faults and np.isfinite(gain).any() and np.nanquantile(gain, 0.025) <= 0:
+    gain = None if faults else _gain(results, category, decision)
+    if gain is not None and percentiles(gain.values[outcome.variant]).low <= 0:
         faults.append("it cannot be told from chance")
     return faults
 
@@ -206,18 +207,15 @@ def _doubts(outcome: Outcome) -> list[str]:
     return doubts
 
 
-def _quality(results: Results, category: int, decision: Decision, variant: int) -> np.ndarray:
-    """Return what methods are compared by on resamples: (B,)."""
-    if decision.best_by is None:
-        return _gain(results, category, decision, variant)
-    resamples = results.intervals.of(decision.best_by, [category])
-    return np.full(1, math.nan) if resamples is None else resamples.values[variant]
+def _quality(results: Results, category: int, decision: Decision) -> Resamples | None:
+    """Return what methods are compared by."""
+    return _gain(results, category, decision) if decision.best_by is None else results.intervals.of(decision.best_by, [category])
 
 
-def _gain(results: Results, category: int, decision: Decision, variant: int) -> np.ndarray:
-    """Return found less alarms on resamples: (B,)."""
+def _gain(results: Results, category: int, decision: Decision) -> Resamples | None:
+    """Return found less alarms."""
     found, alarms = (results.intervals.of(name, [category]) for name in (decision.found, decision.alarms))
-    return np.full(1, math.nan) if found is None or alarms is None else found.values[variant] - alarms.values[variant]
+    return None if found is None or alarms is None else found.less(alarms)
 
 
 def verdict(results: Results, category: int, decision: Decision) -> Verdict:
@@ -231,12 +229,8 @@ def verdict(results: Results, category: int, decision: Decision) -> Verdict:
         more = " (raise --holdout; for scored maps, give --normal-maps)" if "held-out" in why else ""
         return Verdict(name, decision, None, None, False, f"{one_line(why)}{more}")
     second = shown[1] if len(shown) > 1 else None
-    apart = False
-    if second is not None:
-        first, other = (_quality(results, category, decision, o.variant) for o in (shown[0], second))
-        difference = first - other
-        known = np.isfinite(difference).any()
-        apart = bool(known and not np.nanquantile(difference, 0.025) <= 0 <= np.nanquantile(difference, 0.975))
+    quality = _quality(results, category, decision) if second else None
+    apart = second is not None and quality is not None and not quality.difference(shown[0].variant, second.variant).holds_zero
     return Verdict(name, decision, shown[0], second, apart)
 
 
