@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from anoseg_bench.cli import main
 from anoseg_bench.execution.loop import Execution
 from anoseg_bench.execution.worker import Job
 from anoseg_bench.store.cells import Row, Run, Store
@@ -245,7 +246,18 @@ def test_two_variants_of_one_configuration_train_once(place):
     settings = f"[action=nothing,marks={place.marks}"
     twice = f"{FAULTY}{settings},label=a],{FAULTY}{settings},label=b]"
     command = [sys.executable, str(ROOT / "run_bench.py"), "--dataset", "mvtec_layout", "--data-root", str(place.folder / "data")]
-    command += ["--methods", twice, "--profile", "demo", "--workers", "2", "--out", str(place.folder / "results" / "r")]
+    command += [
+        "--methods",
+        twice,
+        "--profile",
+        "demo",
+        "--workers",
+        "2",
+        "--shard",
+        "1/1",
+        "--out",
+        str(place.folder / "results" / "r"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
     assert place.trainings() == {"nothing-0": 1}
@@ -262,9 +274,7 @@ def test_shards_divide_the_cells(place, undisturbed):
     assert (first.returncode, second.returncode) == (0, 0), outputs
     assert place.numbers() == first_four(undisturbed) and set(place.trainings().values()) == {1}
     assert "report" in outputs[0]
-    report = [sys.executable, str(ROOT / "run_bench.py"), "report", str(place.folder / "results" / "r")]
-    done = subprocess.run(report, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and "failed" not in done.stderr, done.stderr
+    assert main(["report", str(place.folder / "results" / "r")]) == 0
 
 
 def test_timings_and_provenance(place):

@@ -1,5 +1,6 @@
 """Imported once by the server from which workers are forked, so that they need not: what every cell needs."""
 
+import atexit
 import contextlib
 import importlib
 import os
@@ -18,3 +19,5 @@ DATASETS.names()
 for module in os.environ.get(MODULES, "").split():
     with contextlib.suppress(Exception):  # what a broken method raises is its own cells' business, where it is told
         importlib.import_module(module)
+
+atexit.register(os._exit, 0)  # of the server: to take torch apart would keep its output open for two more seconds
