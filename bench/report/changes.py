@@ -186,7 +186,7 @@ class RunComparison:
             training = " With one seed they tell the runs apart on these images, but not from another training of the same method."
         return (
             f"Intervals: of the difference, on the same resamples of {images} for both runs; worse or better where they exclude "
-            f"zero, which of unchanged numbers about one in twenty does by chance, and with fewer than 20 images more.{training}"
+            f"zero, which of unchanged numbers about one in twenty does by chance.{training}"
         )
 
     def as_dict(self) -> dict[str, Any]:
