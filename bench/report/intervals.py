@@ -130,17 +130,24 @@ class Part:
     name: str
     defect: str
 
+    @cached_property
+    def _influences(self) -> list[tuple[list[np.ndarray], np.ndarray | None]]:
+        """Of each variant the influences of the images of each stratum, and how much each image counts."""
+        found: list[tuple[list[np.ndarray], np.ndarray | None]] = []
+        for values, sample in zip(self.values, self.samples, strict=True):
+            if sample is None or not np.isfinite(values).any():
+                found.append(([], None))
+                continue
+            strata, sizes = sample.rests_on(self.name, sample.members(self.defect))
+            found.append((confidence.influences_of(values, sample.slopes, strata), sizes))
+        return found
+
     def uncertainty(self, variant: int, other: int) -> list[tuple[float, float]]:
         """Return the variance of the difference of two variants with its degrees of freedom; of each, where images differ."""
-        mine, its = self.samples[variant], self.samples[other]
-        if mine is its:
-            return [self._of(self.values[variant] - self.values[other], mine)]
-        return [self._of(self.values[variant], mine), self._of(self.values[other], its)]
-
-    def _of(self, values: np.ndarray, sample: Sample | None) -> tuple[float, float]:
-        assert sample is not None  # as there are values
-        strata, sizes = sample.rests_on(self.name, sample.members(self.defect))
-        return confidence.uncertainty(confidence.influences_of(values, sample.slopes, strata), sizes)
+        (mine, sizes), (its, its_sizes) = self._influences[variant], self._influences[other]
+        if self.samples[variant] is self.samples[other]:
+            return [confidence.uncertainty([one - another for one, another in zip(mine, its, strict=True)], sizes)]
+        return [confidence.uncertainty(mine, sizes), confidence.uncertainty(its, its_sizes)]
 
 
 @dataclass(frozen=True)
