@@ -140,7 +140,7 @@ async function redraw(...ids) {
   keepAddress();
   if (draining) return;
   draining = true;
-  await new Promise((go) => { requestAnimationFrame(() => setTimeout(go)); setTimeout(go, 100); }); // what is in view is shown first
+  await painted("page"); // what is in view is shown first
   while (pending.size) {
     await breathe();
     const [next] = pending;
@@ -148,6 +148,13 @@ async function redraw(...ids) {
   }
   draining = false;
   settle();
+}
+/* Wait until what is drawn by now is seen; whether that part of the page has not been drawn anew meanwhile. */
+const turns = {};
+async function painted(part) {
+  const mine = (turns[part] = (turns[part] ?? 0) + 1);
+  await new Promise((go) => { requestAnimationFrame(() => setTimeout(go)); setTimeout(go, 100); });
+  return mine === turns[part];
 }
 /* Let the browser answer, where work took long. */
 let breathed = 0;

@@ -147,6 +147,7 @@ sections.set("gallery", async () => {
   });
   const total = data.categories.reduce((n, c) => n + c.images.length, 0);
   $("gallery-count").textContent = found.length === total ? `All ${total} pictures that are in this page.` : `${found.length} of the ${total} pictures that are in this page.`;
+  if (!(await painted("gallery"))) return;
   if (found.length > 60) return drawn.forEach((card) => seen.observe(card));
   for (const card of drawn) { // a few at once, so that they are there in print
     if (!card.isConnected) return;

@@ -78,6 +78,7 @@ sections.set("thresholds", async () => {
   $("explorer-note").textContent = `${seedNote()}The slider stands on kept points of the axis; a threshold chosen under “Go to” is exact for its own method.${by === "rate" ? " The thresholds of this axis are taken on the normal test images: to compare methods, not to deploy." : ""}`;
   explorer.canvases = [];
   explore();
+  if (!(await painted("explorer"))) return;
   await drawExplorerImages(category, by);
   explore();
 });

@@ -25,7 +25,7 @@ function numbersOf(name, { c, d }) {
 }
 const placeName = ({ c, d }) => (d < 0 ? `${categoryNames[c]}, all` : `${categoryNames[c]}: ${data.categories[c].defects[d].name}`);
 
-sections.set("wins", () => {
+sections.set("wins", async () => {
   const wins = data.wins[$("wins-metric").value], kind = wins?.by_defect ? $("wins-places").value : "categories";
   for (const id of ["wins-a", "wins-b"]) options($(id), shown().map((v) => data.variants[v]), shown());
   if ($("wins-a").value === $("wins-b").value && shown().length > 1) $("wins-b").value = shown().find((v) => String(v) !== $("wins-a").value);
@@ -53,6 +53,7 @@ sections.set("wins", () => {
     const n = tally(a, b), undefinedOnes = n["-"] ? `, ${n["-"]} undefined` : "";
     $("wins-text").textContent = `${wins.title}: ${data.variants[a]} wins against ${data.variants[b]} at ${n.w} of ${within.length} places, loses at ${n.l}, cannot be told from it at ${n.t}${undefinedOnes}.${only}`;
   }
+  if (!(await painted("wins"))) return;
   table($("wins-list"), [{ title: "place" }, { title: "outcome" }, { title: data.variants[a] }, { title: data.variants[b] }, { title: "difference, 95 % interval (points)" }], a === b ? [] : within.map((place) => {
     const cells = numberCells(numbersOf(wins.name, place), wins.name, { ranked: false }), code = outcomeOf(wins, place, a, b), [low, high] = differenceOf(wins, place, a, b);
     const apart = low === null ? "–" : `${rounded(low / 10, 1)} to ${rounded(high / 10, 1)}`;
