@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -82,11 +82,18 @@ class Features(nn.Module):
         last = [max(i for i, stride in enumerate(there) if stride == wanted) for wanted in strides]
         self.net, mean, std = create_model(backbone, weights, features_only=True, out_indices=tuple(last))
         self.channels = [known.channels()[i] for i in last]
+        if isinstance(blocks := getattr(self.net, "blocks", None), nn.Sequential):  # of other networks timm itself leaves out
+            del blocks[known.info[max(last)]["stage"] :]  # the stages after the last one wanted
         fold_normalisation(self.net)
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
         self.requires_grad_(False)
         self.eval()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Take over the tensors of a state; those of stages after the last one wanted, which older models have, are passed over."""
+        own = self.state_dict()
+        return super().load_state_dict({key: value for key, value in state_dict.items() if key in own}, strict, assign)
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         """Return feature maps (N, C, S / stride, S / stride) of images, uint8 (N, 3, S, S)."""

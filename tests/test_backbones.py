@@ -97,6 +97,19 @@ def test_features_of_a_users_file(tmp_path, suffix):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+def test_stages_after_the_last_map_wanted_are_neither_kept_nor_computed():
+    torch.manual_seed(0)
+    every = Features("tf_efficientnet_lite0", None, (4, 16, 32))
+    some = Features("tf_efficientnet_lite0", None, (4, 16))
+    assert len(every.net.blocks) == 7 and len(some.net.blocks) == 5
+    some.load_state_dict(every.state_dict())  # as models of earlier versions have all stages
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    for ours, theirs in zip(some(images), every(images)[:2], strict=True):
+        assert torch.equal(ours, theirs)
+    with pytest.raises(RuntimeError, match="Missing key"):
+        some.load_state_dict({key: value for key, value in every.state_dict().items() if "blocks.3" not in key})
+
+
 def test_what_cannot_be_used_is_named(tmp_path):
     (tmp_path / "junk.safetensors").write_bytes(b"junk")
     save_file({"conv1.weight": torch.zeros(64, 3, 7, 7)}, tmp_path / "part.safetensors")
