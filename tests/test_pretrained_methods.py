@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist, mahalanobis
+from scipy.special import logit
 
-from anoseg_bench.methods.anoseg.pretrained import PRIOR, Deviation
+from anoseg_bench.methods.anoseg.pretrained import PRIOR, Deviation, Judge
 from anoseg_bench.methods.padim import PaDiMConfig
 from anoseg_bench.methods.padim.method import PaDiM
 from anoseg_bench.methods.patchcore import PatchCoreConfig
@@ -121,6 +123,27 @@ def test_deviations_are_in_spreads_of_the_normals(everywhere):
     np.testing.assert_allclose(seen[:, :3], wanted, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(seen[:, 3:6], abs(wanted), rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(seen[:, 6], np.log1p(np.square(wanted).mean(1)), rtol=1e-3, atol=1e-3)
+
+
+def test_the_image_score_sums_how_far_map_and_features_lie_above_the_training_images():
+    rng = np.random.default_rng(0)
+    judge = Judge((2, 4, 8))
+    maps = torch.tensor(rng.uniform(0.01, 0.99, (20, 1, 64, 64)), dtype=torch.float32)
+    deviations = [torch.tensor(rng.uniform(0, 2, (20, 5, side, side)), dtype=torch.float32) for side in (32, 16, 8)]
+    numbers = judge.numbers(maps, deviations)
+    hottest = np.sort(maps.numpy().reshape(20, -1), 1)[:, -4:].mean(1)  # 0.1 % of 4,096
+    assert numbers[:, 0].numpy() == pytest.approx(logit(hottest), rel=1e-5)
+    coarse = F.interpolate(deviations[2][:, -1:], size=(16, 16), mode="bilinear")
+    mean = ((deviations[1][:, -1:] + coarse) / 2).numpy()[:, 0]
+    padded = np.pad(mean, ((0, 0), (1, 1), (1, 1)))
+    places = sum(padded[:, y : y + 16, x : x + 16] for y in range(3) for x in range(3)) / 9
+    assert numbers[:, 1].numpy() == pytest.approx(places.max((1, 2)), rel=1e-5)
+    judge.learn(numbers)
+    scores, plain = judge(numbers).numpy(), numbers.numpy()
+    spread = np.maximum(np.subtract(*np.percentile(plain, [75, 25], axis=0)) / 1.349, 0.02)
+    by_map, by_features = ((plain - np.median(plain, axis=0)) / spread).T
+    assert scores == pytest.approx(by_map + by_features / 2, rel=1e-4, abs=1e-4)
+    assert judge(numbers + torch.tensor([1.0, 0])).min() > scores.min() and Judge((2,)).counted == [0]
 
 
 def test_a_decoder_that_does_not_fit_its_strides_is_one_line(bench):

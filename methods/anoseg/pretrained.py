@@ -6,7 +6,7 @@ An object that turns freely has no place; there mean and spread are those over a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -28,11 +28,15 @@ from anoseg_bench.methods.anoseg.recipe import describe
 from anoseg_bench.methods.anoseg.tones import Tones
 
 #: What a trained model consists of.
-PARTS = ("tones", "features", "deviation", "decoder")
+PARTS = ("tones", "features", "deviation", "decoder", "judge")
 #: Normal images whose spread over all places counts as much as that at one place: a guard where there are few.
 PRIOR = 10
 #: Deviations are bounded to so many spreads.
 FAR = 8.0
+#: Finest stride whose deviations count for the image score: those of stride 2 are of single pixels.
+FINEST = 4
+#: How much they count in the image score beside the map, whose weight is 1: by measurement, see docs/methods.md.
+BESIDE = 0.5
 
 
 class Deviation(nn.Module):
@@ -122,6 +126,48 @@ class Decoder(nn.Module):
         return self.segment(self.last(x))
 
 
+class Judge(nn.Module):
+    """The image score: how far an image lies above the training images, in their spreads, by its map and by its features.
+
+    Two numbers speak of an image: the hottest pixels of its map, as a logit, which tell what looks like the drawn anomalies; and
+    the largest deviation of its features, over all channels and 3x3 places, which tells what looks like nothing known. Each less
+    its median over the training images, over their normal-consistent interquartile range; the score is their sum, where the second
+    counts half.
+
+    Parameters
+    ----------
+    strides : sequence of int
+        Of the feature maps.
+    """
+
+    usual: torch.Tensor
+    spread: torch.Tensor
+
+    def __init__(self, strides: Sequence[int]) -> None:
+        super().__init__()
+        self.counted = [i for i, stride in enumerate(strides) if stride >= FINEST] or list(range(len(strides)))
+        self.register_buffer("usual", torch.zeros(2))
+        self.register_buffer("spread", torch.ones(2))
+
+    def numbers(self, maps: torch.Tensor, deviations: list[torch.Tensor]) -> torch.Tensor:
+        """Return both numbers, (N, 2), of maps (N, 1, S, S) in (0, 1) and of what `Deviation` returned."""
+        over_all = [deviations[i][:, -1:] for i in self.counted]
+        size = over_all[0].shape[-2:]
+        mean = torch.stack([F.interpolate(x, size=size, mode="bilinear") for x in over_all]).mean(0)
+        return torch.stack([torch.logit(top_mean(maps, TOP), 1e-7), F.avg_pool2d(mean, 3, 1, 1).flatten(1).amax(1)], 1)
+
+    def learn(self, numbers: torch.Tensor) -> None:
+        """Take median and spread of both numbers of the training images, (N, 2)."""
+        low, middle, high = numbers.quantile(torch.tensor([0.25, 0.5, 0.75], device=numbers.device), dim=0)
+        self.usual.copy_(middle)
+        self.spread.copy_(((high - low) / 1.349).clamp(min=0.02))
+
+    def forward(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Return scores (N,) for numbers (N, 2)."""
+        by_map, by_features = ((numbers - self.usual) / self.spread).unbind(1)
+        return by_map + BESIDE * by_features
+
+
 class AnoSegPretrained(base.Method):
     """AnoSeg's anomalies and rules over a frozen pretrained backbone; a decoder gives the map (ours)."""
 
@@ -134,7 +180,8 @@ class AnoSegPretrained(base.Method):
         channels, sides = self.features.channels, [-(-config.image_size // stride) for stride in config.strides]
         self.deviation = Deviation(channels, sides)
         self.decoder = Decoder(channels, config.widths, config.coord)
-        for net in (self.features, self.deviation, self.decoder):
+        self.judge = Judge(config.strides)
+        for net in (self.features, self.deviation, self.decoder, self.judge):
             net.to(torch.device(self.device)).to(memory_format=torch.channels_last)
         self.tones = Tones(config).to(self.device)
         self._findings: dict[str, Any] = {}
@@ -150,13 +197,16 @@ class AnoSegPretrained(base.Method):
             self.deviation.learn(seen, source.recipe.turns)
         with closing(Batches(source, self.seed, config.batch_size, config.steps).on(self.device)) as batches:
             self._train(map(to_tensors, batches), progress)
+        self.judge.learn(torch.cat([self._judged(batch.to(self.device))[1] for batch in images.split(config.batch_size)]))
 
     def _train(self, batches: Iterable[Batch], progress: base.Progress) -> None:
         config, steps = self.config, self.config.steps
         self.decoder.train()
         descent = Descent(self.decoder, steps, config.learning_rate, self.device, config.weight_averaging)
         for step, (x, _, masks, weights) in enumerate(batches, 1):
-            loss = segmentation_loss(self._logits((x + 1) * 127.5), masks, weights, config.anomaly_weight)
+            with torch.no_grad():
+                deviations = self.deviation(self._see((x + 1) * 127.5))
+            loss = segmentation_loss(self._decoded(deviations, x.shape[-1]), masks, weights, config.anomaly_weight)
             descent.step(loss)
             descent.schedule.step()
             if is_reported(step, steps):
@@ -168,18 +218,23 @@ class AnoSegPretrained(base.Method):
         with mixed_precision(self.device):
             return [x.float() for x in self.features(images)]
 
-    def _logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Return logits (N, 1, S, S) for images (N, 3, S, S), 0..255."""
-        with torch.no_grad():
-            deviations = self.deviation(self._see(images))
+    def _decoded(self, deviations: list[torch.Tensor], side: int) -> torch.Tensor:
+        """Return logits (N, 1, side, side) for what `Deviation` returned."""
         with mixed_precision(self.device):
             logits = self.decoder(deviations)
-        return F.interpolate(logits.float(), size=images.shape[-2:], mode="bilinear")
+        return F.interpolate(logits.float(), size=(side, side), mode="bilinear")
+
+    @torch.no_grad()
+    def _judged(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return maps (N, 1, S, S), and what the score rests on, (N, 2), of images (N, 3, S, S), 0..255."""
+        deviations = self.deviation(self._see(self.tones(images)))
+        maps = smoothed(to_map(self._decoded(deviations, images.shape[-1])), self.config.smoothing)
+        return maps, self.judge.numbers(maps, deviations)
 
     @torch.no_grad()
     def _predict(self, images: torch.Tensor) -> base.Prediction:
-        maps = smoothed(to_map(self._logits(self.tones(images))), self.config.smoothing)
-        return base.Prediction(maps.squeeze(1), top_mean(maps, TOP))
+        maps, numbers = self._judged(images)
+        return base.Prediction(maps.squeeze(1), self.judge(numbers))
 
     def findings(self) -> dict[str, Any]:
         """Return the fingerprint of the training images, and the recipe that followed from it."""
