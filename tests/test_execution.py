@@ -105,17 +105,20 @@ def test_a_task_that_starts_as_ctrl_c_comes_is_ended_too(tmp_path, number):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_ctrl_c_does_not_reach_the_server_of_workers_while_it_imports():
+def test_ctrl_c_does_not_reach_the_server_of_workers_while_it_imports_and_memory_is_in_huge_pages():
     code = """
+import os
 from multiprocessing import forkserver
 from anoseg_bench.execution.engines import Setup
 from anoseg_bench.execution.engines.local import LocalEngine
 LocalEngine(Setup(workers=1))
-status = open(f"/proc/{forkserver._forkserver._forkserver_pid}/status").read()
+server = f"/proc/{forkserver._forkserver._forkserver_pid}"
+status = open(f"{server}/status").read()
 print(int(next(line for line in status.splitlines() if line.startswith("SigBlk")).split()[1], 16) >> 1 & 1)
+print("GLIBC_TUNABLES" in os.environ, b"glibc.malloc.hugetlb=1" in open(f"{server}/environ", "rb").read())
 """
     done = checkout_python(code)
-    assert done.stdout.strip() == "1", done.stderr
+    assert done.stdout.split() == ["1", "False", "True"], done.stderr
 
 
 # a method that misbehaves costs its own cell

@@ -224,7 +224,9 @@ class Intervals:
         self._defects: dict[int, dict[str, dict[str, np.ndarray]]] = {}
 
     def _sample(self, cell: CellResult, category: str) -> Sample:
-        key = f"{category} {cell.record.content}"
+        with opened(cell) as arrays:
+            known = "positives" in arrays
+        key = f"{category} {cell.record.content}{'' if known else ' of which nothing was kept'}"
         if key not in self._samples:
             self._samples[key] = Sample.of(cell, category, self.resamples)
         return self._samples[key]
