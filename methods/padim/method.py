@@ -25,15 +25,12 @@ class PaDiM(DistanceMethod):
         """Return the features kept at each place, (P, N, D); coarser feature maps are enlarged by repetition."""
         maps = self.features(images.to(self.device))
         size = maps[0].shape[-2:]
-        embedded = maps[0].new_empty(*size, len(images), len(self.kept))
-        first = filled = 0
+        embedded, first = [], 0
         for feature_map in maps:
             own = self.kept[(self.kept >= first) & (self.kept < first + feature_map.shape[1])] - first
-            enlarged = F.interpolate(feature_map.index_select(1, own), size=size, mode="nearest")
-            embedded[..., filled : filled + len(own)] = enlarged.permute(2, 3, 0, 1)
+            embedded.append(F.interpolate(feature_map.index_select(1, own), size=size, mode="nearest"))
             first += feature_map.shape[1]
-            filled += len(own)
-        return embedded.flatten(0, 1)
+        return torch.cat(embedded, 1).flatten(2).permute(2, 0, 1)
 
     def _fit(self, images: torch.Tensor, progress: base.Progress) -> None:
         config = self.config
@@ -66,7 +63,7 @@ class PaDiM(DistanceMethod):
 
     @torch.no_grad()
     def _predict(self, images: torch.Tensor) -> base.Prediction:
-        x = self._embed(images).sub_(self.mean[:, None])
+        x = (self._embed(images) - self.mean[:, None]).contiguous()
         distances = torch.linalg.vector_norm(x @ self.whitening.transpose(1, 2), dim=2).T
         side = math.isqrt(distances.shape[1])
         return base.Prediction(self.smoothing(distances.reshape(-1, side, side)))
