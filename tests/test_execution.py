@@ -121,6 +121,20 @@ print("GLIBC_TUNABLES" in os.environ, b"glibc.malloc.hugetlb=1" in open(f"{serve
     assert done.stdout.split() == ["1", "False", "True"], done.stderr
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_what_a_method_forks_keeps_its_exit_code():
+    code = """
+import os, sys
+import anoseg_bench.execution.engines.preload
+child = os.fork()
+if not child:
+    sys.exit(4)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+    done = checkout_python(code)
+    assert done.stdout.strip() == "4", done.stderr
+
+
 # a method that misbehaves costs its own cell
 
 

@@ -221,6 +221,7 @@ class Intervals:
     def __init__(self, results: RunCells) -> None:
         self.results, self.resamples = results, RESAMPLES
         self._samples: dict[str, Sample] = {}  # one for a category, but where methods had other images
+        self._of_variants: dict[int, list[Sample | None]] = {}
         self._defects: dict[int, dict[str, dict[str, np.ndarray]]] = {}
 
     def _sample(self, cell: CellResult, category: str) -> Sample:
@@ -252,10 +253,13 @@ class Intervals:
             averaged.append({key: sum(share * of[key] for share, of in zip(often, per_seed, strict=True)) for key in keys})
         return averaged
 
-    def _part(self, values: np.ndarray, category: int, name: str, defect: str) -> Part:
-        every = [self._cells(category, variant) for variant in self.results.variants]
-        samples = [self._sample(cells[0], self.results.categories[category]) if cells else None for cells in every]
-        return Part(values, samples, name, defect)
+    def _samples_of(self, category: int) -> list[Sample | None]:
+        """Return the resamples that each variant's cells of a category have, None where it has none."""
+        if category not in self._of_variants:
+            every = [self._cells(category, variant) for variant in self.results.variants]
+            name = self.results.categories[category]
+            self._of_variants[category] = [self._sample(cells[0], name) if cells else None for cells in every]
+        return self._of_variants[category]
 
     def _stacked(self, averaged: list[Resampled], names: Sequence[Any]) -> dict[Any, np.ndarray]:
         """Return the layers of each number, (V, 3, B)."""
@@ -294,7 +298,8 @@ class Intervals:
             whole = self._values[name][:, list(categories)] if name in names_resampled() else None
         if whole is None:
             return None
-        parts = [self._part(whole[:, k, 0] / len(categories), c, name, defect) for k, c in enumerate(categories)]
+        share = len(categories)
+        parts = [Part(whole[:, k, 0] / share, self._samples_of(c), name, defect) for k, c in enumerate(categories)]
         values, low, high = np.moveaxis(whole.mean(axis=1), 1, 0)
         return Resamples(values, low, high, parts, self._seeds)
 

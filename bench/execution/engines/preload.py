@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import functools
 import importlib
 import os
 
@@ -20,4 +21,5 @@ for module in os.environ.get(MODULES, "").split():
     with contextlib.suppress(Exception):  # what a broken method raises is its own cells' business, where it is told
         importlib.import_module(module)
 
-atexit.register(os._exit, 0)  # of the server: to take torch apart would keep its output open for two more seconds
+atexit.register(os._exit, 0)  # of the server alone: to take torch apart would keep its output open for two more seconds
+os.register_at_fork(after_in_child=functools.partial(atexit.unregister, os._exit))
