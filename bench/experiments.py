@@ -36,7 +36,7 @@ class Experiment:
 
 
 #: What the rules of AnoSeg's recipe give way to where they are off: the same for every category.
-RULES = ("foreground", "foreground_weight=1", "largest_area=0.33", "turns=false", "visible=10", "exposure=0.1")
+RULES = ("pose", "foreground", "foreground_weight=1", "largest_area=0.33", "turns=false", "visible=10", "exposure=0.1")
 #: What is added to AnoSeg step by step, from pasted rectangles alone: a name and the switches that go on, or what takes their place
 #: below that step.
 ABLATION: Sequence[tuple[str, tuple[str, ...]]] = (

@@ -83,12 +83,13 @@ def expect(condition: bool, expected: str, found: str) -> None:
 # --- methods ------------------------------------------------------------------------------------------------------------
 
 
-def normal_images(number: int, seed: int = 0) -> torch.Tensor:
-    """Return soft stripes with a little noise, uint8 (number, 3, 64, 64)."""
+def normal_images(number: int, seed: int = 0, size: int = SIZE) -> torch.Tensor:
+    """Return soft stripes with a little noise, uint8 (number, 3, size, size), size a multiple of 64."""
     generator = torch.Generator().manual_seed(seed)
     x = torch.linspace(0, 12, SIZE)
     stripes = (110 + 25 * torch.sin(x)).view(1, 1, 1, SIZE).expand(number, 3, SIZE, SIZE)
-    return (stripes + 6 * torch.randn(number, 3, SIZE, SIZE, generator=generator)).clamp(0, 255).byte()
+    images = (stripes + 6 * torch.randn(number, 3, SIZE, SIZE, generator=generator)).clamp(0, 255).byte()
+    return images.repeat_interleave(size // SIZE, 2).repeat_interleave(size // SIZE, 3)
 
 
 def budget(config_class: type[BaseModel], steps: int, batch: int) -> dict[str, int]:
@@ -120,17 +121,21 @@ class MethodCase:
         small = {"image_size": SIZE, "batch_size": batch} | budget(self.method.Config, steps, batch)
         return self.method(self.method.Config.of_profile("demo", small | dict(self.settings)), seed=seed, device="cpu")
 
+    def images(self, number: int, seed: int = 0) -> torch.Tensor:
+        """Return normal images of the size that the method is given."""
+        return normal_images(number, seed, self.make().config.input_size)
+
     @cached_property
     def fitted(self) -> Method:
         """An instance fitted on ten normal images."""
         method = self.make()
-        method.fit(normal_images(10))
+        method.fit(self.images(10))
         return method
 
     @cached_property
     def observed(self) -> Observation:
         """What a training and a prediction did beside their work."""
-        images, before = normal_images(5), Path.cwd()
+        images, before = self.images(5), Path.cwd()
         copy, state = images.clone(), random_states()
         steps: list[tuple[int, int]] = []
         with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as file:
@@ -208,7 +213,7 @@ def check_class(case: MethodCase) -> None:
 
 def check_shape_and_range(case: MethodCase) -> None:
     """Maps are finite float32 (N, h, w); probabilities lie in 0..1; scores are finite float32 (N,)."""
-    prediction = case.fitted.predict(normal_images(6, seed=1))  # which checks what the method returns
+    prediction = case.fitted.predict(case.images(6, seed=1))  # which checks what the method returns
     expect(len(prediction.maps) == 6, "a map for each of 6 images", f"there are {len(prediction.maps)}")
 
 
@@ -218,15 +223,15 @@ def check_deterministic_training(case: MethodCase) -> None:
     np.random.seed(99)
     torch.manual_seed(99)
     other = case.make()
-    other.fit(normal_images(10))
-    images = normal_images(3, seed=1)
+    other.fit(case.images(10))
+    images = case.images(3, seed=1)
     difference = largest_difference(other.predict(images), case.fitted.predict(images))
     expect(difference == 0, "two trainings with the same seed to give the same maps", f"they differ by up to {difference:.3g}")
 
 
 def check_deterministic_prediction(case: MethodCase) -> None:
     """The same images get the same maps and scores when they are predicted again."""
-    images = normal_images(3, seed=1)
+    images = case.images(3, seed=1)
     difference = largest_difference(case.fitted.predict(images), case.fitted.predict(images))
     expect(difference == 0, "the same maps for the same images", f"a second prediction differs by up to {difference:.3g}")
 
@@ -248,7 +253,7 @@ def check_random_state_untouched(case: MethodCase) -> None:
 
 def check_batches(case: MethodCase) -> None:
     """Maps and scores of an image do not depend on the images beside it: a short last batch, one image alone."""
-    images = normal_images(5, seed=2)  # batches of 4 and 1
+    images = case.images(5, seed=2)  # batches of 4 and 1
     whole = case.fitted.predict(images)
     for i in range(len(images)):
         alone = case.fitted.predict(images[i : i + 1])
@@ -265,8 +270,8 @@ def check_few_training_images(case: MethodCase) -> None:
     for number in (1, 2, 5):
         method = case.make()
         try:
-            method.fit(normal_images(number))
-            method.predict(normal_images(1, seed=4))
+            method.fit(case.images(number))
+            method.predict(case.images(1, seed=4))
         except (MethodError, ValueError, RuntimeError, IndexError, ArithmeticError) as error:
             raise BrokenError(f"Expected {number} training images to be enough, but {cause(error)}.") from error
 
@@ -279,7 +284,7 @@ def check_input_unchanged(case: MethodCase) -> None:
 
 def check_bad_input(case: MethodCase) -> None:
     """Images of another type or size are refused by a MethodError that says what was expected and found."""
-    for images in (normal_images(2).float(), normal_images(2)[..., :32], normal_images(2)[:, :1], normal_images(2)[:0]):
+    for images in (case.images(2).float(), case.images(2)[..., :32], case.images(2)[:, :1], case.images(2)[:0]):
         what = f"images {images.dtype} {tuple(images.shape)}"
         try:
             case.fitted.predict(images)
@@ -301,7 +306,7 @@ def check_progress(case: MethodCase) -> None:
 def check_gradients(case: MethodCase) -> None:
     """Gradients are allowed and not required: the maps are the same under `torch.no_grad`, and fit does not turn them off."""
     expect(case.observed.kept_gradient_mode, "gradients to be on after fit and predict, as before", "they are off")
-    images = normal_images(2, seed=3)
+    images = case.images(2, seed=3)
     expected = case.fitted.predict(images)
     with torch.no_grad():
         difference = largest_difference(case.fitted.predict(images), expected)
@@ -321,7 +326,7 @@ def check_state_of_tensors(case: MethodCase) -> None:
 
 def check_state_reloads(case: MethodCase) -> None:
     """State saved and loaded into a new instance gives the same maps and scores."""
-    images = normal_images(3, seed=5)
+    images = case.images(3, seed=5)
     expected = case.fitted.predict(images)
     with tempfile.TemporaryDirectory() as folder:
         case.fitted.save(Path(folder) / "state.safetensors")
@@ -349,10 +354,11 @@ def check_higher_is_more_anomalous(case: MethodCase) -> None:
     if not case.learns:
         return
     method = case.make(steps=60, batch=8)
-    method.fit(normal_images(16))
-    clean = normal_images(4, seed=7)
+    method.fit(case.images(16))
+    clean = case.images(4, seed=7)
     marred = clean.clone()
-    block = (slice(None), slice(None), slice(20, 40), slice(20, 40))
+    within = slice(*(place * clean.shape[-1] // SIZE for place in (20, 40)))
+    block = (slice(None), slice(None), within, within)
     generator = torch.Generator().manual_seed(0)
     marred[block] = torch.randint(180, 256, marred[block].shape, dtype=torch.uint8, generator=generator)
     both = method.predict(torch.cat([clean, marred])).maps

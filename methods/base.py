@@ -44,6 +44,11 @@ class MethodConfig(BaseModel):
     image_size: int = Field(256, ge=32, le=2048, multiple_of=32, description="side of the square that images are resized to, px")
     batch_size: int = Field(16, ge=1, description="images per training step and per prediction")
 
+    @property
+    def input_size(self) -> int:
+        """Side of the square images that the method is given, px: more than `image_size` where it looks closer itself."""
+        return self.image_size
+
     @classmethod
     def of_profile(cls, profile: str, overrides: dict[str, Any]) -> MethodConfig:
         """Return the configuration of a profile with a user's overrides."""
@@ -178,7 +183,7 @@ class Method(abc.ABC):
         Parameters
         ----------
         images : torch.Tensor
-            uint8, shape (N, 3, H, W), N >= 1, H = W = ``config.image_size``.
+            uint8, shape (N, 3, H, W), N >= 1, H = W = ``config.input_size``.
         progress : callable
             Called as ``progress(step, steps, loss)``.
 
@@ -260,7 +265,7 @@ class Method(abc.ABC):
     def _check_images(self, images: torch.Tensor) -> None:
         import torch
 
-        size = self.config.image_size
+        size = self.config.input_size
         if images.dtype != torch.uint8 or images.ndim != 4 or len(images) == 0 or tuple(images.shape[1:]) != (3, size, size):
             raise MethodError(
                 f"Expected images as uint8 (N, 3, {size}, {size}) with N >= 1, but got {images.dtype} {tuple(images.shape)}."

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from anoseg_bench import IMPORT_PATH
@@ -68,6 +69,32 @@ def make_category(
         save(folder / "test" / "spot" / f"{i:03d}.png", picture)
         save(folder / "ground_truth" / "spot" / f"{i:03d}_mask.png", mask)
     return folder
+
+
+def nails(angles, centres=None, mark=None, size=128, length=0.35, seed=0):
+    """Return pictures, uint8 (N, 3, size, size), of a dark nail with a head, before a bright shaded ground, and where its mark is.
+
+    Angles in radians, centres and lengths as shares of the side; `mark` is a place along the nail, from -1 to 1, that is white.
+    """
+    y, x = (np.mgrid[:size, :size] + 0.5) / size
+    rng, pictures, masks = np.random.default_rng(seed), [], []
+    centres = np.full((len(angles), 2), 0.5) if centres is None else centres
+    for angle, (cx, cy) in zip(angles, centres, strict=True):
+        u = (x - cx) * math.cos(angle) + (y - cy) * math.sin(angle)
+        v = (y - cy) * math.cos(angle) - (x - cx) * math.sin(angle)
+        half_width = np.where(u < -0.85 * length, 0.09, 0.03)
+        grey = np.where((abs(u) < length) & (abs(v) < half_width), 70, 140 + 20 * x)
+        mask = np.zeros(grey.shape, bool) if mark is None else np.hypot(u - mark * length, v) < 0.025
+        grey = np.where(mask, 250, grey) + rng.normal(0, 1.5, grey.shape)
+        pictures.append(np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[None], 3, 0))
+        masks.append(mask)
+    return torch.from_numpy(np.stack(pictures)), torch.from_numpy(np.stack(masks))
+
+
+def anywhere(number, seed=1):
+    """Return angles and centres."""
+    rng = np.random.default_rng(seed)
+    return rng.uniform(0, 2 * math.pi, number), rng.uniform(0.44, 0.56, (number, 2))
 
 
 class Command:

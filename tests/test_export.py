@@ -24,7 +24,7 @@ from anoseg_bench.export.graph import Resize
 from anoseg_bench.methods import METHODS
 from anoseg_bench.store.pack import open_run
 from anoseg_bench.testing import normal_images
-from tests.helpers import ROOT, make_category, save
+from tests.helpers import ROOT, anywhere, make_category, nails, save
 
 for package in ("onnx", "onnxscript", "onnxruntime", "openvino"):
     pytest.importorskip(package, reason=f"{package} is not installed: pip install '.[export]'")
@@ -68,21 +68,33 @@ class Core(torch.nn.Module):
         return prediction.maps, prediction.maps.amax((1, 2)) if prediction.scores is None else prediction.scores
 
 
-@pytest.mark.parametrize("name", EXPORTED)
-def test_every_method_gives_the_graph_what_it_predicts(name):
+def noise(number, size):
+    return torch.randint(0, 256, (number, 3, size, size), dtype=torch.uint8)
+
+
+def turned_parts(number, size):
+    return nails(*anywhere(number, seed=number), size=size)[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "pictures"), [*((name, noise) for name in EXPORTED), ("anoseg", turned_parts), ("anoseg_pretrained", turned_parts)]
+)
+def test_every_method_gives_the_graph_what_it_predicts(name, pictures):
     """For any number of images, that of the example and the method's own batch size among them."""
     cls = METHODS[name].load()
     method = cls(cls.Config(**EXPORTED[name]))
-    method.fit(normal_images(6, 64))
+    side = method.config.input_size
+    method.fit(turned_parts(12, side) if pictures is turned_parts else normal_images(6, 64, side))
+    assert ("length" in method.findings().get("pose", {})) == (pictures is turned_parts)
     with torch.no_grad():
         program = torch.export.export(
             Core(method),
-            (torch.zeros(2, 3, 64, 64, dtype=torch.uint8),),
+            (torch.zeros(2, 3, side, side, dtype=torch.uint8),),
             dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
             strict=False,
         ).module()
         for number in (1, 2, 6):
-            images = torch.randint(0, 256, (number, 3, 64, 64), dtype=torch.uint8)
+            images = pictures(number, side)
             said, (maps, scores) = method.predict(images), program(images)
             size = said.maps.max().item()
             torch.testing.assert_close(maps, said.maps, rtol=1e-4, atol=1e-5 * size)

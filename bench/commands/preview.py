@@ -69,7 +69,7 @@ def main(arguments: argparse.Namespace) -> int:
     names, tiling = FileNames(), Tiling.of(variant.conditions.changed)
     with working_at(folder, arguments.command_line, tell=out.error):
         for category, items in [(category.name, category.train) for category, _ in inspected]:
-            images, _ = training_images(items, tiling, variant.config.image_size, arguments.seed)
+            images, _ = training_images(items, tiling, variant.config.input_size, arguments.seed)
             method = METHODS[variant.method].load()(variant.config, seed=arguments.seed, device="cpu")
             made = method.examples(images, arguments.number)
             path = folder / f"{names(category)}.png"

@@ -167,7 +167,7 @@ class _Predictor:
         """Yield what the method says of each batch of images, and their sizes."""
         config, process, thread, within, reading = self.method.config, time.process_time(), time.thread_time(), 0.0, 0.0
         at_once = 1 if self.tiling.side else config.batch_size
-        for batch, shapes, so_far in ahead(_batches(images, self.tiling, config.image_size, at_once)):
+        for batch, shapes, so_far in ahead(_batches(images, self.tiling, config.input_size, at_once)):
             began, used = time.perf_counter(), time.thread_time()
             prediction = self.method.predict(batch)
             self.seconds += time.perf_counter() - began
@@ -225,7 +225,7 @@ def run_cell(
             curve.append((step, loss))
         progress("train", step, steps, loss)
 
-    images, available = training_images(division.train, tiling, config.image_size, cell.seed)
+    images, available = training_images(division.train, tiling, config.input_size, cell.seed)
     began, used = time.perf_counter(), time.process_time()
     with peak_memory(cell.device) as training_peak:
         method.fit(images, training)

@@ -50,7 +50,7 @@ def peak_memory(device: str) -> Iterator[Peak]:
 
 def multiply_adds(method: Method) -> int:
     """Return the multiply-adds of predicting one (grey) image, of convolutions and matrix products; others count for nothing."""
-    side = method.config.image_size
+    side = method.config.input_size
     image = torch.full((1, 3, side, side), 128, dtype=torch.uint8)
     with FlopCounterMode(display=False) as counter:
         method.predict(image)

@@ -157,7 +157,7 @@ def predict_images(
 ) -> tuple[list[PredictedImage], list[str]]:
     """Return what a method says of image files, one at a time, the next read meanwhile, and why some could not be read."""
     predicted, problems, maps = [], [], TileMaps(tiling)
-    for path, image in ahead((path, _read(path, reading, tiling, method.config.image_size)) for path in files):
+    for path, image in ahead((path, _read(path, reading, tiling, method.config.input_size)) for path in files):
         if isinstance(image, DataError):
             problems.append(str(image))
             continue

@@ -50,7 +50,7 @@ class Check:
 
 def reference(method: Method, images: list[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
     """Return what the harness says of images (H, W, 3): their maps at their sizes, and their scores."""
-    prediction = method.predict(torch.stack([resize(image, method.config.image_size) for image in images]))
+    prediction = method.predict(torch.stack([resize(image, method.config.input_size) for image in images]))
     scores = scores_of_maps(prediction.maps)["map_max"] if prediction.scores is None else prediction.scores
     shapes = [(image.shape[0], image.shape[1]) for image in images]
     return [to_original(map_, shape) for map_, shape in zip(prediction.maps.numpy(), shapes, strict=True)], scores.numpy()

@@ -100,7 +100,7 @@ class Deployed(nn.Module):
 
     def __init__(self, method: Method, image_threshold: float = math.nan, pixel_threshold: float = math.nan) -> None:
         super().__init__()
-        self.resize = Resize(method.config.image_size)
+        self.resize = Resize(method.config.input_size)
         self.method = method
         self.networks = nn.ModuleList(value for value in vars(method).values() if isinstance(value, nn.Module))
         self.image_threshold, self.pixel_threshold = image_threshold, pixel_threshold

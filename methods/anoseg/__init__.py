@@ -13,6 +13,9 @@ from anoseg_bench.methods import METHODS
 from anoseg_bench.methods.backbones import BackboneConfig
 from anoseg_bench.methods.base import Auto, MethodConfig
 
+#: How many times as large as what the networks see the images are that a part is cut out of.
+ZOOM = 2
+
 
 class AnomalyConfig(MethodConfig):
     """What decides how synthetic anomalies are made: each addition of ours has a switch of its own."""
@@ -50,6 +53,7 @@ class AnomalyConfig(MethodConfig):
         "auto", description="ours: of an anomaly, as a share of the image"
     )
     turns: Auto | bool = Field("auto", description="ours: normals are turned by any angle")
+    pose: bool = Field(True, description="ours: a part that lies in any direction is cut out and turned the same way")
     visible: Auto | Annotated[int, Field(ge=0, lt=255)] = Field(
         "auto", description="ours: a change of more than that is an anomaly"
     )
@@ -68,6 +72,11 @@ class AnomalyConfig(MethodConfig):
         """Updates of the network that gives the map."""
         return -(-self.images_seen // self.batch_size)
 
+    @property
+    def input_size(self) -> int:
+        """Side of the images that the method is given, px: larger, where a part may be cut out of them."""
+        return self.image_size * (ZOOM if self.pose else 1)
+
 
 class AnoSegConfig(AnomalyConfig):
     """Configuration of AnoSeg; every part of the paper and every addition of ours has a switch of its own."""
@@ -77,7 +86,7 @@ class AnoSegConfig(AnomalyConfig):
         "quick": {"image_size": 96, "images_seen": 9_000, "batch_size": 16},
     }
 
-    version: ClassVar[int] = 9
+    version: ClassVar[int] = 10
 
     # the paper's parts (known), beside those of the anomalies; their weights are ours
     adversarial: bool = Field(True, description="adversarial loss on (image, map) pairs")
@@ -109,7 +118,7 @@ class AnoSegPretrainedConfig(AnomalyConfig, BackboneConfig):
         "quick": {"image_size": 128, "images_seen": 4000},
     }
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
 
     motion: bool = Field(
         False, description="shifts and turns of the normals, whose features are compared with those at their place"

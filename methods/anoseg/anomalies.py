@@ -21,7 +21,7 @@ import torch
 from numpy.random import Generator
 
 from anoseg_bench.methods._normals import Normals
-from anoseg_bench.methods.anoseg.recipe import Recipe
+from anoseg_bench.methods.anoseg.recipe import Cut, Recipe
 
 if TYPE_CHECKING:
     from anoseg_bench.methods.anoseg import AnomalyConfig
@@ -433,13 +433,14 @@ def paste(rng: Generator, scene: Scene, labels: np.ndarray, config: AnomalyConfi
     labels[region.window] = np.where((old == ANOMALOUS) | (new == NORMAL), old, new)
 
 
-def draw_motion(rng: Generator, side: int, turns: bool) -> np.ndarray:
+def draw_motion(rng: Generator, side: int, turns: bool, much: float = 1.0) -> np.ndarray:
     """Return a slight shift, turn and scaling about the centre of an image, float (2, 3); the turn by any angle on demand."""
-    angle, scale = rng.uniform(-math.pi, math.pi) if turns else rng.uniform(-0.05, 0.05), math.exp(rng.uniform(-0.04, 0.04))
+    angle = rng.uniform(-math.pi, math.pi) if turns else much * rng.uniform(-0.05, 0.05)
+    scale = math.exp(much * rng.uniform(-0.04, 0.04))
     cos, sin = math.cos(angle) * scale, math.sin(angle) * scale
     matrix = np.array([[cos, -sin, 0.0], [sin, cos, 0.0]])
     centre = np.full(2, (side - 1) / 2)
-    matrix[:, 2] = centre + rng.uniform(-0.03, 0.03, 2) * side - matrix[:, :2] @ centre
+    matrix[:, 2] = centre + much * rng.uniform(-0.03, 0.03, 2) * side - matrix[:, :2] @ centre
     return matrix
 
 
@@ -499,10 +500,10 @@ class Source:
     grey: bool
 
     @classmethod
-    def of(cls, images: np.ndarray, config: AnomalyConfig) -> Source:
-        """Look at normal images, uint8 (N, S, S, 3), and decide how to make training images of them."""
+    def of(cls, images: np.ndarray, config: AnomalyConfig, cut: Cut | None = None) -> Source:
+        """Look at normal images, uint8 (N, S, S, 3), and decide how to make training images of them; for `cut` see `Recipe.of`."""
         normals = Normals.of(images)
-        recipe = Recipe.of(normals.fingerprint, config)
+        recipe = Recipe.of(normals.fingerprint, config, cut)
         points = [2.0 * np.argwhere(layer.foreground[::2, ::2]) for layer in normals.layers] if recipe.on_foreground else None
         grey = bool((images.max(-1).astype(np.int16) - images.min(-1)).max() <= 8)
         return cls(normals, config, recipe, points, grey)
@@ -526,8 +527,8 @@ class Source:
             weights[layers.foreground] = self.recipe.foreground_weight
         if not self.config.normal_augmentation:
             return image, weights, self._points(index)
-        moves = self.config.motion or self.recipe.turns
-        matrix = draw_motion(rng, image.shape[0], self.recipe.turns) if moves else np.eye(2, 3)
+        moves = self.recipe.motion > 0 or self.recipe.turns
+        matrix = draw_motion(rng, image.shape[0], self.recipe.turns, self.recipe.motion) if moves else np.eye(2, 3)
         if self.recipe.foreground_weight > 1:
             weights = cv2.warpAffine(weights, matrix, weights.shape[::-1], flags=cv2.INTER_NEAREST, borderValue=1)
         moved = move(image, matrix, layers.background if self.recipe.turns and self.normals.fingerprint.plain else None)

@@ -17,12 +17,13 @@ from anoseg_bench.methods.anoseg import AnoSegConfig
 from anoseg_bench.methods.anoseg.anomalies import Source, to_tensors
 from anoseg_bench.methods.anoseg.detector import Detector
 from anoseg_bench.methods.anoseg.network import Generator
+from anoseg_bench.methods.anoseg.pose import Pose
 from anoseg_bench.methods.anoseg.recipe import describe
 from anoseg_bench.methods.anoseg.tones import Tones
 from anoseg_bench.methods.anoseg.training import train_detector, train_generator
 
 #: What a trained model consists of.
-PARTS = ("tones", "generator", "detector")
+PARTS = ("pose", "tones", "generator", "detector")
 #: Share of the pixels whose mean is the image score: by measurement, see docs/anoseg.md.
 TOP = 0.001
 
@@ -42,6 +43,12 @@ def top_mean(maps: torch.Tensor, share: float) -> torch.Tensor:
     return flat.topk(max(1, round(share * flat.shape[1])), 1).values.mean(1)
 
 
+def hottest(maps: torch.Tensor, beside: torch.Tensor | None) -> torch.Tensor:
+    """Return the mean of the `TOP` hottest pixels, (N,), of maps (N, 1, H, W), or of `Pose.beside` where that is more."""
+    of_map = top_mean(maps, TOP)
+    return of_map if beside is None else torch.maximum(of_map, top_mean(beside, TOP))
+
+
 def smoothed(maps: torch.Tensor, sigma: float) -> torch.Tensor:
     """Return maps (N, 1, S, S) in 0..1 smoothed by a Gaussian; its sigma is given in pixels at 128 px."""
     sigma *= maps.shape[-1] / 128
@@ -59,6 +66,7 @@ class AnoSeg(base.Method):
         self.generator = Generator(levels_for(config.image_size), config.width, config.coord, config.comparison)
         self.generator.to(torch.device(self.device)).to(memory_format=torch.channels_last)
         self.detector = Detector(config.detector_map).to(self.device)
+        self.pose = Pose(config.image_size, config.pose).to(self.device)
         self.tones = Tones(config).to(self.device)
         self._findings: dict[str, Any] = {}
 
@@ -68,7 +76,7 @@ class AnoSeg(base.Method):
         steps = config.steps
         total = steps + config.detector_steps
         source = self._source(images)
-        self._findings = describe(source.normals.fingerprint, source.recipe)
+        self._findings = self._describe(source)
         with closing(Batches(source, self.seed, config.batch_size, total).on(self.device)) as made:
             batches = map(to_tensors, made)
             for step, loss in train_generator(self.generator, batches, steps, config, self.device):
@@ -77,8 +85,12 @@ class AnoSeg(base.Method):
                 progress(steps + step, total, loss)
 
     def _source(self, images: torch.Tensor) -> Source:
-        """Return what makes training images of normals, uint8 (N, 3, S, S), and learn their contrast and light."""
-        return Source.of(np.ascontiguousarray(self.tones.learn(images).permute(0, 2, 3, 1).numpy()), self.config)
+        """Return what makes training images of normals, uint8 (N, 3, G, G), and learn their pose, contrast and light."""
+        seen = self.tones.learn(self.pose.learn(images)).permute(0, 2, 3, 1)
+        return Source.of(np.ascontiguousarray(seen.numpy()), self.config, self.pose.cut)
+
+    def _describe(self, source: Source) -> dict[str, Any]:
+        return describe(source.normals.fingerprint, source.recipe, self.pose.facts())
 
     def findings(self) -> dict[str, Any]:
         """Return the fingerprint of the training images, and the recipe that followed from it; empty where nothing was trained."""
@@ -91,17 +103,18 @@ class AnoSeg(base.Method):
 
     @torch.no_grad()
     def _predict(self, images: torch.Tensor) -> base.Prediction:
-        x = self.tones(images) / 127.5 - 1
+        seen, placed = self.pose(images)
+        x = self.tones(seen) / 127.5 - 1
         maps = self._maps(x)
+        of_map, whole = hottest(maps, self.pose.beside(placed)), self.pose.back(maps, placed).squeeze(1)
         if not self.config.detector:
-            return base.Prediction(maps.squeeze(1), top_mean(maps, TOP))
+            return base.Prediction(whole, of_map)
         detected = torch.sigmoid(self.detector(x, maps))
-        of_map = top_mean(maps, TOP)
         scores = (of_map + detected) / 2 if self.config.detector_in_score else of_map
-        return base.Prediction(maps.squeeze(1), scores, {"detector": detected})
+        return base.Prediction(whole, scores, {"detector": detected})
 
     def _examples(self, images: torch.Tensor, number: int) -> base.Examples:
-        self.tones = Tones(self.config)
+        self.pose, self.tones = Pose(self.config.image_size, self.config.pose), Tones(self.config)
         source = self._source(images)
         size = self.config.batch_size
         shown: list[tuple[torch.Tensor, torch.Tensor]] = []
@@ -113,10 +126,10 @@ class AnoSeg(base.Method):
         pictures, marks = (torch.stack(part) for part in zip(*shown[:number], strict=True))
         normals = torch.from_numpy(source.normals.images[:number]).permute(0, 3, 1, 2)
         foregrounds = torch.from_numpy(np.stack([layer.foreground for layer in source.normals.layers[:number]]))
-        return base.Examples(pictures, marks, normals, foregrounds, describe(source.normals.fingerprint, source.recipe))
+        return base.Examples(pictures, marks, normals, foregrounds, self._describe(source))
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return the weights of generator and detector, and the tones."""
+        """Return pose, tones, and the weights of generator and detector."""
         parts = (prefixed(name, getattr(self, name)) for name in PARTS)
         return {key: value for part in parts for key, value in part.items()}
 

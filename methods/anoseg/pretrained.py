@@ -23,12 +23,13 @@ from anoseg_bench.methods._unet import coordinate_channels
 from anoseg_bench.methods.anoseg import AnoSegPretrainedConfig
 from anoseg_bench.methods.anoseg.anomalies import Batch, Source, to_tensors
 from anoseg_bench.methods.anoseg.losses import segmentation_loss
-from anoseg_bench.methods.anoseg.method import TOP, smoothed, to_map, top_mean
+from anoseg_bench.methods.anoseg.method import hottest, smoothed, to_map
+from anoseg_bench.methods.anoseg.pose import Pose
 from anoseg_bench.methods.anoseg.recipe import describe
 from anoseg_bench.methods.anoseg.tones import Tones
 
 #: What a trained model consists of.
-PARTS = ("tones", "features", "deviation", "decoder", "judge")
+PARTS = ("pose", "tones", "features", "deviation", "decoder", "judge")
 #: Normal images whose spread over all places counts as much as that at one place: a guard where there are few.
 PRIOR = 10
 #: Deviations are bounded to so many spreads.
@@ -149,12 +150,12 @@ class Judge(nn.Module):
         self.register_buffer("usual", torch.zeros(2))
         self.register_buffer("spread", torch.ones(2))
 
-    def numbers(self, maps: torch.Tensor, deviations: list[torch.Tensor]) -> torch.Tensor:
-        """Return both numbers, (N, 2), of maps (N, 1, S, S) in (0, 1) and of what `Deviation` returned."""
+    def numbers(self, of_map: torch.Tensor, deviations: list[torch.Tensor]) -> torch.Tensor:
+        """Return both numbers, (N, 2), of the hottest of maps, (N,) in (0, 1), and of what `Deviation` returned."""
         over_all = [deviations[i][:, -1:] for i in self.counted]
         size = over_all[0].shape[-2:]
         mean = torch.stack([F.interpolate(x, size=size, mode="bilinear") for x in over_all]).mean(0)
-        return torch.stack([torch.logit(top_mean(maps, TOP), 1e-7), F.avg_pool2d(mean, 3, 1, 1).flatten(1).amax(1)], 1)
+        return torch.stack([torch.logit(of_map, 1e-7), F.avg_pool2d(mean, 3, 1, 1).flatten(1).amax(1)], 1)
 
     def learn(self, numbers: torch.Tensor) -> None:
         """Take median and spread of both numbers of the training images, (N, 2)."""
@@ -183,15 +184,17 @@ class AnoSegPretrained(base.Method):
         self.judge = Judge(config.strides)
         for net in (self.features, self.deviation, self.decoder, self.judge):
             net.to(torch.device(self.device)).to(memory_format=torch.channels_last)
+        self.pose = Pose(config.image_size, config.pose).to(self.device)
         self.tones = Tones(config).to(self.device)
         self._findings: dict[str, Any] = {}
 
     def _fit(self, images: torch.Tensor, progress: base.Progress) -> None:
         config = self.config
         self._build(weights=True)
-        stretched = self.tones.learn(images)
-        source = Source.of(np.ascontiguousarray(stretched.permute(0, 2, 3, 1).numpy()), config)
-        self._findings = describe(source.normals.fingerprint, source.recipe)
+        posed = self.pose.learn(images)
+        stretched = self.tones.learn(posed)
+        source = Source.of(np.ascontiguousarray(stretched.permute(0, 2, 3, 1).numpy()), config, self.pose.cut)
+        self._findings = describe(source.normals.fingerprint, source.recipe, self.pose.facts())
         with torch.no_grad():
             seen = (self._see(batch.to(self.device)) for batch in stretched.split(config.batch_size))
             self.deviation.learn(seen, source.recipe.turns)
@@ -226,10 +229,12 @@ class AnoSegPretrained(base.Method):
 
     @torch.no_grad()
     def _judged(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return maps (N, 1, S, S), and what the score rests on, (N, 2), of images (N, 3, S, S), 0..255."""
-        deviations = self.deviation(self._see(self.tones(images)))
-        maps = smoothed(to_map(self._decoded(deviations, images.shape[-1])), self.config.smoothing)
-        return maps, self.judge.numbers(maps, deviations)
+        """Return maps (N, 1, H, W), and what the score rests on, (N, 2), of images (N, 3, G, G), 0..255."""
+        seen, placed = self.pose(images)
+        deviations = self.deviation(self._see(self.tones(seen)))
+        maps = smoothed(to_map(self._decoded(deviations, seen.shape[-1])), self.config.smoothing)
+        numbers = self.judge.numbers(hottest(maps, self.pose.beside(placed)), deviations)
+        return self.pose.back(maps, placed), numbers
 
     @torch.no_grad()
     def _predict(self, images: torch.Tensor) -> base.Prediction:
@@ -241,7 +246,7 @@ class AnoSegPretrained(base.Method):
         return self._findings
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return tones, backbone, deviation and decoder."""
+        """Return pose, tones, backbone, deviation, decoder and judge."""
         parts = (prefixed(name, getattr(self, name)) for name in PARTS)
         return {key: value for part in parts for key, value in part.items()}
 

@@ -84,13 +84,13 @@ class Tones(nn.Module):
         return (levels - self.usual).sort(1).values[:, len(SHARES) // 2]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Return images, uint8 (N, 3, S, S), as the networks see them, float32 in 0..255."""
-        if not self.same_light:
-            return self.table[images.long()].float()
-        light = self._light(self._levels(images))
-        change = (torch.minimum(torch.maximum(light, self.bounds[0]), self.bounds[1]) - light).clamp(-MOST, MOST)
-        gain = torch.where(change == 0, torch.ones_like(change), change.exp()).view(-1, 1, 1, 1)
-        values = ((images.float() + 1) * gain - 1).clamp(0, 255)
+        """Return images (N, 3, S, S), 0..255, as the networks see them, float32 in 0..255."""
+        values = images.float()
+        if self.same_light:
+            light = self._light(self._levels(images))
+            change = (torch.minimum(torch.maximum(light, self.bounds[0]), self.bounds[1]) - light).clamp(-MOST, MOST)
+            gain = torch.where(change == 0, torch.ones_like(change), change.exp()).view(-1, 1, 1, 1)
+            values = ((values + 1) * gain - 1).clamp(0, 255)
         below = values.floor()  # no value is rounded: runtimes differ by less than one that way
         low, high = (self.table[place.long()].float() for place in (below, (below + 1).clamp(max=255)))
         return low + (values - below) * (high - low)

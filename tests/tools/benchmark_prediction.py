@@ -29,7 +29,7 @@ def trained(name: str, profile: str, items: list[Item]) -> Method:
     cls = METHODS[name].load()
     config = cls.Config.of_profile(profile, {})
     method: Method = cls(config.model_copy(update=budget(cls.Config, 4, config.batch_size)))
-    method.fit(torch.stack([cell.resize(item.load_image(), config.image_size) for item in items]))
+    method.fit(torch.stack([cell.resize(item.load_image(), config.input_size) for item in items]))
     return method
 
 

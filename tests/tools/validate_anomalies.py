@@ -21,6 +21,7 @@ from sklearn.metrics import average_precision_score
 
 from anoseg_bench.evaluation.cell import resize
 from anoseg_bench.evaluation.holdout import hold_out
+from anoseg_bench.evaluation.maps import to_original
 from anoseg_bench.methods import METHODS
 from anoseg_bench.metrics import evaluate
 from anoseg_bench.validation import choose_categories, open_dataset
@@ -166,7 +167,7 @@ def main() -> None:
     for category in choose_categories(dataset, arguments.category):
         train, held_out = hold_out(dataset.load(category), 0.1, arguments.seed)
         for variant in variants:
-            size = variant.config.image_size
+            size = variant.config.input_size
             images, normals = (torch.stack([resize(i.load_image(), size) for i in items]) for items in (train, held_out))
             pixels = normals.permute(0, 2, 3, 1).contiguous().numpy()
             sources = [c for c in dataset.categories() if c != category] or [category]
@@ -177,16 +178,16 @@ def main() -> None:
             method = METHODS[variant.method].load()(variant.config, seed=arguments.seed, device=arguments.device)
             method.fit(images)
             clean, defective = method.predict(normals), method.predict(torch.from_numpy(marred).permute(0, 3, 1, 2).contiguous())
-            maps = torch.cat([defective.maps, clean.maps]).numpy()
-            truth = np.concatenate([masks, np.zeros(clean.maps.shape, bool)])
+            maps = [to_original(one.numpy(), masks.shape[1:]) for prediction in (defective, clean) for one in prediction.maps]
+            truth = np.concatenate([masks, np.zeros((len(clean.maps), *masks.shape[1:]), bool)])
             scores = [p.scores if p.scores is not None else p.maps.flatten(1).amax(1) for p in (defective, clean)]
             values = evaluate(
-                list(maps), list(truth), torch.cat(scores).numpy(), list(clean.maps.numpy()), scores[1].numpy(), method.probability
+                maps, list(truth), torch.cat(scores).numpy(), maps[len(masks) :], scores[1].numpy(), method.probability
             ).values
             by_kind = []
             for kind in KINDS:
                 chosen = np.array([k == kind for k in kinds] + [True] * len(clean.maps))
-                by_kind.append(average_precision_score(truth[chosen].ravel(), maps[chosen].ravel()))
+                by_kind.append(average_precision_score(truth[chosen].ravel(), np.stack(maps)[chosen].ravel()))
             shown = [f"{100 * v:.1f}" for v in (*(values[name] for name in SHOWN), *by_kind)]
             print(category, variant.label, *shown[: len(SHOWN)], "|", *shown[len(SHOWN) :], flush=True)
 

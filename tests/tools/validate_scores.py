@@ -57,7 +57,7 @@ def rows_of(run: Run, dataset: Dataset, device: str, per_kind: int) -> list[dict
             continue
         method, result = load_method(run, row, device)
         assert isinstance(method, AnoSeg)
-        size = method.config.image_size
+        size = method.config.input_size
         _, held_out = hold_out(dataset.load(row.category), result.record.identity.trained["holdout"], row.seed)
         normals = torch.stack([resize(item.load_image(), size) for item in held_out])
         pixels = normals.permute(0, 2, 3, 1).contiguous().numpy()
