@@ -492,7 +492,7 @@ def test_detector_sees_the_map_only_if_it_may():
 
 @pytest.mark.parametrize("steps", [1, 2, 10, 11])
 def test_any_number_of_steps(steps):
-    method = AnoSeg(AnoSegConfig(image_size=64, images_seen=2 * steps, batch_size=2, width=4))
+    method = AnoSeg(AnoSegConfig(image_size=64, images_seen=2 * steps, batch_size=2, width=4, pose=False))
     method.fit(tensor(pictures(3)))
     assert torch.isfinite(method.predict(tensor(pictures(1))).maps).all()
 
@@ -502,7 +502,7 @@ PARTS = ["adversarial", "reconstruction", "coord", "hard_augmentation", "restora
 
 def test_every_part_has_a_switch_that_changes_the_result():
     images = tensor(pictures(8))
-    base = {"image_size": 64, "images_seen": 32, "batch_size": 4, "width": 4}
+    base = {"image_size": 64, "images_seen": 32, "batch_size": 4, "width": 4, "pose": False}
     maps = []
     for config in (AnoSegConfig(**base), *(AnoSegConfig(**base, **{part: False}) for part in PARTS)):
         method = AnoSeg(config, seed=1)
@@ -513,7 +513,7 @@ def test_every_part_has_a_switch_that_changes_the_result():
 
 def test_the_detector_changes_the_score_where_it_may_and_never_the_maps():
     images = tensor(pictures(8))
-    base = {"image_size": 64, "images_seen": 32, "batch_size": 4, "width": 4}
+    base = {"image_size": 64, "images_seen": 32, "batch_size": 4, "width": 4, "pose": False}
     found = []
     for changes in ({}, {"detector": False}, {"detector_map": False}, {"detector_in_score": True}):
         config = AnoSegConfig(**base, **changes)
@@ -531,7 +531,7 @@ def test_it_learns_to_segment_anomalies_of_another_kind():
     x = torch.linspace(0, 20, 64)
     stripes = (0.5 + 0.2 * torch.sin(x)).expand(3, 64, 64)
     normals = ((stripes + 0.02 * torch.randn(24, 3, 64, 64, generator=torch.Generator().manual_seed(0))) * 255).byte()
-    method = AnoSeg(AnoSegConfig(image_size=64, images_seen=1200, batch_size=8, width=8), seed=0)
+    method = AnoSeg(AnoSegConfig(image_size=64, images_seen=1200, batch_size=8, width=8, pose=False), seed=0)
     method.fit(normals[:16])
     test = normals[16:].clone()
     grid = torch.arange(64)
@@ -605,8 +605,9 @@ def test_light_and_contrast_go_together():
 
 def test_exposure_hardly_moves_the_score_of_normals():
     """Held-out normals, darker or brighter, move by less than the normals differ from each other."""
-    normals = torch.stack([resize(item.load_image(), 64) for item in Synthetic().load("gasket").train[:64]])
     method = AnoSeg(AnoSegConfig(image_size=64, images_seen=2400, batch_size=16), seed=0)
+    size = method.config.input_size
+    normals = torch.stack([resize(item.load_image(), size) for item in Synthetic().load("gasket").train[:64]])
     method.fit(normals[:-16])
     held_out = normals[-16:]
     scores = method.predict(held_out).scores.numpy()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist, mahalanobis
 from scipy.special import logit
 
+from anoseg_bench.methods.anoseg.method import hottest
 from anoseg_bench.methods.anoseg.pretrained import PRIOR, Deviation, Judge
 from anoseg_bench.methods.padim import PaDiMConfig
 from anoseg_bench.methods.padim.method import PaDiM
@@ -130,9 +131,9 @@ def test_the_image_score_sums_how_far_map_and_features_lie_above_the_training_im
     judge = Judge((2, 4, 8))
     maps = torch.tensor(rng.uniform(0.01, 0.99, (20, 1, 64, 64)), dtype=torch.float32)
     deviations = [torch.tensor(rng.uniform(0, 2, (20, 5, side, side)), dtype=torch.float32) for side in (32, 16, 8)]
-    numbers = judge.numbers(maps, deviations)
-    hottest = np.sort(maps.numpy().reshape(20, -1), 1)[:, -4:].mean(1)  # 0.1 % of 4,096
-    assert numbers[:, 0].numpy() == pytest.approx(logit(hottest), rel=1e-5)
+    numbers = judge.numbers(hottest(maps, None), deviations)
+    top = np.sort(maps.numpy().reshape(20, -1), 1)[:, -4:].mean(1)  # 0.1 % of 4,096
+    assert numbers[:, 0].numpy() == pytest.approx(logit(top), rel=1e-5)
     coarse = F.interpolate(deviations[2][:, -1:], size=(16, 16), mode="bilinear")
     mean = ((deviations[1][:, -1:] + coarse) / 2).numpy()[:, 0]
     padded = np.pad(mean, ((0, 0), (1, 1), (1, 1)))
