@@ -108,6 +108,7 @@ def test_a_task_that_starts_as_ctrl_c_comes_is_ended_too(tmp_path, number):
 def test_ctrl_c_does_not_reach_the_server_of_workers_while_it_imports_and_memory_is_in_huge_pages():
     code = """
 import os
+import time
 from multiprocessing import forkserver
 from anoseg_bench.execution.engines import Setup
 from anoseg_bench.execution.engines.local import LocalEngine
@@ -115,6 +116,8 @@ LocalEngine(Setup(workers=1))
 server = f"/proc/{forkserver._forkserver._forkserver_pid}"
 status = open(f"{server}/status").read()
 print(int(next(line for line in status.splitlines() if line.startswith("SigBlk")).split()[1], 16) >> 1 & 1)
+while b"forkserver" not in open(f"{server}/cmdline", "rb").read():  # still this program, about to become another
+    time.sleep(0.01)
 print("GLIBC_TUNABLES" in os.environ, b"glibc.malloc.hugetlb=1" in open(f"{server}/environ", "rb").read())
 """
     done = checkout_python(code)
