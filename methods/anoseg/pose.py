@@ -28,7 +28,7 @@ BEYOND, UNCOVERED = 0.0025, 0.02
 #: Lengths of the part in the training images that differ by more, from the 5th to the 95th percentile, are not of one part.
 VARIED = 1.5
 #: Share of an image that the cut to a part that always lies the same way has at most: above that it is not worth it.
-WORTH = 0.85
+WORTH = 2 / 3
 #: What stands out beside the cut stands out by so many times what normal images have there.
 BESIDE = 1.25
 #: Least distance from the background, of 255, of what stands out.
