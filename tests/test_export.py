@@ -85,7 +85,7 @@ def test_every_method_gives_the_graph_what_it_predicts(name, pictures):
     method = cls(cls.Config(**EXPORTED[name]))
     side = method.config.input_size
     method.fit(turned_parts(12, side) if pictures is turned_parts else normal_images(6, 64, side))
-    assert ("length" in method.findings().get("pose", {})) == (pictures is turned_parts)
+    assert method.findings().get("cut", {"turned": False})["turned"] == (pictures is turned_parts)
     with torch.no_grad():
         program = torch.export.export(
             Core(method),

@@ -10,7 +10,7 @@ from anoseg_bench.methods.anoseg import AnoSegConfig, AnoSegPretrainedConfig
 from anoseg_bench.methods.anoseg.anomalies import Source
 from anoseg_bench.methods.anoseg.method import AnoSeg
 from anoseg_bench.methods.anoseg.pose import Pose
-from anoseg_bench.methods.anoseg.recipe import CALM
+from anoseg_bench.methods.anoseg.recipe import CALM, WHOLE
 from tests.helpers import anywhere, nails
 
 SIDE = 64
@@ -19,7 +19,7 @@ GIVEN = AnoSegConfig(image_size=SIDE).input_size
 
 @pytest.fixture(scope="module")
 def pose():
-    pose = Pose(SIDE, True)
+    pose = Pose(SIDE, GIVEN)
     pose.learn(nails(*anywhere(24))[0])
     return pose
 
@@ -54,14 +54,15 @@ def test_a_mark_on_the_part_has_one_place_and_comes_back_to_its_own(pose):
         nails(np.full(16, 0.8), length=0.55)[0],  # always across the whole image
         torch.randint(0, 256, (16, 3, GIVEN, GIVEN), dtype=torch.uint8),  # has no plain background
         torch.cat([nails(anywhere(12)[0], length=length)[0] for length in (0.1, 0.4)]),  # not one part
+        torch.nn.functional.pad(torch.full((16, 3, GIVEN - 12, GIVEN - 12), 200, dtype=torch.uint8), (6, 6, 6, 6), value=20),
     ],
-    ids=["aligned", "texture", "unlike"],
+    ids=["aligned", "texture", "unlike", "no background to speak of"],
 )
 def test_other_images_become_smaller_and_nothing_else(images):
-    pose = Pose(SIDE, True)
+    pose = Pose(SIDE, GIVEN)
     seen = pose.learn(images)
     smaller = torch.nn.functional.avg_pool2d(images.float(), GIVEN // SIDE)
-    assert not pose.used and pose.facts() == {"cut": "none"} and torch.equal(seen, smaller.round().byte())
+    assert not pose.used and pose.cut == WHOLE and torch.equal(seen, smaller.round().byte())
     again, placed = pose(images)
     maps = torch.rand(len(images), 1, SIDE, SIDE)
     assert torch.equal(again, smaller) and placed is None and pose.beside(placed) is None
@@ -69,7 +70,7 @@ def test_other_images_become_smaller_and_nothing_else(images):
 
 
 def test_parts_that_lie_one_way_are_cut_but_not_turned():
-    pose = Pose(SIDE, True)
+    pose = Pose(SIDE, GIVEN)
     given, masks = nails(np.full(16, np.pi), np.random.default_rng(0).uniform(0.44, 0.56, (16, 2)), mark=0.4)
     seen = pose.learn(given)
     assert pose.used and pose.cut.length == pytest.approx(0.94, abs=0.06) and pose.cut.width == pytest.approx(0.41, abs=0.06)
@@ -100,7 +101,8 @@ def test_anomalies_of_a_cut_part_are_as_large_as_its_width_allows_and_it_moves_l
     config = AnoSegConfig(image_size=SIDE)
     cut, uncut = Source.of(images, config, pose.cut), Source.of(images, config)
     assert cut.recipe.areas[1] == pytest.approx(uncut.recipe.areas[1] * pose.cut[1] / pose.cut[0])
-    assert not cut.recipe.turns and cut.recipe.motion == CALM and uncut.recipe.motion == 1 and cut.recipe.small
+    assert not cut.recipe.turns and Source.of(images, config.model_copy(update={"turns": True}), pose.cut).recipe.turns
+    assert cut.recipe.motion == CALM and uncut.recipe.motion == 1 and cut.recipe.small
     corners = [cut.normal(np.random.default_rng(seed), 0)[0] for seed in range(8)]
     assert len({corner.tobytes() for corner in corners}) == 8
 
@@ -109,7 +111,7 @@ def test_a_model_keeps_its_pose_and_finds_marks_in_any_direction(tmp_path):
     config = AnoSegConfig.of_profile("demo", {"image_size": SIDE, "images_seen": 640, "width": 8})
     method = AnoSeg(config)
     method.fit(nails(*anywhere(24))[0])
-    assert method.findings()["pose"]["turned"]
+    assert method.findings()["cut"]["turned"]
     images, masks = nails(*anywhere(8, seed=5), mark=0.3)
     found = method.predict(images)
     assert found.maps.shape == (8, GIVEN, GIVEN)
@@ -126,6 +128,6 @@ def test_a_model_keeps_its_pose_and_finds_marks_in_any_direction(tmp_path):
 def test_it_can_be_switched_off():
     for config in (AnoSegConfig, AnoSegPretrainedConfig):
         assert config(image_size=SIDE).input_size == 2 * SIDE and config(image_size=SIDE, pose=False).input_size == SIDE
-    pose = Pose(SIDE, False)
+    pose = Pose(SIDE, SIDE)
     images = nails(*anywhere(12), size=SIDE)[0]
     assert torch.equal(pose.learn(images), images) and not pose.used

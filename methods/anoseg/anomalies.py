@@ -21,7 +21,7 @@ import torch
 from numpy.random import Generator
 
 from anoseg_bench.methods._normals import Normals
-from anoseg_bench.methods.anoseg.recipe import Cut, Recipe
+from anoseg_bench.methods.anoseg.recipe import WHOLE, Cut, Recipe
 
 if TYPE_CHECKING:
     from anoseg_bench.methods.anoseg import AnomalyConfig
@@ -500,7 +500,7 @@ class Source:
     grey: bool
 
     @classmethod
-    def of(cls, images: np.ndarray, config: AnomalyConfig, cut: Cut | None = None) -> Source:
+    def of(cls, images: np.ndarray, config: AnomalyConfig, cut: Cut = WHOLE) -> Source:
         """Look at normal images, uint8 (N, S, S, 3), and decide how to make training images of them; for `cut` see `Recipe.of`."""
         normals = Normals.of(images)
         recipe = Recipe.of(normals.fingerprint, config, cut)

@@ -66,7 +66,7 @@ class AnoSeg(base.Method):
         self.generator = Generator(levels_for(config.image_size), config.width, config.coord, config.comparison)
         self.generator.to(torch.device(self.device)).to(memory_format=torch.channels_last)
         self.detector = Detector(config.detector_map).to(self.device)
-        self.pose = Pose(config.image_size, config.pose).to(self.device)
+        self.pose = Pose(config.image_size, config.input_size).to(self.device)
         self.tones = Tones(config).to(self.device)
         self._findings: dict[str, Any] = {}
 
@@ -90,7 +90,7 @@ class AnoSeg(base.Method):
         return Source.of(np.ascontiguousarray(seen.numpy()), self.config, self.pose.cut)
 
     def _describe(self, source: Source) -> dict[str, Any]:
-        return describe(source.normals.fingerprint, source.recipe, self.pose.facts())
+        return describe(source.normals.fingerprint, source.recipe, self.pose.cut)
 
     def findings(self) -> dict[str, Any]:
         """Return the fingerprint of the training images, and the recipe that followed from it; empty where nothing was trained."""
@@ -114,7 +114,7 @@ class AnoSeg(base.Method):
         return base.Prediction(whole, scores, {"detector": detected})
 
     def _examples(self, images: torch.Tensor, number: int) -> base.Examples:
-        self.pose, self.tones = Pose(self.config.image_size, self.config.pose), Tones(self.config)
+        self.pose, self.tones = Pose(self.config.image_size, self.config.input_size), Tones(self.config)
         source = self._source(images)
         size = self.config.batch_size
         shown: list[tuple[torch.Tensor, torch.Tensor]] = []

@@ -8,7 +8,7 @@ work. One that always lies the same way is cut out where that saves enough of th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,8 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from anoseg_bench.methods._normals import Normals
-from anoseg_bench.methods.anoseg import ZOOM
-from anoseg_bench.methods.anoseg.recipe import Cut
+from anoseg_bench.methods.anoseg.recipe import WHOLE, Cut
 
 #: Normal images that tell whether and how they are to be cut, and what is background.
 LOOKED_AT = 64
@@ -63,10 +62,8 @@ class Pose(nn.Module):
 
     Parameters
     ----------
-    side : int
-        S, px of the images that the networks see; those given are `ZOOM` times as large.
-    allowed : bool
-        Whether images may be cut; without that, those given are of the size that the networks see.
+    side, given : int
+        S and G, px of the images that the networks see and of those given, a multiple; if they are the same, nothing is cut.
     """
 
     ground: torch.Tensor
@@ -75,9 +72,9 @@ class Pose(nn.Module):
     reach: torch.Tensor
     odd: torch.Tensor
 
-    def __init__(self, side: int, allowed: bool) -> None:
+    def __init__(self, side: int, given: int) -> None:
         super().__init__()
-        self.side, self.zoom = side, ZOOM if allowed else 1
+        self.side, self.zoom = side, given // side
         self.used = self.turned = False
         self.register_buffer("ground", torch.zeros(3, side, side))
         self.register_buffer("limits", torch.ones(2))  # of a foreground, and of what stands out beside the cut
@@ -94,13 +91,9 @@ class Pose(nn.Module):
         self.used, self.turned = state.tolist()
 
     @property
-    def cut(self) -> Cut | None:
-        """What images are cut to; None where they are not."""
-        return Cut(float(self.reach[0]), float(self.reach[1]), self.turned) if self.used else None
-
-    def facts(self) -> dict[str, Any]:
-        """Return what was found, as plain data."""
-        return self.cut._asdict() if self.cut else {"cut": "none"}
+    def cut(self) -> Cut:
+        """What images are cut to."""
+        return Cut(float(self.reach[0]), float(self.reach[1]), self.turned) if self.used else WHOLE
 
     @torch.no_grad()
     def learn(self, images: torch.Tensor) -> torch.Tensor:
@@ -109,7 +102,7 @@ class Pose(nn.Module):
         Parameters
         ----------
         images : torch.Tensor
-            uint8 (N, 3, G, G), G = S times `ZOOM`, or S where they may not be cut.
+            uint8 (N, 3, G, G).
 
         Returns
         -------
@@ -136,6 +129,8 @@ class Pose(nn.Module):
         foreground = torch.from_numpy(np.stack([layer.foreground for layer in normals.layers])).to(self.ground.device)
         distance = self._distance(self._smaller(some.to(self.ground.device)))
         near = F.max_pool2d(foreground[:, None].float(), 7, 1, 3)[:, 0] > 0
+        if bool(near.all()):
+            return False
         noise, contrast = np.quantile(distance[~near].cpu(), 0.999), np.quantile(distance[foreground].cpu(), 0.5)
         self.limits.fill_(float(max(LEAST, min(1.2 * noise, 0.5 * contrast))))
         if not self._measure(some.to(self.ground.device)):

@@ -184,7 +184,7 @@ class AnoSegPretrained(base.Method):
         self.judge = Judge(config.strides)
         for net in (self.features, self.deviation, self.decoder, self.judge):
             net.to(torch.device(self.device)).to(memory_format=torch.channels_last)
-        self.pose = Pose(config.image_size, config.pose).to(self.device)
+        self.pose = Pose(config.image_size, config.input_size).to(self.device)
         self.tones = Tones(config).to(self.device)
         self._findings: dict[str, Any] = {}
 
@@ -194,7 +194,7 @@ class AnoSegPretrained(base.Method):
         posed = self.pose.learn(images)
         stretched = self.tones.learn(posed)
         source = Source.of(np.ascontiguousarray(stretched.permute(0, 2, 3, 1).numpy()), config, self.pose.cut)
-        self._findings = describe(source.normals.fingerprint, source.recipe, self.pose.facts())
+        self._findings = describe(source.normals.fingerprint, source.recipe, self.pose.cut)
         with torch.no_grad():
             seen = (self._see(batch.to(self.device)) for batch in stretched.split(config.batch_size))
             self.deviation.learn(seen, source.recipe.turns)

@@ -45,6 +45,7 @@ class Cut(NamedTuple):
     turned: bool
 
 
+#: Of images that are not cut.
 WHOLE = Cut(1.0, 1.0, False)
 
 
@@ -87,17 +88,17 @@ class Recipe:
         return self.areas[1] * self.seen < SMALL
 
     @classmethod
-    def of(cls, facts: Fingerprint, config: AnomalyConfig, cut: Cut | None = None) -> Recipe:
+    def of(cls, facts: Fingerprint, config: AnomalyConfig, cut: Cut = WHOLE) -> Recipe:
         """Apply the rules that the configuration leaves to them.
 
         Parameters
         ----------
         facts : Fingerprint
             Of the normal images as the networks see them.
-        cut : Cut or None
+        cut : Cut
             What images were cut to.
         """
-        length, width, turned = cut or WHOLE
+        length, width, turned = cut
         least, most = AREA
         if facts.plain and config.foreground:
             least = LEAST_AREA_ON_FOREGROUND
@@ -112,7 +113,7 @@ class Recipe:
         return cls(
             areas=(min(least, most), most),
             visible=facts.visible if config.visible == "auto" else config.visible,
-            turns=cut is None and (facts.turns if config.turns == "auto" else config.turns),
+            turns=facts.turns and cut == WHOLE if config.turns == "auto" else config.turns,
             exposure=min(EXPOSURE_LIMIT, max(EXPOSURE, EXPOSURE_SPREADS * facts.exposure_spread))
             if config.exposure == "auto"
             else config.exposure,
@@ -123,6 +124,6 @@ class Recipe:
         )
 
 
-def describe(facts: Fingerprint, recipe: Recipe, pose: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return facts, recipe and pose as plain data, for records and people."""
-    return {"pose": pose, "fingerprint": asdict(facts), "recipe": asdict(recipe)}
+def describe(facts: Fingerprint, recipe: Recipe, cut: Cut) -> dict[str, dict[str, Any]]:
+    """Return what images were cut to, facts and recipe as plain data, for records and people."""
+    return {"cut": cut._asdict(), "fingerprint": asdict(facts), "recipe": asdict(recipe)}
