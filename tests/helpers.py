@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import math
 import os
@@ -146,33 +148,28 @@ class Place:
         self.store = folder / "results" / ".cells"
         self.started: list[subprocess.Popen] = []
 
-    def start(
-        self, *more: object, methods: str = "nothing", seconds: float = 0.0, out: str = "r", report: bool = False
-    ) -> subprocess.Popen:
-        """Start the command on the actions of `methods`, in a process group of its own; a shard of one writes no report."""
+    def _arguments(
+        self, more: tuple[object, ...], methods: str = "nothing", seconds: float = 0.0, out: str = "r", report: bool = False
+    ) -> list[str]:
         settings = f"seconds={seconds},marks={self.marks}"
         variants = ",".join(f"{FAULTY}[action={action},{settings},label={action}]" for action in methods.split(","))
-        command = [
-            sys.executable,
-            str(ROOT / "run_bench.py"),
-            "--dataset",
-            "mvtec_layout",
-            "--data-root",
-            str(self.folder / "data"),
-        ]
-        command += ["--methods", variants, "--profile", "demo", "--out", str(self.folder / "results" / out)]
-        command += [] if report else ["--shard", "1/1"]
-        process = subprocess.Popen(
-            [*command, *map(str, more)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-        )
+        data = ["--dataset", "mvtec_layout", "--data-root", self.folder / "data", "--out", self.folder / "results" / out]
+        shard = [] if report else ["--shard", "1/1"]
+        return [*map(str, [*data, "--methods", variants, "--profile", "demo", *shard, *more])]
+
+    def start(self, *more: object, **options) -> subprocess.Popen:
+        """Start the command on the actions of `methods`, in a process group of its own; a shard of one writes no report."""
+        command = [sys.executable, str(ROOT / "run_bench.py"), *self._arguments(more, **options)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
         self.started.append(process)
         return process
 
     def run(self, *more: object, **options) -> tuple[int, str]:
-        """Run the command to its end; return exit code and output."""
-        process = self.start(*more, **options)
-        output = process.communicate(timeout=240)[0]
-        return process.returncode, output
+        """Run the command to its end in this process, whose server has imported torch; return exit code and output."""
+        output = io.StringIO()
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+            code = main(self._arguments(more, **options))
+        return code, output.getvalue()
 
     def cells(self) -> dict[str, dict]:
         """Return the stored cells by action and seed."""

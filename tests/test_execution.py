@@ -263,23 +263,8 @@ def test_a_command_stopped_past_its_heartbeat_and_continued(place, undisturbed):
 
 
 def test_two_variants_of_one_configuration_train_once(place):
-    settings = f"[action=nothing,marks={place.marks}"
-    twice = f"{FAULTY}{settings},label=a],{FAULTY}{settings},label=b]"
-    command = [sys.executable, str(ROOT / "run_bench.py"), "--dataset", "mvtec_layout", "--data-root", str(place.folder / "data")]
-    command += [
-        "--methods",
-        twice,
-        "--profile",
-        "demo",
-        "--workers",
-        "2",
-        "--shard",
-        "1/1",
-        "--out",
-        str(place.folder / "results" / "r"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr
+    variants = ",".join(f"{FAULTY}[action=nothing,marks={place.marks},label={label}]" for label in "ab")
+    assert place.run("--methods", variants, "--workers", "2")[0] == 0
     assert place.trainings() == {"nothing-0": 1}
 
 
