@@ -1,4 +1,4 @@
-# make setup | demo | test | check | docs      (VENV=DIR and PYTHON=COMMAND choose another environment or interpreter)
+# make setup | demo | test | check | docs      (VENV=DIR and PYTHON=COMMAND choose another environment or interpreter, PIP_FLAGS what pip gets)
 VENV ?= .venv
 PYTHON ?= python3
 PY = $(VENV)/bin/python
@@ -10,7 +10,7 @@ $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "error: Python >= 3.10 is needed; name one with PYTHON=..." >&2; exit 2; }
 	@$(PYTHON) -m venv $(VENV) || { echo "error: '$(PYTHON) -m venv' failed; on Debian: apt-get install python3-venv" >&2; exit 2; }
 	@echo "installing the dependencies into $(VENV): some minutes, 5 GB"
-	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) --editable '.[dev]'
 	@rm -rf build *.egg-info
 	@touch $@
 
