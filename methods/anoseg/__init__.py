@@ -86,7 +86,7 @@ class AnoSegConfig(AnomalyConfig):
         "quick": {"image_size": 96, "images_seen": 9_000, "batch_size": 16},
     }
 
-    version: ClassVar[int] = 10
+    version: ClassVar[int] = 11
 
     # the paper's parts (known), beside those of the anomalies; their weights are ours
     adversarial: bool = Field(True, description="adversarial loss on (image, map) pairs")
@@ -118,7 +118,7 @@ class AnoSegPretrainedConfig(AnomalyConfig, BackboneConfig):
         "quick": {"image_size": 128, "images_seen": 4000},
     }
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
 
     motion: bool = Field(
         False, description="shifts and turns of the normals, whose features are compared with those at their place"

@@ -231,10 +231,11 @@ def draw_line(rng: Generator, scene: Scene, config: AnomalyConfig) -> Region:
     low = np.floor(points.min(0) - width - 2).clip(0, side).astype(int)
     high = np.ceil(points.max(0) + width + 2).clip(low, side).astype(int)
     fine = np.zeros((4 * (high[1] - low[1]), 4 * (high[0] - low[0])), np.uint8)
-    cv2.polylines(fine, [np.round(4 * (line - low)).astype(np.int32) for line in lines], False, 255, max(1, round(4 * width)))
-    alpha = cv2.resize(fine, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA) if fine.size else fine
+    if fine.size:  # else it lies beside the image
+        cv2.polylines(fine, [np.round(4 * (line - low)).astype(np.int32) for line in lines], False, 255, max(1, round(4 * width)))
+        fine = cv2.resize(fine, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
     window = (slice(low[1], high[1]), slice(low[0], high[0]))
-    return Region(window, alpha.astype(np.float32) / 255, math.sqrt(length * width), fine=True)
+    return Region(window, fine.astype(np.float32) / 255, math.sqrt(length * width), fine=True)
 
 
 # --- what fills a region ------------------------------------------------------------------------------------------------

@@ -28,8 +28,10 @@ BEYOND, UNCOVERED = 0.0025, 0.02
 VARIED = 1.5
 #: Share of an image that the cut to a part that always lies the same way has at most: above that it is not worth it.
 WORTH = 2 / 3
-#: What stands out beside the cut stands out by so many times what normal images have there.
-BESIDE = 1.25
+#: What stands out beside the cut stands out by so many times what this share of the normal images has there.
+BESIDE, NORMAL = 1.25, 0.95
+#: A part of which less than this share of the least that normal images show is seen is missing.
+MISSING = 0.5
 #: Least distance from the background, of 255, of what stands out.
 LEAST = 8.0
 #: Times that a part is looked for, each but the first within the cut found before: what lies beside it does not count then.
@@ -68,6 +70,7 @@ class Pose(nn.Module):
 
     ground: torch.Tensor
     limits: torch.Tensor
+    least: torch.Tensor
     middle: torch.Tensor
     reach: torch.Tensor
     odd: torch.Tensor
@@ -78,9 +81,10 @@ class Pose(nn.Module):
         self.used = self.turned = False
         self.register_buffer("ground", torch.zeros(3, side, side))
         self.register_buffer("limits", torch.ones(2))  # of a foreground, and of what stands out beside the cut
+        self.register_buffer("least", torch.zeros(()))  # share of the image that is foreground where the part is there
         self.register_buffer("middle", torch.zeros(2))  # of the cut where it is not turned, x and y from -1 to 1
         self.register_buffer("reach", torch.ones(2))  # half the sides of the cut, along (or x) and across (or y)
-        self.register_buffer("odd", torch.zeros(3, side, side))  # what changes sign when a cut is turned by half
+        self.register_buffer("odd", torch.zeros(3, side, side))  # what of the part changes sign when a cut is turned by half
 
     def get_extra_state(self) -> torch.Tensor:
         """Return whether images are cut and turned, to be stored with the rest."""
@@ -137,13 +141,19 @@ class Pose(nn.Module):
             return False
         if self.turned:
             self._agree(some.to(self.ground.device))
-        places = map(self._place, self._batches(images))
-        outside = max(float(torch.where(self._within(placed, self.side), 0.0, placed.distance).max()) for placed in places)
-        self.limits[1] = max(float(self.limits[0]), BESIDE * outside)
+        outside, seen = [], []
+        for placed in map(self._place, self._batches(images)):
+            outside.append(torch.where(self._within(placed, self.side), 0.0, placed.distance).amax((1, 2)).cpu())
+            seen.append(self._foreground(placed).cpu())
+        # the most and the least that normal images show, but for a few odd ones
+        beside = float(np.quantile(torch.cat(outside), NORMAL, method="lower"))
+        self.limits[1] = max(float(self.limits[0]), BESIDE * beside)
+        self.least.fill_(MISSING * float(np.quantile(torch.cat(seen), 1 - NORMAL, method="higher")))
         return True
 
     def _measure(self, images: torch.Tensor) -> bool:
-        """Find how far the part reaches; return whether it is as long in all images, or, not turned, the cut is worth it."""
+        """Find how far the part reaches; return whether the cut is worth it, and, turned, the part as long in all images."""
+        self.middle.zero_()
         placed = self._place(images, looks=1)
         cover = self._cover(placed.distance).flatten(1)
         ends = []
@@ -166,14 +176,16 @@ class Pose(nn.Module):
         self.middle.copy_((low + high) / 2)
         self.reach.copy_(torch.maximum(reach, reach.max() / SLENDER))
         shortest, longest = length.quantile(torch.tensor([0.05, 0.95], device=length.device))
-        return bool(longest < VARIED * shortest) if self.turned else bool(self.reach.prod() < WORTH)
+        if self.turned:
+            return bool(longest < VARIED * shortest and self.reach.prod() < 1)
+        return bool(self.reach.prod() < WORTH)
 
     def _agree(self, images: torch.Tensor) -> None:
         """Find in which of its two directions a part lies.
 
         What changes when a cut is turned by half has one sign in either direction: its main component over the images tells.
         """
-        cuts = self._cut(images, self._place(images))
+        cuts = self._before_ground(images, self._place(images))
         odd = cuts - cuts.flip(2, 3)
         main = torch.linalg.eigh(odd.flatten(1) @ odd.flatten(1).T).eigenvectors[:, -1]
         self.odd.copy_((odd * torch.where(main < 0, -1.0, 1.0)[:, None, None, None]).mean(0))
@@ -183,7 +195,7 @@ class Pose(nn.Module):
         return F.avg_pool2d(images.float(), self.zoom) if self.zoom > 1 else images.float()
 
     def _distance(self, images: torch.Tensor) -> torch.Tensor:
-        """Return how far images (N, 3, S, S) lie from their background, (N, S, S)."""
+        """Return how far images (N, 3, S, S) lie from their background, 0..255, (N, S, S)."""
         width = max(2, self.side // 32)
         edges = images[:, :, :width], images[:, :, -width:], images[..., :width], images[..., -width:]
         border = torch.cat([edge.flatten(2) for edge in edges], 2).sort(2).values
@@ -194,6 +206,10 @@ class Pose(nn.Module):
     def _cover(self, distance: torch.Tensor) -> torch.Tensor:
         """Return how much of a pixel is foreground, 0..1."""
         return ((distance - self.limits[0]) / self.limits[0]).clamp(0, 1)
+
+    def _foreground(self, placed: Placed) -> torch.Tensor:
+        """Return how much of images is foreground, 0..1, (N,)."""
+        return self._cover(placed.distance).mean((1, 2))
 
     def _places(self, side: int) -> torch.Tensor:
         """Return the places of the pixels of a side, from -1 to 1."""
@@ -237,29 +253,39 @@ class Pose(nn.Module):
         along, across = self._offsets(placed, side)
         return (along.abs() <= self.reach[0]) & (across.abs() <= self.reach[1])
 
-    def _cut(self, images: torch.Tensor, placed: Placed) -> torch.Tensor:
-        """Return images (N, 3, G, G) cut to their parts and turned their way, float32 (N, 3, S, S)."""
-        places = self._places(self.zoom * self.side)
+    def _cut(self, images: torch.Tensor, placed: Placed, zoom: int) -> torch.Tensor:
+        """Return images, float32 (N, 3, zoom * S, zoom * S), cut to their parts and turned their way, float32 (N, 3, S, S)."""
+        places = self._places(zoom * self.side)
         along, across = places * self.reach[0], (places * self.reach[1])[:, None]
         (x, y), (cosine, sine) = (pair[:, :, None, None].unbind(1) for pair in (placed.centre, placed.axis))
         grid = torch.stack([x + along * cosine - across * sine, y + along * sine + across * cosine], -1)
-        return F.avg_pool2d(F.grid_sample(images.float(), grid, "bilinear", "border", align_corners=False), self.zoom)
+        return F.avg_pool2d(F.grid_sample(images, grid, "bilinear", "border", align_corners=False), zoom)
+
+    def _before_ground(self, images: torch.Tensor, placed: Placed) -> torch.Tensor:
+        """Return cuts of how images differ from the ground, whose shading does not turn with the part, float32 (N, 3, S, S)."""
+        return self._cut(self._smaller(images) - self.ground, placed, 1)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, Placed | None]:
         """Return images, uint8 (N, 3, G, G), as the networks see them, float32 (N, 3, S, S), 0..255, and where their parts lay."""
         if not self.used:
             return self._smaller(images), None
         placed = self._place(images)
-        cuts = self._cut(images, placed)
-        other = (cuts * self.odd).sum((1, 2, 3))[:, None] < 0
+        cuts = self._cut(images.float(), placed, self.zoom)
+        if not self.turned:
+            return cuts, placed
+        other = (self._before_ground(images, placed) * self.odd).sum((1, 2, 3))[:, None] < 0
         placed = placed._replace(axis=torch.where(other, -placed.axis, placed.axis))
         return torch.where(other[..., None, None], cuts.flip(2, 3), cuts), placed
 
     def beside(self, placed: Placed | None) -> torch.Tensor | None:
-        """Return what stands out beside the cut, where normal images have nothing, float32 (N, 1, S, S) in 0..1."""
+        """Return what stands out beside the cut, where normal images have nothing, float32 (N, 1, S, S) in 0..1.
+
+        All does where the part is missing.
+        """
         if placed is None:
             return None
         out = ((placed.distance - self.limits[1]) / self.limits[1]).clamp(0, 1)
+        out = torch.where((self._foreground(placed) < self.least)[:, None, None], 1.0, out)
         return torch.where(self._within(placed, self.side), 0.0, out)[:, None]
 
     def back(self, maps: torch.Tensor, placed: Placed | None) -> torch.Tensor:
