@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.ndimage import distance_transform_edt
 
@@ -123,9 +123,11 @@ def test_fine_lines_are_long_and_thin_and_never_blended_away():
     assert faint < 0.05 * len(some)
 
 
-@given(st.integers(0, 2**32), st.booleans(), st.booleans())
-def test_regions_lie_within_the_image(seed, varied, line):
-    rng, place, config = np.random.default_rng(seed), scene(pictures(1, 64)[0]), AnoSegConfig(varied_shapes=varied)
+@given(st.integers(0, 2**32), st.booleans(), st.booleans(), st.none() | st.tuples(st.floats(-80, 144), st.floats(-80, 144)))
+@example(0, True, True, (-80.0, -80.0))
+def test_regions_lie_within_the_image_though_a_turned_part_does_not(seed, varied, line, part):
+    rng, config = np.random.default_rng(seed), AnoSegConfig(varied_shapes=varied)
+    place = scene(pictures(1, 64)[0], here=part and np.array([part]))
     region = a.draw_line(rng, place, config) if line else a.draw_region(rng, place, config, (0.0004, 0.33))
     assert np.zeros((64, 64))[region.window].shape == region.alpha.shape
     assert region.alpha.dtype == np.float32

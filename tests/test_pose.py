@@ -24,13 +24,25 @@ def pose():
     return pose
 
 
+def ends_with_heads(pose, images, lit=None):
+    """Return at which end of each cut the head lies; of images that are placed as `lit` shows them."""
+    seen = pose._cut(images.float(), pose(images if lit is None else lit)[1], pose.zoom)
+    wide = (seen.mean(1)[:, : SIDE // 3] < 120).float()  # the head is wider than the rest
+    return torch.stack([wide[..., : SIDE // 2].sum((1, 2)), wide[..., SIDE // 2 :].sum((1, 2))], 1).argmax(1).tolist()
+
+
+def shaded(images, strength, directions):
+    """Return images under light that falls off by so much across them, in radians for each."""
+    y, x = (torch.arange(GIVEN) / GIVEN - 0.5)[:, None], torch.arange(GIVEN) / GIVEN - 0.5
+    light = [strength * (x * np.cos(direction) + y * np.sin(direction)) for direction in directions]
+    return (images.float() + torch.stack(light)[:, None]).clamp(0, 255).byte()
+
+
 def test_parts_lie_alike_and_heads_on_one_side(pose):
     seen, _ = pose(nails(*anywhere(12, seed=2))[0])
     assert seen.shape == (12, 3, SIDE, SIDE)
     assert (seen.mean(1).std(0) < 12).float().mean() > 0.93  # places differ at the part's edges only
-    wide = (seen.mean(1)[:, : SIDE // 3] < 120).float()  # the head is wider than the rest
-    ends = torch.stack([wide[..., : SIDE // 2].sum((1, 2)), wide[..., SIDE // 2 :].sum((1, 2))], 1)
-    assert len(set(ends.argmax(1).tolist())) == 1
+    assert len(set(ends_with_heads(pose, nails(*anywhere(12, seed=2))[0]))) == 1
     assert pose.cut[0] == pytest.approx(0.92, abs=0.05) and pose.cut[0] > 2 * pose.cut[1]
 
 
@@ -94,6 +106,40 @@ def test_what_lies_beside_the_part_stands_out(pose):
     _, placed = pose(images)
     back = pose.back(torch.zeros(4, 1, SIDE, SIDE), placed)
     assert back[corner].median() > 0.9 and pose.beside(placed).amax() == 1
+
+
+def test_shading_that_stays_with_the_image_does_not_decide_the_direction():
+    images, pose = nails(*anywhere(24))[0], Pose(SIDE, GIVEN)
+    lit = shaded(images, 60, [0] * 24)
+    pose.learn(lit)
+    assert pose.used and len(set(ends_with_heads(pose, images, lit))) == 1
+
+
+def test_where_the_light_turns_with_nothing_no_cut_is_larger_than_the_image():
+    pose = Pose(SIDE, GIVEN)
+    pose.learn(shaded(nails(*anywhere(24))[0], 40, np.random.default_rng(0).uniform(0, 2 * np.pi, 24)))
+    assert not pose.used or pose.cut.length * pose.cut.width < 1
+
+
+def test_one_odd_training_image_hides_nothing_beside_the_part(pose):
+    images, other = nails(*anywhere(24))[0], Pose(SIDE, GIVEN)
+    images[3, :, 4:14, 4:14] = 20
+    other.learn(images)
+    assert other.limits[1] == pytest.approx(float(pose.limits[1]), rel=0.3)
+
+
+def test_a_missing_part_stands_out(pose):
+    empty, halves = nails(*anywhere(4), length=0.0)[0], nails(*anywhere(4), length=0.22)[0]
+    _, placed = pose(empty)
+    assert (pose.beside(placed).flatten(1).mean(1) > 0.5).all()
+    assert (pose.back(torch.zeros(4, 1, SIDE, SIDE), placed).amax((1, 2, 3)) == 1).all()
+    assert pose.beside(pose(halves)[1]).max() == 0
+
+
+def test_what_was_learned_is_forgotten():
+    images, pose = nails(np.full(16, np.pi), np.random.default_rng(0).uniform(0.34, 0.46, (16, 2)))[0], Pose(SIDE, GIVEN)
+    seen = pose.learn(images)
+    assert pose.middle.abs().max() > 0.05 and torch.equal(pose.learn(images), seen)
 
 
 def test_anomalies_of_a_cut_part_are_as_large_as_its_width_allows_and_it_moves_little(pose):

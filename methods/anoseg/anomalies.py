@@ -185,8 +185,8 @@ def draw_region(rng: Generator, scene: Scene, config: AnomalyConfig, areas: tupl
     ry, rx = reach * (a * sin + b * cos) + 2, reach * (a * cos + b * sin) + 2
     if kind == "scar":
         ry, rx = ry + 0.5 * a * cos, rx + 0.5 * a * sin
-    rows = slice(max(int(cy - ry), 0), min(int(cy + ry) + 1, side))
-    columns = slice(max(int(cx - rx), 0), min(int(cx + rx) + 1, side))
+    rows = slice(*np.clip([int(cy - ry), int(cy + ry) + 1], 0, side).tolist())  # none, where a turned part lies beside the image
+    columns = slice(*np.clip([int(cx - rx), int(cx + rx) + 1], 0, side).tolist())
     y = np.arange(rows.start, rows.stop, dtype=np.float32)[:, None] - np.float32(cy)
     x = np.arange(columns.start, columns.stop, dtype=np.float32)[None] - np.float32(cx)
     u, v = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
@@ -230,12 +230,13 @@ def draw_line(rng: Generator, scene: Scene, config: AnomalyConfig) -> Region:
     points = np.concatenate(lines)
     low = np.floor(points.min(0) - width - 2).clip(0, side).astype(int)
     high = np.ceil(points.max(0) + width + 2).clip(low, side).astype(int)
-    fine = np.zeros((4 * (high[1] - low[1]), 4 * (high[0] - low[0])), np.uint8)
-    if fine.size:  # else it lies beside the image
+    alpha = np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
+    if alpha.size:  # else it lies beside the image
+        fine = alpha.repeat(4, 0).repeat(4, 1)
         cv2.polylines(fine, [np.round(4 * (line - low)).astype(np.int32) for line in lines], False, 255, max(1, round(4 * width)))
-        fine = cv2.resize(fine, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+        alpha = cv2.resize(fine, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
     window = (slice(low[1], high[1]), slice(low[0], high[0]))
-    return Region(window, fine.astype(np.float32) / 255, math.sqrt(length * width), fine=True)
+    return Region(window, alpha.astype(np.float32) / 255, math.sqrt(length * width), fine=True)
 
 
 # --- what fills a region ------------------------------------------------------------------------------------------------
