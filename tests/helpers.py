@@ -148,17 +148,15 @@ class Place:
         self.store = folder / "results" / ".cells"
         self.started: list[subprocess.Popen] = []
 
-    def _arguments(
-        self, more: tuple[object, ...], methods: str = "nothing", seconds: float = 0.0, out: str = "r", report: bool = False
-    ) -> list[str]:
+    def _arguments(self, more: tuple[object, ...], methods: str = "nothing", seconds: float = 0.0, out: str = "r") -> list[str]:
+        """Return those of the command on the actions of `methods`; a shard of one writes no report."""
         settings = f"seconds={seconds},marks={self.marks}"
         variants = ",".join(f"{FAULTY}[action={action},{settings},label={action}]" for action in methods.split(","))
         data = ["--dataset", "mvtec_layout", "--data-root", self.folder / "data", "--out", self.folder / "results" / out]
-        shard = [] if report else ["--shard", "1/1"]
-        return [*map(str, [*data, "--methods", variants, "--profile", "demo", *shard, *more])]
+        return [*map(str, [*data, "--methods", variants, "--profile", "demo", "--shard", "1/1", *more])]
 
     def start(self, *more: object, **options) -> subprocess.Popen:
-        """Start the command on the actions of `methods`, in a process group of its own; a shard of one writes no report."""
+        """Start the command in a process group of its own."""
         command = [sys.executable, str(ROOT / "run_bench.py"), *self._arguments(more, **options)]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
         self.started.append(process)

@@ -30,7 +30,7 @@ VARIED = 1.5
 WORTH = 2 / 3
 #: What stands out beside the cut stands out by so many times what this share of the normal images has there.
 BESIDE, NORMAL = 1.25, 0.95
-#: A part of which less than this share of the least that normal images show is seen is missing.
+#: A part is missing where an image shows less foreground than this share of the least that normal images show.
 MISSING = 0.5
 #: Least distance from the background, of 255, of what stands out.
 LEAST = 8.0
@@ -70,7 +70,7 @@ class Pose(nn.Module):
 
     ground: torch.Tensor
     limits: torch.Tensor
-    least: torch.Tensor
+    present: torch.Tensor
     middle: torch.Tensor
     reach: torch.Tensor
     odd: torch.Tensor
@@ -81,7 +81,7 @@ class Pose(nn.Module):
         self.used = self.turned = False
         self.register_buffer("ground", torch.zeros(3, side, side))
         self.register_buffer("limits", torch.ones(2))  # of a foreground, and of what stands out beside the cut
-        self.register_buffer("least", torch.zeros(()))  # share of the image that is foreground where the part is there
+        self.register_buffer("present", torch.zeros(()))  # least share of an image that is foreground where the part is there
         self.register_buffer("middle", torch.zeros(2))  # of the cut where it is not turned, x and y from -1 to 1
         self.register_buffer("reach", torch.ones(2))  # half the sides of the cut, along (or x) and across (or y)
         self.register_buffer("odd", torch.zeros(3, side, side))  # what of the part changes sign when a cut is turned by half
@@ -148,7 +148,7 @@ class Pose(nn.Module):
         # the most and the least that normal images show, but for a few odd ones
         beside = float(np.quantile(torch.cat(outside), NORMAL, method="lower"))
         self.limits[1] = max(float(self.limits[0]), BESIDE * beside)
-        self.least.fill_(MISSING * float(np.quantile(torch.cat(seen), 1 - NORMAL, method="higher")))
+        self.present.fill_(MISSING * float(np.quantile(torch.cat(seen), 1 - NORMAL, method="higher")))
         return True
 
     def _measure(self, images: torch.Tensor) -> bool:
@@ -285,7 +285,7 @@ class Pose(nn.Module):
         if placed is None:
             return None
         out = ((placed.distance - self.limits[1]) / self.limits[1]).clamp(0, 1)
-        out = torch.where((self._foreground(placed) < self.least)[:, None, None], 1.0, out)
+        out = torch.where((self._foreground(placed) < self.present)[:, None, None], 1.0, out)
         return torch.where(self._within(placed, self.side), 0.0, out)[:, None]
 
     def back(self, maps: torch.Tensor, placed: Placed | None) -> torch.Tensor:

@@ -11,7 +11,7 @@ from anoseg_bench.datasets import DATASETS
 from anoseg_bench.execution.engines import MODULES
 from anoseg_bench.methods import METHODS
 
-#: The last one torch imports late, when a seed is set or operations are counted: 0.8 s in each cell.
+#: What every cell imports, `torch._dynamo` late, when a seed is set or operations are counted: 0.8 s each time.
 NEEDED = ("threadpoolctl", "anoseg_bench.evaluation.cell", "anoseg_bench.execution.worker", "torch._dynamo")
 
 gc.disable()  # all that is imported stays: to look through it again and again takes a fifth of the time
