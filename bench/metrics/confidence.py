@@ -90,8 +90,8 @@ def of_resamples(
 
     A few images in which a method fails make most of the spread, and a sample without one of them shows nothing of it. So the 95 %
     interval reaches further on either side, by the influence :math:`L = -\min u_i` or :math:`H = \max u_i` of the most extreme
-    image, as though another like it were there, times its share, :math:`L / (L + H)` or :math:`H / (L + H)`; other levels in
-    proportion. This is ours, and rests on simulation (`tests/tools/coverage`).
+    image, as though another like it were there, times twice its share, :math:`2 L / (L + H)` or :math:`2 H / (L + H)`; other levels
+    in proportion. This is ours, and rests on simulation (`tests/tools/coverage`).
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def _beyond(influences: Sequence[np.ndarray]) -> tuple[float, float]:
     """Return how much further than Student's t the lower and the upper end reach."""
     low, high = (max([0.0, *(float((sign * own).max()) for own in influences)]) for sign in (-1, 1))
     both = low + high or 1.0
-    return low**2 / both, high**2 / both
+    return 2 * low**2 / both, 2 * high**2 / both
 
 
 def uncertainty(influences: Sequence[np.ndarray], sizes: np.ndarray | None) -> tuple[float, float]:
