@@ -152,8 +152,8 @@ def test_the_file_is_described(place):
     for output, value in (("defective", "image_threshold_deployable"), ("mask", "threshold_deployable")):
         assert about["thresholds"][output]["value"] == row.result.value(value)
         assert about["thresholds"][output]["in_words"] in card
-        assert about["thresholds"][output]["fitness"] in ("fit for use", "not fit for use", "not shown")
-        assert all(doubt in card for doubt in about["thresholds"][output]["not_shown_because"])
+        assert about["thresholds"][output]["fitness"] in ("fit for use", "not fit for use", "not proven")
+        assert all(doubt in card for doubt in about["thresholds"][output]["not_proven_because"])
     recall = about["thresholds"]["defective"]["found"]
     assert recall["share"] == pytest.approx(row.result.value("image_recall_deployable")) and recall["low"] < recall["high"]
     assert about["measured"]["pixel_auroc"]["value"] == pytest.approx(row.result.value("pixel_auroc"))

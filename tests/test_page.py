@@ -705,16 +705,39 @@ def test_wins_are_the_intervals_of_differences(apart: Opened, exact: Results):
             for defect in ["", *exact.defects(category)]:
                 interval = exact.intervals.of(metric, [c], defect).difference(0, 2)
                 name = f"{category}: {defect}" if defect else f"{category}, all"
-                expected[name] = "wins" if interval.low > 0 else "loses" if interval.high < 0 else "tie"
+                expected[name] = "wins" if interval.low > 0 else "loses" if interval.high < 0 else "cannot be told apart"
         apart.tab.click("#wins-table button[aria-label^='weak against strong']")
         apart.settle()
         shown = dict(zip(apart.texts("#wins-list tbody th"), apart.texts("#wins-list tbody td:nth-child(2)"), strict=True))
         assert shown == expected and len(shown) == 6
-        n = [list(expected.values()).count(word) for word in ("wins", "tie", "loses")]
+        n = [list(expected.values()).count(word) for word in ("wins", "cannot be told apart", "loses")]
         assert apart.texts("#wins-table button[aria-label^='weak against strong']") == [" / ".join(map(str, n))]
         assert apart.texts("#wins-table button[aria-label^='strong against weak']") == [" / ".join(map(str, n[::-1]))]
-    assert "loses" in expected.values() or "tie" in expected.values()
+    assert set(expected.values()) - {"wins"}
     assert "strong" in apart.texts("#loses-table tbody tr:first-child td")[0]
+
+
+def test_two_methods_at_one_place_stand_by_every_metric(apart: Opened, exact: Results):
+    apart.choose("#category", index=0)
+    apart.tab.click("#wins-table button[aria-label^='weak against strong']")
+    apart.settle()
+    category = exact.categories[-1]
+    defect = list(exact.defects(category))[-1]
+    apart.tab.click(f"#wins-list button:text-is('{category}: {defect}')")
+    apart.settle()
+    assert apart.tab.input_value("#wins-place").endswith(f".{len(exact.defects(category)) - 1}") and "wins-place" in apart.tab.url
+    for of in (defect, ""):
+        shown = {
+            name: [float(value) for value in values] for name, values in apart.column("#place-table", "difference").items()
+        }
+        assert len(shown) > 3
+        for title, (own, low, high) in shown.items():
+            name = next(of["name"] for of in page_data(exact)["wins"] if of["title"] == title)
+            numbers = exact.numbers(name, [len(exact.categories) - 1], of)
+            interval = exact.intervals.of(name, [len(exact.categories) - 1], of).difference(0, 2)  # type: ignore[union-attr]
+            assert own == pytest.approx(numbers[0].mean - numbers[2].mean, abs=1e-9), title
+            assert [low, high] == pytest.approx([interval.low, interval.high], abs=6e-4), title
+        apart.choose("#wins-place", label=f"{category}, all")
 
 
 def test_values_are_read_by_pointer_and_by_keys(apart: Opened, exact: Results):

@@ -36,7 +36,7 @@ def test_a_method_that_decides_well_is_named_with_the_next(run):
     text = verdict_text(results, given)
     threshold = run.rows[0].result.value("image_threshold_deployable")
     assert text.startswith(
-        f"'strong' at {threshold:.6g} finds 100.0 % (63.1–100.0) of the 8 defective images and takes 0.0 % (0.0–"
+        f"'strong' at the image threshold {threshold:.6g} finds 100.0 % (63.1–100.0) of the 8 defective images and takes 0.0 % ("
     )
     assert "(asked: at most 5.0 %)" in text and "Next: 'weak'" in text and "measurably behind, not fit for use" in text
 
@@ -66,10 +66,10 @@ def test_few_images_show_no_fitness(run):
     """What 8 good images allow, however right all of them are decided, is said; and where many are right, nothing is in doubt."""
     store(run, "strong", "wood", 12.0, peak=1.0)
     given = verdict(Results(run), 0, IMAGES)
-    assert given.best and given.is_fit and given.fitness == "not shown" and given.best.faults == []
+    assert given.best and given.is_fit and given.fitness == "not proven" and given.best.faults == []
     (doubt,) = given.best.doubts
     assert doubt == f"up to {percent(given.best.alarms.high)} % of the normal images may be taken for defective"
-    assert f"not shown by so few images: {doubt}." in verdict_text(Results(run), given)
+    assert f"So few images do not prove it fit: {doubt}." in verdict_text(Results(run), given)
     sure = replace(given.best, alarms=Number(0.0, 1, 1, 0.0, FAR * IMAGES.asked), found=Number(0.9, 1, 1, 0.5, 1.0))
     assert verdict_module._doubts(sure) == [] and replace(sure, doubts=[]).fitness == "fit for use"
     assert verdict_module._doubts(replace(sure, found=Number(0.9, 1, 1, 0.49, 1.0))) == [
@@ -113,14 +113,14 @@ def test_asked_and_got_as_a_table(run):
     table = decision_table(results, "decisions")
     assert table.header[1:] == [
         "rejecting parts: found",
-        "of normal images, asked 5.0, got",
+        "of normal images, asked 5.0 %, got",
         "fit for use",
         "marking pixels: found",
-        "of pixels of normal images, asked 0.10, got",
+        "of pixels of normal images, asked 0.10 %, got",
         "fit for use",
     ]
     of = {(line.group, line.cells[0].text): [cell.text for cell in line.cells] for line in table.lines}
-    assert of["wood", "strong"][1].startswith("100.0 (63.1–100.0)") and of["wood", "strong"][3] == "not shown"
+    assert of["wood", "strong"][1].startswith("100.0 (63.1–100.0)") and of["wood", "strong"][3] == "not proven"
     assert of["nut", "alarming"][2].endswith(" > asked") and of["nut", "alarming"][3] == "no"
     assert [given.decision for given in verdicts_of(results, 1)] == [IMAGES, PIXELS]
 
@@ -145,4 +145,5 @@ def test_thresholds_of_several_seeds_stand_apart(run):
         store(run, "strong", "wood", 12.0 + seed, peak=1.0, seed=seed)
     results = Results(run)
     both = [f"{row.result.value('image_threshold_deployable'):.6g}" for row in run.rows]
-    assert f"'strong' at {', '.join(both)} (one for each seed) finds" in verdict_text(results, verdict(results, 0, IMAGES))
+    text = verdict_text(results, verdict(results, 0, IMAGES))
+    assert f"'strong' at the image threshold {', '.join(both)} (one for each seed) finds" in text

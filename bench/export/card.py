@@ -71,7 +71,8 @@ def describe(
                 for key, (of, number) in got.items()
             }
             thresholds[name]["in_words"] = outcome_text(results, outcome, row.category)
-            thresholds[name] |= {"fitness": outcome.fitness, "not_fit_because": outcome.faults, "not_shown_because": outcome.doubts}
+            thresholds[name] |= {"fitness": outcome.fitness}
+            thresholds[name] |= {"not_fit_because": outcome.faults, "not_proven_because": outcome.doubts}
     measured = {name: results.numbers(name, [0])[0] for name in names_shown("main", "summary")}
     note = run.info.data.note if run.info.data and run.info.data.note else DataNote()
     exported = provenance("cpu")
@@ -156,7 +157,7 @@ def card(about: dict[str, Any]) -> str:
             f"* `{name}` at {threshold['value']:.6g}: {threshold['promise']}. "
             + (f"On the test set it {threshold['in_words']}." if "in_words" in threshold else "What it does was not measured.")
             + (f" **Not fit for use, as {' and '.join(faults)}.**" if faults else "")
-            + (f" That it is fit for use is not shown by so few images: {' and '.join(doubts)}." if doubts else "")
+            + (f" So few images do not prove it fit for use: {' and '.join(doubts)}." if doubts else "")
         )
     lines += ["", "## Measured on the test set", "", "| number | value | 95 % interval |", "|---|---|---|"]
     lines += [

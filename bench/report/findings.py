@@ -136,7 +136,8 @@ def _losses(results: Results, leader: int) -> list[str]:
     if not sentences and len(results.variants) > 1:
         sentences = [f"In no category and no defect type is another method measurably better than {name} in {', '.join(compared)}."]
     if len(weakest) > 1:
-        sentences.append(f"Its weakest defect type is {min(weakest)[1]} ({metric(LEAD[0]).title} {percent(min(weakest)[0])}).")
+        lowest, where = min(weakest)
+        sentences.append(f"The weakest defect type of {name} is {where} ({metric(LEAD[0]).title} {percent(lowest)}).")
     return sentences
 
 
@@ -175,4 +176,4 @@ def _cost(results: Results, leader: int) -> str:
     times = {n: np.nanmean(known) for n, known in each.items()}
     where = of[0].record.provenance.machine
     speed = f"{times['images_per_s_16']:.0f} images per second"
-    return f"It trains in {duration(float(times['train_s']))} per category and predicts {speed} ({where})."
+    return f"{_quoted(results, leader)} trains in {duration(float(times['train_s']))} per category and predicts {speed} ({where})."

@@ -54,7 +54,7 @@ function drawCell(td, cell) {
   if (cell.long) td.classList.add("long");
   if (cell.draw) return cell.draw(td);
   td.append(cell.text);
-  if (known(cell.low)) add(td, "span", { class: "interval" }, ` (${cell.form(cell.low)}–${cell.form(cell.high)})`);
+  if (known(cell.low)) add(td, "span", { class: "interval" }, ` (${cell.form(cell.low)}${cell.between ?? "–"}${cell.form(cell.high)})`);
   if (cell.mark) td.append(cell.mark);
 }
 const named = (v) => ({ text: data.variants[v], value: data.variants[v], draw: (td) => method(td, v) });
@@ -99,7 +99,7 @@ const TEX = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\text
 const escapeTex = (text) => [...String(text)].map((c) => (TEX[c] ?? ("#$%&_{}".includes(c) ? `\\${c}` : /[\x20-\x7e\xa0-\xff]/.test(c) ? c : /\s/.test(c) ? " " : `U+${c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`))).join("");
 function asLatex({ headings, rows, foot }, title) {
   const cell = (c) => {
-    const text = escapeTex(c.text), interval = known(c.low) ? ` {\\scriptsize (${escapeTex(c.form(c.low))}--${escapeTex(c.form(c.high))})}` : "";
+    const text = escapeTex(c.text), interval = known(c.low) ? ` {\\scriptsize (${escapeTex(c.form(c.low))}${escapeTex(c.between ?? "–")}${escapeTex(c.form(c.high))})}` : "";
     return (c.best ? `\\textbf{${text}}` : text) + interval + escapeTex(c.mark ?? "");
   };
   const line = (cells) => `${cells.map(cell).join(" & ")} \\\\`;

@@ -146,7 +146,8 @@ sections.set("gallery", async () => {
     return card;
   });
   const total = data.categories.reduce((n, c) => n + c.images.length, 0);
-  $("gallery-count").textContent = found.length === total ? `All ${total} pictures that are in this page.` : `${found.length} of the ${total} pictures that are in this page.`;
+  for (const id of ["gallery-controls", "gallery-about"]) $(id).hidden = !total;
+  $("gallery-count").textContent = !total ? "No pictures are in this page: the run was packed without them, or kept none." : found.length === total ? `All ${total} pictures that are in this page.` : `${found.length} of the ${total} pictures that are in this page.`;
   if (!(await painted("gallery"))) return;
   if (found.length > 60) return drawn.forEach((card) => seen.observe(card));
   for (const card of drawn) { // a few at once, so that they are there in print

@@ -247,7 +247,8 @@ sections.set("calculator", () => {
   });
   $("cheapest").hidden = category === null;
   table($("cheapest-table"), [headings[0], { title: "image threshold, cheapest here" }, ...hourlies], rows, { sort });
-  $("calc-note").textContent = category === null ? "Choose a category for the cheapest thresholds: each category has its own." : data.seeds.length > 1 ? `Means over seeds at the deployable thresholds; the cheapest thresholds are those of seed ${category.seed}.` : "";
+  const aimed = `The deployable thresholds aim at no more than ${percent(data.asked)} % false alarms: ${short(inputs.parts * (1 - inputs.share) * data.asked)} per hour.`;
+  $("calc-note").textContent = `${aimed} ${category === null ? "Choose a category for the cheapest thresholds: each category has its own." : data.seeds.length > 1 ? `Means over seeds at the deployable thresholds; the cheapest thresholds are those of seed ${category.seed}.` : ""}`;
 });
 function lookAt(v, counts, k) {
   $("detection-method").value = v;

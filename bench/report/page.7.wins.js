@@ -23,14 +23,24 @@ function numbersOf(name, { c, d }) {
   const view = data.overview[data.overview.length === 1 ? 0 : c + 1];
   return view.numbers[name] ?? view.decisions.deployable[name.replace(/_deployable$/, "")];
 }
+const placeKey = ({ c, d }) => `${c}.${d}`;
+const OUTCOMES = { w: "wins", t: "cannot be told apart", l: "loses", "-": "undefined" };
+/* Two methods at a place: what comes out, both numbers, and their difference. */
+function against(wins, place, a, b) {
+  const cells = numberCells(numbersOf(wins.name, place), wins.name, { ranked: false }), code = outcomeOf(wins, place, a, b), [low, high] = differenceOf(wins, place, a, b);
+  const difference = low === null ? number(null, "difference", percent) : number(cells[a].value - cells[b].value, "difference", percent, low / 1000, high / 1000);
+  return [{ text: OUTCOMES[code], name: "outcome", best: code === "w" }, cells[a], cells[b], { ...difference, between: " to " }];
+}
 const placeName = ({ c, d }) => (d < 0 ? `${categoryNames[c]}, all` : `${categoryNames[c]}: ${data.categories[c].defects[d].name}`);
 
 sections.set("wins", async () => {
   const wins = data.wins[$("wins-metric").value], kind = wins?.by_defect ? $("wins-places").value : "categories";
   for (const id of ["wins-a", "wins-b"]) options($(id), shown().map((v) => data.variants[v]), shown());
+  const everywhere = placesOf({ by_defect: true }).filter(({ c }) => chosen() === null || c === chosen());
+  options($("wins-place"), everywhere.map(placeName), everywhere.map(placeKey));
   if ($("wins-a").value === $("wins-b").value && shown().length > 1) $("wins-b").value = shown().find((v) => String(v) !== $("wins-a").value);
   if (!wins || shown().length < 2) {
-    for (const id of ["wins-table", "wins-list", "loses-table"]) table($(id), [], []);
+    for (const id of ["wins-table", "wins-list", "place-table", "loses-table"]) table($(id), [], []);
     return void ($("wins-text").textContent = "There is one method only: nothing to compare.");
   }
   $("wins-places").disabled = !wins.by_defect;
@@ -47,18 +57,19 @@ sections.set("wins", async () => {
     }))];
   });
   table($("wins-table"), [{ title: "row against column" }, { title: "all others" }, ...shown().map((v) => ({ title: data.variants[v] }))], rows);
-  const [a, b] = [Number($("wins-a").value), Number($("wins-b").value)], words = { w: "wins", t: "tie", l: "loses", "-": "undefined" };
+  const [a, b] = [Number($("wins-a").value), Number($("wins-b").value)];
   if (a === b) $("wins-text").textContent = "Choose two methods.";
   else {
     const n = tally(a, b), undefinedOnes = n["-"] ? `, ${n["-"]} undefined` : "";
     $("wins-text").textContent = `${wins.title}: ${data.variants[a]} wins against ${data.variants[b]} at ${n.w} of ${within.length} places, loses at ${n.l}, cannot be told from it at ${n.t}${undefinedOnes}.${only}`;
   }
   if (!(await painted("wins"))) return;
-  table($("wins-list"), [{ title: "place" }, { title: "outcome" }, { title: data.variants[a] }, { title: data.variants[b] }, { title: "difference, 95 % interval (points)" }], a === b ? [] : within.map((place) => {
-    const cells = numberCells(numbersOf(wins.name, place), wins.name, { ranked: false }), code = outcomeOf(wins, place, a, b), [low, high] = differenceOf(wins, place, a, b);
-    const apart = low === null ? "–" : `${rounded(low / 10, 1)} to ${rounded(high / 10, 1)}`;
-    return [plain(placeName(place)), { text: words[code], name: "outcome", best: code === "w" }, cells[a], cells[b], { text: apart, value: low === null ? null : (low + high) / 2, name: "difference" }];
-  }));
+  const headings = [{ title: `outcome for ${data.variants[a]}` }, { title: data.variants[a] }, { title: data.variants[b] }, { title: "difference, points (95 %)", about: `${data.variants[a]} less ${data.variants[b]}, with the 95 % interval` }];
+  const chooser = (place) => ({ text: placeName(place), draw: (td) => add(td, "button", { type: "button", class: "link", title: "by every metric", onclick: () => { $("wins-place").value = placeKey(place); redraw("wins"); } }, placeName(place)) });
+  table($("wins-list"), [{ title: "place" }, ...headings], a === b ? [] : within.map((place) => [chooser(place), ...against(wins, place, a, b)]));
+  const [c, d] = $("wins-place").value.split(".").map(Number);
+  const there = data.wins.flatMap((of) => placesOf(of).filter((place) => place.c === c && place.d === d).map((place) => [of, place]));
+  table($("place-table"), [{ title: "metric" }, ...headings], a === b ? [] : there.map(([of, place]) => [plain(of.title), ...against(of, place, a, b)]));
   loses();
 });
 /* Of each metric the leader over all categories, and where another method is measurably better. */

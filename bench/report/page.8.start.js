@@ -51,7 +51,7 @@ function start() {
   options($("wins-metric"), data.wins.map((w) => w.title));
   methodBoxes();
   fillControls();
-  keep("decisions-threshold", "cost-quality", "cost-axis", "defects-metric", "wins-metric", "wins-places", "wins-a", "wins-b", "value-scale", "explorer-number", "gallery-defect", "gallery-method", "gallery-line", "gallery-show", "detection-method", "detection-axis", "calc-parts", "calc-share", "calc-miss", "calc-alarm");
+  keep("decisions-threshold", "cost-quality", "cost-axis", "defects-metric", "wins-metric", "wins-places", "wins-a", "wins-b", "wins-place", "value-scale", "explorer-number", "gallery-defect", "gallery-method", "gallery-line", "gallery-show", "detection-method", "detection-axis", "calc-parts", "calc-share", "calc-miss", "calc-alarm");
   if (single().deploy !== null) for (const id of ["detection-method", "gallery-method"]) $(id).value = single().deploy;
   readAddress();
   showChoice();
@@ -63,7 +63,7 @@ function start() {
   listen(["decisions-threshold"], () => redraw("decisions"));
   listen(["cost-quality", "cost-axis"], () => redraw("overview"));
   listen(["defects-metric"], () => redraw("defects"));
-  listen(["wins-metric", "wins-places", "wins-a", "wins-b"], () => redraw("wins"));
+  listen(["wins-metric", "wins-places", "wins-a", "wins-b", "wins-place"], () => redraw("wins"));
   listen(["detection-method"], () => { if (!["deployable", "oracle"].includes(places.image)) places.image = "deployable"; redraw("detection"); });
   listen(["detection-axis"], () => redraw("detection"));
   listen(["detection-slider"], () => { const counts = countsOf(single(), Number($("detection-method").value)), k = Number($("detection-slider").value); moveImage(k < counts.levels.length ? counts.levels[k] : "none"); }, "input");

@@ -25,6 +25,7 @@ from PIL import Image
 from anoseg_bench.datasets.base import GOOD
 from anoseg_bench.formatting import counted, one_line, without_folders
 from anoseg_bench.metrics import RATE_CURVE, THRESHOLDS, VALUE_GRID, metric
+from anoseg_bench.metrics.thresholds import ALLOWED_ALARMS
 from anoseg_bench.report import notes
 from anoseg_bench.report.cache import PAGE
 from anoseg_bench.report.compare import test_over_categories
@@ -136,6 +137,7 @@ def page_data(results: Results, published: Sequence[str] = ()) -> dict[str, Any]
         "axes": {name: grid for name, grid in AXES.items()} | {name: GRIDS[name] for name in ("roc", "pro", "precision")},
         "metrics": [{"name": n, "title": metric(n).title, "definition": metric(n).definition} for n in summary],
         "decisions": DECISIONS,
+        "asked": ALLOWED_ALARMS,
         "overview": [
             {
                 "category": one_line(name) if name else "",

@@ -11,7 +11,8 @@ from anoseg_bench.report.results import Results
 
 CITE = f"AnoSeg bench {__version__}, a benchmark harness for anomaly segmentation"
 INTERVALS = (
-    f"{100 * LEVEL:.0f} %; of rates of images exact (Clopper and Pearson), of image AUROC by Newcombe and DeLong, of all others "
+    f"{100 * LEVEL:.0f} %; of rates of images exact (Clopper and Pearson; at deployable thresholds over all those that another "
+    "choice of the held-out images would give), of image AUROC by Newcombe and DeLong, of all others "
     f"from {RESAMPLES:,} resamples of the test images within their defect types (Student's t on the logit); not corrected for the "
     "number of comparisons; what they stand for and how often they hold: docs/metrics.md"
 )

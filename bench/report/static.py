@@ -38,7 +38,7 @@ def verdict_cards(results: Results) -> str:
 
 
 def _decision(results: Results, given: Verdict) -> str:
-    kind = {"fit for use": "fit", "not fit for use": "unfit", "not shown": "open"}[given.fitness]
+    kind = {"fit for use": "fit", "not fit for use": "unfit", "not proven": "open"}[given.fitness]
     badge = f'<span class="badge {kind}">{given.fitness}</span>'
     text = html.escape(verdict_text(results, given).removeprefix("Not fit for use, as ").removeprefix("No decision: "))
     return f"<p><strong>{html.escape(given.decision.title)}</strong> {badge}<br>{text[:1].upper() + text[1:]}</p>"

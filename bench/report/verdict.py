@@ -82,7 +82,7 @@ DECISIONS = (
 #: A threshold that finds no more than this misses nearly all; one that finds less than this misses more than it finds.
 NEARLY_NONE, HALF = 0.1, 0.5
 #: How a table says whether a threshold is fit for use.
-FITNESS = {"fit for use": "yes", "not fit for use": "no", "not shown": "not shown"}
+FITNESS = {"fit for use": "yes", "not fit for use": "no", "not proven": "not proven"}
 #: How many times what was asked is far above it.
 FAR = 2.0
 
@@ -102,7 +102,7 @@ class Outcome:
     faults : list of str
         Why the threshold is not fit for use.
     doubts : list of str
-        Where it has no fault: which of them the intervals allow, so that it is not shown to be fit.
+        Where it has no fault: which of them the intervals allow, so that it is not proven to be fit.
     """
 
     variant: int
@@ -116,8 +116,8 @@ class Outcome:
 
     @property
     def fitness(self) -> str:
-        """``"fit for use"``, ``"not fit for use"``, or ``"not shown"`` to be either, by so few images."""
-        return "not fit for use" if self.faults else "not shown" if self.doubts else "fit for use"
+        """``"fit for use"``, ``"not fit for use"``, or ``"not proven"`` to be either, by so few images."""
+        return "not fit for use" if self.faults else "not proven" if self.doubts else "fit for use"
 
     @property
     def missed_asked(self) -> int:
@@ -158,7 +158,7 @@ class Verdict:
     @property
     def fitness(self) -> str:
         """Of the best."""
-        return "not shown" if self.best is None else self.best.fitness
+        return "not proven" if self.best is None else self.best.fitness
 
 
 def outcomes(results: Results, category: int, decision: Decision) -> list[Outcome]:
@@ -270,16 +270,17 @@ def verdict_text(results: Results, given: Verdict) -> str:
     head = "" if given.is_fit else f"Not fit for use, as {' and '.join(given.best.faults)}; the best of them: "
     at = ", ".join(f"{threshold:.6g}" for threshold in given.best.thresholds)
     at += " (one for each seed)" if len(given.best.thresholds) > 1 else ""
-    text = f"{head}'{name}' at {at} {outcome_text(results, given.best, given.category)}."
+    text = f"{head}'{name}' at the {given.decision.of} threshold {at} {outcome_text(results, given.best, given.category)}."
     if given.best.doubts:
-        text += f" That it is fit is not shown by so few images: {' and '.join(given.best.doubts)}."
+        text += f" So few images do not prove it fit: {' and '.join(given.best.doubts)}."
     if given.second is None:
         return text
     other = results.titles[given.second.variant]
     told = "measurably behind" if given.apart else "cannot be told from it"
     unfit = "" if not given.second.faults or not given.is_fit else ", not fit for use"
-    compared = [given.second.found, *([given.second.quality] if given.decision.best_by else [])]
-    shares = ", ".join([*map(share_text, compared), share_text(given.second.alarms, given.decision.digits)])
+    shares = f"found {share_text(given.second.found)}"
+    shares += f", IoU {share_text(given.second.quality)}" if given.decision.best_by else ""
+    shares += f", false alarms {share_text(given.second.alarms, given.decision.digits)}"
     return f"{text} Next: '{other}' ({shares}; {told}{unfit})."
 
 
@@ -296,12 +297,12 @@ def decision_table(results: Results, file: str) -> Table:
     header = ["method"]
     for d in DECISIONS:
         whose = d.normal.removeprefix("the ")
-        header += [f"{d.title.lower()}: found", f"of {whose}, asked {percent(d.asked, d.digits)}, got", "fit for use"]
+        header += [f"{d.title.lower()}: found", f"of {whose}, asked {percent(d.asked, d.digits)} %, got", "fit for use"]
     own = [
         f"Deployable thresholds, from held-out normal images alone. Found: of {DECISIONS[0].defective}, or of "
         f"{DECISIONS[1].defective}. Got: > asked, < asked: the whole interval lies above or below what was asked. Not fit for use: "
         f"what misses nearly all (finds {percent(NEARLY_NONE, 0)} % or less), rejects less than half of the defective images, "
-        f"takes {FAR:g} times what was asked or more (with its whole interval above), or cannot be told from chance. Not shown: "
+        f"takes {FAR:g} times what was asked or more (with its whole interval above), or cannot be told from chance. Not proven: "
         f"no fault is seen, but the intervals allow more than {FAR:g} times what was asked, or less than half found."
     ]
     undefined = [name for d in DECISIONS for name in (d.threshold, d.found, d.alarms)]
