@@ -727,9 +727,7 @@ def test_two_methods_at_one_place_stand_by_every_metric(apart: Opened, exact: Re
     apart.settle()
     assert apart.tab.input_value("#wins-place").endswith(f".{len(exact.defects(category)) - 1}") and "wins-place" in apart.tab.url
     for of in (defect, ""):
-        shown = {
-            name: [float(value) for value in values] for name, values in apart.column("#place-table", "difference").items()
-        }
+        shown = {name: [float(value) for value in values] for name, values in apart.column("#place-table", "difference").items()}
         assert len(shown) > 3
         for title, (own, low, high) in shown.items():
             name = next(of["name"] for of in page_data(exact)["wins"] if of["title"] == title)
