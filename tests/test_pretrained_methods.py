@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist, mahalanobis
 from scipy.special import logit
 
+from anoseg_bench.methods._memory import Neighbours, k_centre_greedy
 from anoseg_bench.methods.anoseg.method import hottest
-from anoseg_bench.methods.anoseg.pretrained import PRIOR, Deviation, Judge
+from anoseg_bench.methods.anoseg.pretrained import PRIOR, Deviation, Judge, Memory
 from anoseg_bench.methods.padim import PaDiMConfig
 from anoseg_bench.methods.padim.method import PaDiM
 from anoseg_bench.methods.patchcore import PatchCoreConfig
-from anoseg_bench.methods.patchcore.method import Neighbours, PatchCore, k_centre_greedy
+from anoseg_bench.methods.patchcore.method import PatchCore
 from anoseg_bench.report.page import PAGE
 from anoseg_bench.testing import normal_images
 from tests.helpers import make_category
@@ -131,7 +132,8 @@ def test_the_image_score_sums_how_far_map_and_features_lie_above_the_training_im
     judge = Judge((2, 4, 8))
     maps = torch.tensor(rng.uniform(0.01, 0.99, (20, 1, 64, 64)), dtype=torch.float32)
     deviations = [torch.tensor(rng.uniform(0, 2, (20, 5, side, side)), dtype=torch.float32) for side in (32, 16, 8)]
-    numbers = judge.numbers(hottest(maps, None), deviations)
+    furthest = torch.tensor(rng.uniform(1, 5, 20), dtype=torch.float32)
+    numbers = judge.numbers(hottest(maps, None), deviations, furthest)
     top = np.sort(maps.numpy().reshape(20, -1), 1)[:, -4:].mean(1)  # 0.1 % of 4,096
     assert numbers[:, 0].numpy() == pytest.approx(logit(top), rel=1e-5)
     coarse = F.interpolate(deviations[2][:, -1:], size=(16, 16), mode="bilinear")
@@ -139,12 +141,39 @@ def test_the_image_score_sums_how_far_map_and_features_lie_above_the_training_im
     padded = np.pad(mean, ((0, 0), (1, 1), (1, 1)))
     places = sum(padded[:, y : y + 16, x : x + 16] for y in range(3) for x in range(3)) / 9
     assert numbers[:, 1].numpy() == pytest.approx(places.max((1, 2)), rel=1e-5)
+    assert (numbers[:, 2] == furthest).all()
     judge.learn(numbers)
     scores, plain = judge(numbers).numpy(), numbers.numpy()
     spread = np.maximum(np.subtract(*np.percentile(plain, [75, 25], axis=0)) / 1.349, 0.02)
-    by_map, by_features = ((plain - np.median(plain, axis=0)) / spread).T
-    assert scores == pytest.approx(by_map + by_features / 2, rel=1e-4, abs=1e-4)
-    assert judge(numbers + torch.tensor([1.0, 0])).min() > scores.min() and Judge((2,)).counted == [0]
+    by_map, by_features, by_memory = ((plain - np.median(plain, axis=0)) / spread).T
+    assert scores == pytest.approx(by_map + by_features / 2 + by_memory, rel=1e-4, abs=1e-4)
+    assert judge(numbers + torch.tensor([1.0, 0, 0])).min() > scores.min() and Judge((2,)).counted == [0]
+
+
+def test_the_memory_tells_how_far_the_furthest_place_lies_from_others_images():
+    rng = np.random.default_rng(1)
+    sides, channels = (16, 8, 4), (2, 3, 5)
+    maps = [torch.tensor(rng.normal(3, 2, (6, c, s, s)), dtype=torch.float32) for c, s in zip(channels, sides, strict=True)]
+    memory = Memory(channels, (4, 8, 16))
+    torch.manual_seed(0)
+    whose = memory.learn([[x[:4] for x in maps], [x[4:] for x in maps]], 6)
+    assert len(whose) == len(memory.bank) == round(0.1 * 6 * 64) and set(whose.tolist()) <= set(range(6))
+    smooth = [F.avg_pool2d(x, 3, 1, 1) for x in maps]
+    fine = F.avg_pool2d(smooth[0], 2)  # what bilinear resizing by two is
+    places = torch.cat([fine, smooth[1], F.interpolate(smooth[2], scale_factor=2, mode="bilinear")], 1).flatten(2).mT.numpy()
+    each = places.reshape(-1, 10)
+    plain = (places - each.mean(0)) / each.std(0) / np.sqrt(np.repeat(channels, channels))
+    bank = memory.bank.numpy()
+    assert cdist(bank, plain.reshape(-1, 10)).min(1) == pytest.approx(0, abs=1e-4)
+    far = [cdist(own, bank).min(1).max() for own in plain]
+    assert memory(maps).numpy() == pytest.approx(far, rel=1e-4)
+    own = torch.arange(6)[:, None] == whose
+    apart = [cdist(p, bank[~mine]).min(1).max() for p, mine in zip(plain, own.numpy(), strict=True)]
+    assert memory(maps, own).numpy() == pytest.approx(apart, rel=1e-4) and (np.array(apart) >= np.array(far) - 1e-6).all()
+    assert memory([x[:1] for x in maps], torch.ones(1, len(whose), dtype=torch.bool)).numpy() == pytest.approx(far[:1], rel=1e-4)
+    again = Memory(channels, (4, 8, 16))
+    again.load_state_dict(memory.state_dict())
+    assert (again(maps) == memory(maps)).all() and Memory((2, 3), (16, 32)).places == 0
 
 
 def test_a_decoder_that_does_not_fit_its_strides_is_one_line(bench):

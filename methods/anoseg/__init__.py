@@ -118,7 +118,7 @@ class AnoSegPretrainedConfig(AnomalyConfig, BackboneConfig):
         "quick": {"image_size": 128, "images_seen": 4000},
     }
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
 
     motion: bool = Field(
         False, description="shifts and turns of the normals, whose features are compared with those at their place"

@@ -6,7 +6,7 @@ An object that turns freely has no place; there mean and spread are those over a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import nn
 from anoseg_bench.methods import base
 from anoseg_bench.methods._batches import Batches
 from anoseg_bench.methods._features import Features, prefixed, unprefixed
+from anoseg_bench.methods._memory import find_plainly, k_centre_greedy
 from anoseg_bench.methods._training import Descent, is_reported, mixed_precision
 from anoseg_bench.methods._unet import coordinate_channels
 from anoseg_bench.methods.anoseg import AnoSegPretrainedConfig
@@ -29,15 +30,17 @@ from anoseg_bench.methods.anoseg.recipe import describe
 from anoseg_bench.methods.anoseg.tones import Tones
 
 #: What a trained model consists of.
-PARTS = ("pose", "tones", "features", "deviation", "decoder", "judge")
+PARTS = ("pose", "tones", "features", "deviation", "memory", "decoder", "judge")
 #: Normal images whose spread over all places counts as much as that at one place: a guard where there are few.
 PRIOR = 10
 #: Deviations are bounded to so many spreads.
 FAR = 8.0
-#: Finest stride whose deviations count for the image score: those of stride 2 are of single pixels.
+#: Finest stride whose features count for the image score: those of stride 2 are of single pixels.
 FINEST = 4
-#: How much they count in the image score beside the map, whose weight is 1: by measurement, see docs/methods.md.
-BESIDE = 0.5
+#: Stride of the places that the memory compares, patches that it is chosen from, and the share that it keeps.
+PLACES, POOL, CORESET = 8, 40_000, 0.1
+#: How much map, deviations and memory count in the image score: by measurement, see docs/methods.md.
+WEIGHTS = (1.0, 0.5, 1.0)
 
 
 class Deviation(nn.Module):
@@ -89,6 +92,76 @@ class Deviation(nn.Module):
         return seen
 
 
+def counted(strides: Sequence[int]) -> list[int]:
+    """Return which feature maps count for the image score: those of `FINEST` strides or coarser, if there are any."""
+    return [i for i, stride in enumerate(strides) if stride >= FINEST] or list(range(len(strides)))
+
+
+class Memory(nn.Module):
+    """How far the features at each place lie from the nearest ones of the normal images, at any place (as PatchCore's).
+
+    Features at a place are means over 3x3 places, of all counted strides, at the places of stride `PLACES` or the next coarser.
+    Channels are standardised, and the strides count alike however many channels they have: else the coarsest alone would speak.
+    A tenth of the normal images' are kept, so that none lies far from those (Roth et al. 2022, section 3.2).
+
+    Parameters
+    ----------
+    channels, strides : sequence of int
+        Of the feature maps.
+    """
+
+    mean: torch.Tensor
+    spread: torch.Tensor
+    bank: torch.Tensor
+
+    def __init__(self, channels: Sequence[int], strides: Sequence[int]) -> None:
+        super().__init__()
+        self.counted = counted(strides)
+        self.places = next((i for i in self.counted if strides[i] >= PLACES), self.counted[-1])
+        self.channels = [channels[i] for i in self.counted]
+        for name, value in {"mean": 0.0, "spread": 1.0}.items():
+            self.register_buffer(name, torch.full((sum(self.channels),), value))
+        self.register_buffer("bank", torch.zeros(0, sum(self.channels)))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        self.bank = self.bank.new_zeros(state_dict[f"{prefix}bank"].shape)  # of any size
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    def _gathered(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        """Return the features at the places of images, (N, P, D)."""
+        size = maps[self.places].shape[-2:]
+        near = (F.avg_pool2d(maps[i], 3, 1, 1) for i in self.counted)
+        alike = [x if x.shape[-2:] == size else F.interpolate(x, size=size, mode="bilinear") for x in near]
+        return torch.cat(alike, 1).flatten(2).transpose(1, 2)
+
+    @torch.no_grad()
+    def learn(self, batches: Iterable[list[torch.Tensor]], images: int) -> torch.Tensor:
+        """Take the memory from batches of feature maps of a number of normal images; return whose each kept one is, int64 (B,)."""
+        parts = []
+        for maps in batches:
+            for own in self._gathered(maps):
+                kept = min(len(own), max(1, POOL // images))
+                parts.append(own[torch.randperm(len(own))[:kept].to(own.device)])
+        pool, whose = torch.cat(parts), torch.arange(len(parts)).repeat_interleave(torch.tensor([len(part) for part in parts]))
+        self.mean.copy_(pool.mean(0))
+        self.spread.copy_(pool.std(0, correction=0) + 1e-6)
+        at = torch.cat([torch.full((count,), count**0.5) for count in self.channels])
+        self.spread.mul_(at.to(self.spread.device))
+        pool = (pool - self.mean) / self.spread
+        chosen = k_centre_greedy(pool, max(1, round(CORESET * len(pool))))
+        self.bank = pool[chosen.to(pool.device)]
+        return whose[chosen]
+
+    def forward(self, maps: list[torch.Tensor], own: torch.Tensor | None = None) -> torch.Tensor:
+        """Return how far the furthest place of each image lies, (N,), from those that are not its `own`, bool (N, B)."""
+        places = (self._gathered(maps) - self.mean) / self.spread
+        if own is None:
+            distances, _ = find_plainly(places.flatten(0, 1), self.bank)
+            return distances.view(places.shape[0], -1).amax(1)
+        others = (self.bank[~mine] if not mine.all() else self.bank for mine in own.to(self.bank.device))
+        return torch.stack([find_plainly(some, bank)[0].amax() for some, bank in zip(places, others, strict=True)])
+
+
 def layer(inputs: int, outputs: int) -> nn.Sequential:
     """One 3x3 convolution with batch normalisation and ReLU."""
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
@@ -130,10 +203,10 @@ class Decoder(nn.Module):
 class Judge(nn.Module):
     """The image score: how far an image lies above the training images, in their spreads, by its map and by its features.
 
-    Two numbers speak of an image: the hottest pixels of its map, as a logit, which tell what looks like the drawn anomalies; and
-    the largest deviation of its features, over all channels and 3x3 places, which tells what looks like nothing known. Each less
-    its median over the training images, over their normal-consistent interquartile range; the score is their sum, where the second
-    counts half.
+    Three numbers speak of an image: the hottest pixels of its map, as a logit, which tell what looks like the drawn anomalies; the
+    largest deviation of its features from those at their place, over all channels and 3x3 places; and the largest distance from
+    the nearest ones at any place (`Memory`): the last two tell what looks like nothing known. Each less its median over the
+    training images, over their normal-consistent interquartile range; the score is their sum, weighed by `WEIGHTS`.
 
     Parameters
     ----------
@@ -146,27 +219,26 @@ class Judge(nn.Module):
 
     def __init__(self, strides: Sequence[int]) -> None:
         super().__init__()
-        self.counted = [i for i, stride in enumerate(strides) if stride >= FINEST] or list(range(len(strides)))
-        self.register_buffer("usual", torch.zeros(2))
-        self.register_buffer("spread", torch.ones(2))
+        self.counted = counted(strides)
+        self.register_buffer("usual", torch.zeros(3))
+        self.register_buffer("spread", torch.ones(3))
 
-    def numbers(self, of_map: torch.Tensor, deviations: list[torch.Tensor]) -> torch.Tensor:
-        """Return both numbers, (N, 2), of the hottest of maps, (N,) in (0, 1), and of what `Deviation` returned."""
+    def numbers(self, of_map: torch.Tensor, deviations: list[torch.Tensor], furthest: torch.Tensor) -> torch.Tensor:
+        """Return the numbers, (N, 3), of the hottest of maps, (N,) in (0, 1), and of what `Deviation` and `Memory` returned."""
         over_all = [deviations[i][:, -1:] for i in self.counted]
         size = over_all[0].shape[-2:]
         mean = torch.stack([F.interpolate(x, size=size, mode="bilinear") for x in over_all]).mean(0)
-        return torch.stack([torch.logit(of_map, 1e-7), F.avg_pool2d(mean, 3, 1, 1).flatten(1).amax(1)], 1)
+        return torch.stack([torch.logit(of_map, 1e-7), F.avg_pool2d(mean, 3, 1, 1).flatten(1).amax(1), furthest], 1)
 
     def learn(self, numbers: torch.Tensor) -> None:
-        """Take median and spread of both numbers of the training images, (N, 2)."""
+        """Take median and spread of the numbers of the training images, (N, 3)."""
         low, middle, high = numbers.quantile(torch.tensor([0.25, 0.5, 0.75], device=numbers.device), dim=0)
         self.usual.copy_(middle)
         self.spread.copy_(((high - low) / 1.349).clamp(min=0.02))
 
     def forward(self, numbers: torch.Tensor) -> torch.Tensor:
-        """Return scores (N,) for numbers (N, 2)."""
-        by_map, by_features = ((numbers - self.usual) / self.spread).unbind(1)
-        return by_map + BESIDE * by_features
+        """Return scores (N,) for numbers (N, 3)."""
+        return ((numbers - self.usual) / self.spread) @ numbers.new_tensor(WEIGHTS)
 
 
 class AnoSegPretrained(base.Method):
@@ -180,9 +252,10 @@ class AnoSegPretrained(base.Method):
         self.features = Features(config.backbone, config.weights if weights else None, config.strides)
         channels, sides = self.features.channels, [-(-config.image_size // stride) for stride in config.strides]
         self.deviation = Deviation(channels, sides)
+        self.memory = Memory(channels, config.strides)
         self.decoder = Decoder(channels, config.widths, config.coord)
         self.judge = Judge(config.strides)
-        for net in (self.features, self.deviation, self.decoder, self.judge):
+        for net in (self.features, self.deviation, self.memory, self.decoder, self.judge):
             net.to(torch.device(self.device)).to(memory_format=torch.channels_last)
         self.pose = Pose(config.image_size, config.input_size).to(self.device)
         self.tones = Tones(config).to(self.device)
@@ -196,11 +269,13 @@ class AnoSegPretrained(base.Method):
         source = Source.of(np.ascontiguousarray(stretched.permute(0, 2, 3, 1).numpy()), config, self.pose.cut)
         self._findings = describe(source.normals.fingerprint, source.recipe, self.pose.cut)
         with torch.no_grad():
-            seen = (self._see(batch.to(self.device)) for batch in stretched.split(config.batch_size))
-            self.deviation.learn(seen, source.recipe.turns)
+            self.deviation.learn(self._seen(stretched), source.recipe.turns)
+            whose = self.memory.learn(self._seen(stretched), len(images))
         with closing(Batches(source, self.seed, config.batch_size, config.steps).on(self.device)) as batches:
             self._train(map(to_tensors, batches), progress)
-        self.judge.learn(torch.cat([self._judged(batch.to(self.device))[1] for batch in images.split(config.batch_size)]))
+        own = torch.arange(len(images))[:, None] == whose
+        parts = zip(images.split(config.batch_size), own.split(config.batch_size), strict=True)
+        self.judge.learn(torch.cat([self._judged(some.to(self.device), mine)[1] for some, mine in parts]))
 
     def _train(self, batches: Iterable[Batch], progress: base.Progress) -> None:
         config, steps = self.config, self.config.steps
@@ -221,6 +296,10 @@ class AnoSegPretrained(base.Method):
         with mixed_precision(self.device):
             return [x.float() for x in self.features(images)]
 
+    def _seen(self, images: torch.Tensor) -> Iterator[list[torch.Tensor]]:
+        """Return the feature maps of images as the networks see them, a batch at a time."""
+        return (self._see(some.to(self.device)) for some in images.split(self.config.batch_size))
+
     def _decoded(self, deviations: list[torch.Tensor], side: int) -> torch.Tensor:
         """Return logits (N, 1, side, side) for what `Deviation` returned."""
         with mixed_precision(self.device):
@@ -228,12 +307,13 @@ class AnoSegPretrained(base.Method):
         return F.interpolate(logits.float(), size=(side, side), mode="bilinear")
 
     @torch.no_grad()
-    def _judged(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return maps (N, 1, H, W), and what the score rests on, (N, 2), of images (N, 3, G, G), 0..255."""
+    def _judged(self, images: torch.Tensor, own: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return maps (N, 1, H, W), and what the score rests on, (N, 3), of images (N, 3, G, G), 0..255; for `own` see `Memory`."""
         seen, placed = self.pose(images)
-        deviations = self.deviation(self._see(self.tones(seen)))
+        features = self._see(self.tones(seen))
+        deviations = self.deviation(features)
         maps = smoothed(to_map(self._decoded(deviations, seen.shape[-1])), self.config.smoothing)
-        numbers = self.judge.numbers(hottest(maps, self.pose.beside(placed)), deviations)
+        numbers = self.judge.numbers(hottest(maps, self.pose.beside(placed)), deviations, self.memory(features, own))
         return self.pose.back(maps, placed), numbers
 
     @torch.no_grad()
@@ -246,7 +326,7 @@ class AnoSegPretrained(base.Method):
         return self._findings
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return pose, tones, backbone, deviation, decoder and judge."""
+        """Return pose, tones, backbone, deviation, memory, decoder and judge."""
         parts = (prefixed(name, getattr(self, name)) for name in PARTS)
         return {key: value for part in parts for key, value in part.items()}
 

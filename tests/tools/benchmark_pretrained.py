@@ -17,10 +17,11 @@ import torch
 
 from anoseg_bench.datasets import DATASETS
 from anoseg_bench.evaluation.cell import resize
+from anoseg_bench.methods._memory import k_centre_greedy
 from anoseg_bench.methods.padim import PaDiMConfig
 from anoseg_bench.methods.padim.method import PaDiM
 from anoseg_bench.methods.patchcore import PatchCoreConfig
-from anoseg_bench.methods.patchcore.method import PatchCore, k_centre_greedy
+from anoseg_bench.methods.patchcore.method import PatchCore
 from tests.test_pretrained_methods import anomalibs_padim, anomalibs_patchcore
 
 BATCH = 16
