@@ -174,6 +174,11 @@ def test_the_memory_tells_how_far_the_furthest_place_lies_from_others_images():
     again = Memory(channels, (4, 8, 16))
     again.load_state_dict(memory.state_dict())
     assert (again(maps) == memory(maps)).all() and Memory((2, 3), (16, 32)).places == 0
+    maps[0][:, 0] = 1.0  # a channel that no normal image moves
+    memory.learn([maps], 6)
+    usual = memory(maps)
+    maps[0][:, 0] = 1.5
+    assert (memory(maps) < 3 * usual).all() and memory.spread.min() > 0.01
 
 
 def test_a_decoder_that_does_not_fit_its_strides_is_one_line(bench):

@@ -144,9 +144,8 @@ class Memory(nn.Module):
                 parts.append(own[torch.randperm(len(own))[:kept].to(own.device)])
         pool, whose = torch.cat(parts), torch.arange(len(parts)).repeat_interleave(torch.tensor([len(part) for part in parts]))
         self.mean.copy_(pool.mean(0))
-        self.spread.copy_(pool.std(0, correction=0) + 1e-6)
-        at = torch.cat([torch.full((count,), count**0.5) for count in self.channels])
-        self.spread.mul_(at.to(self.spread.device))
+        by_stride = pool.std(0, correction=0).split(self.channels)
+        self.spread.copy_(torch.cat([own.clamp(min=float(0.1 * own.mean()) + 1e-6) * len(own) ** 0.5 for own in by_stride]))
         pool = (pool - self.mean) / self.spread
         chosen = k_centre_greedy(pool, max(1, round(CORESET * len(pool))))
         self.bank = pool[chosen.to(pool.device)]
