@@ -22,7 +22,7 @@ class AnomalyConfig(MethodConfig):
 
     image_size: int = Field(256, ge=64, le=2048, multiple_of=32, description="side of the square that images are resized to, px")
     batch_size: int = Field(32, ge=1, description="images per training step and per prediction")
-    images_seen: int = Field(100_000, ge=1, description="training images that the network learns from, whatever the batch (ours)")
+    images_seen: int = Field(144_000, ge=1, description="training images that the network learns from, whatever the batch (ours)")
 
     hard_augmentation: bool = Field(True, description="rotate, permute and jitter what is pasted, as the paper does")
     coord: bool = Field(True, description="two coordinate channels in [-1, 1], joined to the deepest levels (where: ours)")
