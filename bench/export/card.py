@@ -152,7 +152,7 @@ def card(about: dict[str, Any]) -> str:
         if threshold["value"] is None:
             lines.append(f"* No `{name}`: {threshold['reason']}.")
             continue
-        faults, doubts = (threshold.get(f"not_{why}_because") or [] for why in ("fit", "shown"))
+        faults, doubts = (threshold.get(f"not_{why}_because") or [] for why in ("fit", "proven"))
         lines.append(
             f"* `{name}` at {threshold['value']:.6g}: {threshold['promise']}. "
             + (f"On the test set it {threshold['in_words']}." if "in_words" in threshold else "What it does was not measured.")
