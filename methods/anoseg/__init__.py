@@ -86,7 +86,7 @@ class AnoSegConfig(AnomalyConfig):
         "quick": {"image_size": 96, "images_seen": 9_000, "batch_size": 16},
     }
 
-    version: ClassVar[int] = 11
+    version: ClassVar[int] = 12
 
     # the paper's parts (known), beside those of the anomalies; their weights are ours
     adversarial: bool = Field(True, description="adversarial loss on (image, map) pairs")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 import torch.nn.functional as F
 
-from anoseg_bench.methods._training import Descent, is_reported, mixed_precision
+from anoseg_bench.methods._training import Descent, is_reported
 from anoseg_bench.methods.anoseg import AnoSegConfig
 from anoseg_bench.methods.anoseg.anomalies import Batch
 from anoseg_bench.methods.anoseg.detector import Detector
@@ -25,10 +25,10 @@ WARM_UP = 3
 
 
 class Rivals:
-    """Generator and discriminator in training."""
+    """Generator and discriminator in training, in float32: in bfloat16 they learn less, see docs/anoseg.md."""
 
     def __init__(self, generator: Generator, steps: int, config: AnoSegConfig, device: str) -> None:
-        self.generator, self.config, self.device = generator, config, device
+        self.generator, self.config = generator, config
         self.discriminator = Discriminator().to(device).to(memory_format=torch.channels_last)
         self.descent = Descent(generator, steps, config.learning_rate, device, config.weight_averaging)
         self.opponent = torch.optim.Adam(
@@ -38,9 +38,7 @@ class Rivals:
     def step(self, x: torch.Tensor, clean: torch.Tensor, masks: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Train both by one batch; returns the generator's loss."""
         config = self.config
-        with mixed_precision(self.device):
-            logits, reconstruction = self.generator(x)
-        logits, reconstruction = logits.float(), reconstruction.float()
+        logits, reconstruction = self.generator(x)
         loss = segmentation_loss(logits, masks, weights, config.anomaly_weight)
         normal = (1 - masks) * weights
         if config.reconstruction:
@@ -50,9 +48,7 @@ class Rivals:
         if config.adversarial:
             pair = normal_pair(reconstruction, torch.sigmoid(logits))
             self.discriminator.requires_grad_(False)
-            with mixed_precision(self.device):
-                fake_logits = self.discriminator(*pair)
-            loss = loss + config.adversarial_weight * adversarial_loss(fake_logits.float())
+            loss = loss + config.adversarial_weight * adversarial_loss(self.discriminator(*pair))
         self.descent.step(loss)
         if config.adversarial:
             self._step_discriminator(normal_pair(x, masks), pair)
@@ -61,10 +57,8 @@ class Rivals:
     def _step_discriminator(self, real: tuple[torch.Tensor, torch.Tensor], fake: tuple[torch.Tensor, torch.Tensor]) -> None:
         """Train the discriminator to tell pairs of image and reference mask from those of the generator."""
         self.discriminator.requires_grad_(True)
-        with mixed_precision(self.device):
-            pairs = (torch.cat([r, f.detach()]) for r, f in zip(real, fake, strict=True))
-            real_logits, fake_logits = self.discriminator(*pairs).chunk(2)
-        loss = discriminator_loss(real_logits.float(), fake_logits.float())
+        pairs = (torch.cat([r, f.detach()]) for r, f in zip(real, fake, strict=True))
+        loss = discriminator_loss(*self.discriminator(*pairs).chunk(2))
         self.opponent.zero_grad(set_to_none=True)
         loss.backward()
         self.opponent.step()
@@ -134,8 +128,7 @@ def train_detector(
     optimiser = torch.optim.AdamW(detector.parameters(), 1e-3, weight_decay=1e-3)
     for step in range(1, steps + 1):
         x, _, masks, _ = next(batches)
-        with mixed_precision(device):
-            maps = maps_of(x)
+        maps = maps_of(x)
         loss = F.binary_cross_entropy_with_logits(detector(x, maps), masks.flatten(1).amax(1))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
