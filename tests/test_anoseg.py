@@ -27,7 +27,7 @@ from anoseg_bench.methods.anoseg.method import AnoSeg, to_map, top_mean
 from anoseg_bench.methods.anoseg.network import Generator
 from anoseg_bench.methods.anoseg.recipe import EXPOSURE, EXPOSURE_LIMIT, VISIBLE, Recipe
 from anoseg_bench.methods.anoseg.tones import Tones, contrast_table
-from anoseg_bench.methods.anoseg.training import Recorded
+from anoseg_bench.methods.anoseg.training import Recorded, Rivals
 
 OURS = [*a.ADDITIONS, "mixture", "normal_augmentation"]
 PASTE_ONLY = dict.fromkeys(["hard_augmentation", *OURS], False)
@@ -285,6 +285,18 @@ def test_an_error_while_batches_are_made_reaches_the_caller(monkeypatch):
     for made in [batches.on("cpu"), *([batches._by_processes(1)] if sys.platform == "linux" else [])]:
         with pytest.raises(RuntimeError, match="broken"):
             next(made)
+
+
+def test_generator_and_discriminator_learn_in_float32():
+    rivals = Rivals(Generator(4, 4), 1, AnoSegConfig(), "cpu")
+    seen: set[torch.dtype] = set()
+    for net in (rivals.generator, rivals.discriminator):
+        for part in net.modules():
+            if isinstance(part, torch.nn.Conv2d):
+                part.register_forward_hook(lambda _, __, output: seen.add(output.dtype))
+    x, masks = torch.rand(2, 3, 64, 64) * 2 - 1, torch.zeros(2, 1, 64, 64)
+    rivals.step(x, x, masks, torch.ones_like(masks))
+    assert seen == {torch.float32}  # in bfloat16, where a processor has it, they learn less
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: elsewhere steps are not recorded")
