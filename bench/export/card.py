@@ -71,8 +71,11 @@ def describe(
                 for key, (of, number) in got.items()
             }
             thresholds[name]["in_words"] = outcome_text(results, outcome, row.category)
-            thresholds[name] |= {"fitness": outcome.fitness}
-            thresholds[name] |= {"not_fit_because": outcome.faults, "not_proven_because": outcome.doubts}
+            thresholds[name] |= {
+                "fitness": outcome.fitness,
+                "not_fit_because": outcome.faults,
+                "not_proven_because": outcome.doubts,
+            }
     measured = {name: results.numbers(name, [0])[0] for name in names_shown("main", "summary")}
     note = run.info.data.note if run.info.data and run.info.data.note else DataNote()
     exported = provenance("cpu")

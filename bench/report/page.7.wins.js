@@ -36,8 +36,6 @@ const placeName = ({ c, d }) => (d < 0 ? `${categoryNames[c]}, all` : `${categor
 sections.set("wins", async () => {
   const wins = data.wins[$("wins-metric").value], kind = wins?.by_defect ? $("wins-places").value : "categories";
   for (const id of ["wins-a", "wins-b"]) options($(id), shown().map((v) => data.variants[v]), shown());
-  const everywhere = placesOf({ by_defect: true }).filter(({ c }) => chosen() === null || c === chosen());
-  options($("wins-place"), everywhere.map(placeName), everywhere.map(placeKey));
   if ($("wins-a").value === $("wins-b").value && shown().length > 1) $("wins-b").value = shown().find((v) => String(v) !== $("wins-a").value);
   if (!wins || shown().length < 2) {
     for (const id of ["wins-table", "wins-list", "place-table", "loses-table"]) table($(id), [], []);

@@ -40,6 +40,8 @@ function fillControls() {
   options($("detection-method"), with_.map((v) => data.variants[v]), with_);
   options($("gallery-method"), shown().map((v) => data.variants[v]), shown());
   for (const id of ["wins-a", "wins-b"]) options($(id), shown().map((v) => data.variants[v]), shown());
+  const everywhere = placesOf({ by_defect: true }).filter(({ c }) => chosen() === null || c === chosen());
+  options($("wins-place"), everywhere.map(placeName), everywhere.map(placeKey));
   galleryDefects();
 }
 function start() {
